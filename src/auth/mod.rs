@@ -1,0 +1,220 @@
+//! The heart: decides who may enter.
+//!
+//! Guarantees: a [`Caller`] comes from [`Auth::authenticate`] alone; who is unknown, disabled or has the wrong password gets
+//! one and the same answer after the same work (I7); what the caller may do is read from the store at each request (I8).
+//! Deliberately absent: HTTP, SQL, and the rules of any resource but users.
+
+pub mod password;
+pub mod token;
+
+use std::sync::Arc;
+
+use time::OffsetDateTime;
+
+use crate::{
+    clock::Clock,
+    model::{BlacklistedToken, Email, PublicId, TokenId, User},
+    store::{Store, StoreError},
+};
+use password::{HashError, Hasher, Password, PasswordPolicy};
+use token::{Claims, Tokens};
+
+/// Why someone may not do it, one variant per reason that can be acted on.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthError {
+    /// The email belongs to an account, perhaps in another letter case.
+    #[error("{0} is already registered")]
+    EmailTaken(Email),
+    /// No such user, a wrong password or a disabled user: one variant, so that nobody tells them apart by accident (I7).
+    #[error("email or password does not match")]
+    InvalidCredentials,
+    /// Altered, malformed, not ours, or its user is gone, disabled, or has ended all sessions.
+    #[error("Invalid token. Please log in again.")]
+    TokenInvalid,
+    /// Its `exp` has come.
+    #[error("Access token expired. Please log in again.")]
+    TokenExpired,
+    /// It was logged out.
+    #[error("Token blacklisted. Please log in again.")]
+    TokenBlacklisted,
+    /// More passwords wait to be hashed than can be in a few seconds.
+    #[error("too many logins are waiting")]
+    Busy,
+    /// A stored password hash cannot be verified.
+    #[error("a stored password hash is unusable: {0}")]
+    UnusableHash(String),
+    /// The store could not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<HashError> for AuthError {
+    fn from(error: HashError) -> Self {
+        match error {
+            HashError::Busy => Self::Busy,
+            HashError::Unusable(cause) => Self::UnusableHash(cause),
+        }
+    }
+}
+
+/// Someone whose token was good when the request came in.
+///
+/// Made by [`Auth::authenticate`] alone: a handler that asks for one cannot be reached without a token.
+pub struct Caller {
+    user: User,
+    token: BlacklistedToken,
+    expires_in_s: u64,
+}
+
+impl Caller {
+    /// Who it is, as of this request.
+    #[must_use]
+    pub fn user(&self) -> &User {
+        &self.user
+    }
+
+    /// How long the token still lives, in seconds.
+    #[must_use]
+    pub fn expires_in_s(&self) -> u64 {
+        self.expires_in_s
+    }
+}
+
+/// A new access token.
+pub struct AccessToken {
+    /// The JWT.
+    pub text: String,
+    /// How long it lives, in seconds.
+    pub expires_in_s: u64,
+}
+
+/// The rules of who may enter, over the store that remembers.
+pub struct Auth {
+    store: Arc<Store>,
+    clock: Arc<dyn Clock>,
+    hasher: Hasher,
+    policy: PasswordPolicy,
+    tokens: Tokens,
+}
+
+impl Auth {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(
+        store: Arc<Store>,
+        clock: Arc<dyn Clock>,
+        hasher: Hasher,
+        policy: PasswordPolicy,
+        tokens: Tokens,
+    ) -> Self {
+        Self { store, clock, hasher, policy, tokens }
+    }
+
+    /// What a new password must be like.
+    #[must_use]
+    pub fn policy(&self) -> &PasswordPolicy {
+        &self.policy
+    }
+
+    /// Makes an account and its first token. The account is on disk when this returns.
+    ///
+    /// # Errors
+    /// [`AuthError::EmailTaken`], [`AuthError::Busy`], [`AuthError::Store`].
+    pub async fn register(&self, email: Email, password: Password) -> Result<AccessToken, AuthError> {
+        let user = self.add_user(email, password, false).await?;
+        self.issue(&user)
+    }
+
+    /// Makes an account, an administrator's where `admin`. The account is on disk when this returns.
+    ///
+    /// # Errors
+    /// [`AuthError::EmailTaken`], [`AuthError::Busy`], [`AuthError::Store`].
+    pub async fn add_user(&self, email: Email, password: Password, admin: bool) -> Result<User, AuthError> {
+        if self.store.find_user(&email)?.is_some() {
+            return Err(AuthError::EmailTaken(email)); // spares the hash; the insert below decides
+        }
+        let now = self.clock.now();
+        let user = User {
+            public_id: PublicId::new(now),
+            email,
+            password_hash: self.hasher.hash(password).await?,
+            admin,
+            disabled: false,
+            epoch: 0,
+            registered_on: now,
+        };
+        if self.store.insert_user(user.clone()).await? { Ok(user) } else { Err(AuthError::EmailTaken(user.email)) }
+    }
+
+    /// Checks email and password, and makes a token.
+    ///
+    /// An unknown email costs the same hash as a known one (I7). A hash that is weaker than today's setting is replaced.
+    ///
+    /// # Errors
+    /// [`AuthError::InvalidCredentials`], [`AuthError::Busy`], [`AuthError::Store`].
+    pub async fn log_in(&self, email: &Email, password: Password) -> Result<AccessToken, AuthError> {
+        let user = self.store.find_user(email)?;
+        let verdict = self.hasher.verify(password, user.as_ref().map(|user| user.password_hash.clone())).await?;
+        let Some(user) = user.filter(|user| verdict.matches && !user.disabled) else {
+            return Err(AuthError::InvalidCredentials);
+        };
+        if let Some(stronger) = verdict.rehashed {
+            self.store.update_password_hash(user.public_id, user.password_hash.clone(), stronger).await?;
+        }
+        self.issue(&user)
+    }
+
+    /// Decides whether the bearer of `token` may enter.
+    ///
+    /// Signature and expiry are checked first, so that garbage never reaches the disk; then the blacklist and the user are
+    /// read in one snapshot.
+    ///
+    /// # Errors
+    /// [`AuthError::TokenInvalid`], [`AuthError::TokenExpired`], [`AuthError::TokenBlacklisted`], [`AuthError::Store`].
+    pub fn authenticate(&self, token: &str) -> Result<Caller, AuthError> {
+        let claims = self.tokens.verify(token).ok_or(AuthError::TokenInvalid)?;
+        let now_s = self.clock.unix_s();
+        if claims.expires_at_s <= now_s {
+            return Err(AuthError::TokenExpired); // at `exp` exactly it is expired: RFC 7519 §4.1.4
+        }
+        let token = BlacklistedToken { expires_at_s: claims.expires_at_s, token_id: claims.token_id };
+        let state = self.store.token_state(token, claims.subject)?;
+        if state.blacklisted {
+            return Err(AuthError::TokenBlacklisted);
+        }
+        if claims.expires_at_s <= state.purged_through_s {
+            return Err(AuthError::TokenExpired); // I3
+        }
+        let alive = |user: &User| !user.disabled && user.epoch == claims.epoch;
+        let user = state.user.filter(alive).ok_or(AuthError::TokenInvalid)?;
+        Ok(Caller { user, token, expires_in_s: claims.expires_at_s - now_s })
+    }
+
+    /// Kills the caller's token. The blacklist entry is on disk when this returns (I1).
+    ///
+    /// # Errors
+    /// [`AuthError::TokenBlacklisted`] where another logout of the same token was first; [`AuthError::Store`].
+    pub async fn log_out(&self, caller: &Caller) -> Result<(), AuthError> {
+        if self.store.blacklist(caller.token).await? { Ok(()) } else { Err(AuthError::TokenBlacklisted) }
+    }
+
+    fn issue(&self, user: &User) -> Result<AccessToken, AuthError> {
+        // I3: a clock that was set back behind the purge must not make tokens that are dead at birth.
+        let now_s = self.clock.unix_s().max(self.store.purged_through_s()?);
+        let claims = Claims {
+            issued_at_s: now_s,
+            expires_at_s: now_s + self.tokens.lifetime_s(),
+            subject: user.public_id,
+            admin: user.admin,
+            token_id: TokenId::new(),
+            epoch: user.epoch,
+        };
+        Ok(AccessToken { text: self.tokens.sign(&claims), expires_in_s: self.tokens.lifetime_s() })
+    }
+
+    /// The time now, from the one clock.
+    #[must_use]
+    pub fn now(&self) -> OffsetDateTime {
+        self.clock.now()
+    }
+}

@@ -1,0 +1,107 @@
+//! Door 1: argv. The only room that parses arguments and talks to a terminal.
+//!
+//! Guarantees: exit code 0 is done, 1 is failed, 2 is a wrong call or a wrong setting; results go to stdout, everything else
+//! to stderr; a password is never an argument.
+
+mod serve;
+mod user;
+
+use std::{ffi::OsString, io::IsTerminal as _, process::ExitCode};
+
+use clap::{
+    CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
+use tracing_subscriber::{Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+
+use crate::config::{self, Config, ConfigError, LogFormat};
+
+/// The login server in one file: users, passwords, and JWTs that really die at logout.
+///
+/// Without a command it serves.
+#[derive(Parser)]
+#[command(name = "latchkey", version, max_term_width = 120, args_conflicts_with_subcommands = false)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+
+    #[command(flatten)]
+    config: Config,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the API and its pages (the default)
+    Serve,
+    /// Make and list users
+    #[command(subcommand)]
+    User(user::UserCommand),
+}
+
+/// Does what `args` say and returns the exit code.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let cli = match parse(&args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print(); // where stderr is gone there is nobody to tell
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let program = args.first().map_or_else(|| "latchkey".into(), |program| program.to_string_lossy().into_owned());
+    let done = config::check_environment::<Cli>().map_err(Into::into).and_then(|()| match cli.command {
+        None | Some(Command::Serve) => serve::run(cli.config, &program),
+        Some(Command::User(command)) => user::run(command, &cli.config),
+    });
+    let Err(error) = done else { return ExitCode::SUCCESS };
+    let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+    eprintln!("error: {}", causes.join(": "));
+    if error.is::<ConfigError>() || error.is::<user::UsageError>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+}
+
+fn parse(args: &[OsString]) -> Result<Cli, clap::Error> {
+    let matches = Cli::command().try_get_matches_from(args);
+    matches.and_then(|matches| Cli::from_arg_matches(&matches)).map_err(|error| name_the_variable(error, args))
+}
+
+/// clap names the flag of a wrong value, also where the value came from the variable: says so.
+fn name_the_variable(error: clap::Error, args: &[OsString]) -> clap::Error {
+    let wrong_value = matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue);
+    let Some(ContextValue::String(culprit)) = error.get(ContextKind::InvalidArg).filter(|_| wrong_value) else {
+        return error;
+    };
+    let flag = culprit.split([' ', '=']).next().unwrap_or_default().to_owned();
+    if args.iter().any(|arg| arg.to_string_lossy().split('=').next() == Some(flag.as_str())) {
+        return error;
+    }
+    let command = Cli::command();
+    let variable = command
+        .get_arguments()
+        .find(|arg| arg.get_long().is_some_and(|long| flag.strip_prefix("--") == Some(long)))
+        .and_then(|arg| arg.get_env().map(|name| name.to_string_lossy().into_owned()));
+    match variable {
+        None => error,
+        Some(variable) => {
+            let text = error.render().to_string();
+            let text = text.trim_start_matches("error: ");
+            clap::Error::raw(error.kind(), format!("in the variable {variable}: {text}"))
+        }
+    }
+}
+
+/// Sends the log to stderr.
+fn start_log(config: &Config) {
+    let terminal = std::io::stderr().is_terminal();
+    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let layer = match config.log_format {
+        LogFormat::Text => layer.with_ansi(terminal && !no_color).boxed(),
+        LogFormat::Json => layer.with_ansi(false).json().boxed(),
+    };
+    tracing_subscriber::registry().with(layer.with_filter(config.log.clone())).init();
+}
+
+/// The runtime that everything asynchronous runs on.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}

@@ -1,0 +1,55 @@
+//! `latchkey serve`: starts the server, says where it is, stops it at SIGTERM and SIGINT.
+//!
+//! Guarantees: what is printed on stdout is true when it is printed; the listener is up.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{runtime, start_log};
+use crate::{clock::SystemClock, config::Config, server::Server};
+
+/// Serves until it is told to stop.
+pub(super) fn run(config: Config, program: &str) -> anyhow::Result<()> {
+    start_log(&config);
+    runtime()?.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+        let data_dir_flag = data_dir_flag(&config);
+        let server = Server::bind(config, Arc::new(SystemClock)).await?;
+        let address = server.address()?;
+        println!(
+            "latchkey {version} is ready\n\n  \
+             Start page  http://{address}/\n  \
+             Swagger UI  http://{address}/api/v1/ui\n  \
+             Data        {data}\n\n  \
+             To make an administrator, stop the server and run:\n    \
+             {program} user add you@example.com --admin{data_dir_flag}\n",
+            version = env!("CARGO_PKG_VERSION"),
+            data = server.data_dir().display(),
+        );
+        server
+            .run(async move {
+                let name = tokio::select! {
+                    _ = terminate.recv() => "SIGTERM",
+                    _ = interrupt.recv() => "SIGINT",
+                };
+                tracing::info!(signal = name, "stopping");
+            })
+            .await?;
+        tracing::info!("stopped");
+        Ok(())
+    })
+}
+
+/// What must be added to another command so that it finds the same data.
+fn data_dir_flag(config: &Config) -> String {
+    let path = config.data_dir.to_string_lossy();
+    let plain = path.chars().all(|c| c.is_alphanumeric() || "/._-".contains(c));
+    match (path.as_ref(), plain) {
+        ("./latchkey-data", _) => String::new(),
+        (path, true) => format!(" --data-dir {path}"),
+        (path, false) => format!(" --data-dir '{}'", path.replace('\'', r"'\''")),
+    }
+}

@@ -1,0 +1,243 @@
+//! Every setting: its flag, its variable, its default and its unit, in one place, checked once.
+//!
+//! Guarantees: a value that cannot be used stops the start with the name of the culprit (`ConfigError`, exit code 2); so
+//! does a `LATCHKEY_` variable that is no setting, since a typing error must not silently mean the default. A secret comes
+//! from a file or a variable and never from argv, where every user of the machine can read it.
+//!
+//! This is the one file outside `cli` that names clap: a setting written down twice would drift apart.
+
+use std::{
+    collections::HashSet,
+    env,
+    ffi::OsString,
+    net::SocketAddr,
+    os::unix::ffi::OsStringExt as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::{Args, CommandFactory, ValueEnum};
+use tracing_subscriber::filter::Targets;
+use url::Url;
+use zeroize::Zeroizing;
+
+use crate::{
+    auth::{
+        password::{PasswordPolicy, ScryptCost},
+        token::KEY_BYTES_MIN,
+    },
+    http::CorsOrigins,
+    store::read_secret,
+};
+
+/// The variable that holds the secret itself; it has no flag.
+const SECRET_VARIABLE: &str = "LATCHKEY_SECRET_KEY";
+const PREFIX: &str = "LATCHKEY_";
+
+/// Every setting.
+#[derive(Debug, Clone, Args)]
+#[expect(clippy::doc_markdown, reason = "these are the help texts, which a terminal shows as they are")]
+#[command(next_help_heading = "Settings")]
+pub struct Config {
+    /// Address and port to listen on; port 0 takes a free one.
+    #[arg(long, global = true, env = "LATCHKEY_LISTEN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:5282")]
+    pub listen: SocketAddr,
+
+    /// Directory that holds the database and the signing key; made where it is missing.
+    #[arg(long, global = true, env = "LATCHKEY_DATA_DIR", value_name = "DIR", default_value = "./latchkey-data")]
+    pub data_dir: PathBuf,
+
+    /// Domain that `WWW-Authenticate` names: `registered_users@DOMAIN`.
+    #[arg(long, global = true, env = "LATCHKEY_DOMAIN", value_name = "DOMAIN", default_value = "mydomain.com",
+          value_parser = domain)]
+    pub domain: String,
+
+    /// How long a token lives, such as 90s, 15m, 1h or 7d; at most 365d.
+    #[arg(long, global = true, env = "LATCHKEY_TOKEN_LIFETIME", value_name = "DURATION", default_value = "1h",
+          value_parser = token_lifetime)]
+    pub token_lifetime: Duration,
+
+    /// File with the HS256 secret that signs tokens, at least 32 bytes; one line end behind it is not part of it. By default
+    /// the key is made at the first start and kept in the data directory. The variable LATCHKEY_SECRET_KEY can hold the secret
+    /// itself instead.
+    #[arg(long, global = true, env = "LATCHKEY_SECRET_KEY_FILE", value_name = "FILE")]
+    pub secret_key_file: Option<PathBuf>,
+
+    /// How often expired entries are purged from the blacklist, such as 30s or 10m.
+    #[arg(long, global = true, env = "LATCHKEY_PURGE_INTERVAL", value_name = "DURATION", default_value = "1m",
+          value_parser = purge_interval)]
+    pub purge_interval: Duration,
+
+    /// Cost of a password hash: log2 of N, r and p of scrypt. A hash takes 128 · 2^ln · r bytes of memory.
+    #[arg(long, global = true, env = "LATCHKEY_SCRYPT", value_name = "COST", default_value = "ln=15,r=8,p=3")]
+    pub scrypt: ScryptCost,
+
+    /// The fewest characters of a new password.
+    #[arg(long, global = true, env = "LATCHKEY_PASSWORD_MIN_LENGTH", value_name = "CHARACTERS", default_value_t = 8,
+          value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub password_min_length: u16,
+
+    /// The most characters of a new password.
+    #[arg(long, global = true, env = "LATCHKEY_PASSWORD_MAX_LENGTH", value_name = "CHARACTERS", default_value_t = 128,
+          value_parser = clap::value_parser!(u16).range(8..=1000))]
+    pub password_max_length: u16,
+
+    /// Allow passwords that are among the most commonly used ones.
+    #[arg(long, global = true, env = "LATCHKEY_ALLOW_COMMON_PASSWORDS")]
+    pub allow_common_passwords: bool,
+
+    /// Origin of web pages that may call the API from a browser, such as https://app.example.com, or * for any. Can be repeated; in
+    /// the variable, separate with commas.
+    #[arg(long = "cors-origin", global = true, env = "LATCHKEY_CORS_ORIGIN", value_name = "ORIGIN", default_value = "*",
+          value_delimiter = ',', value_parser = cors_origin)]
+    pub cors_origins: Vec<String>,
+
+    /// What is logged to stderr: off, error, warn, info, debug or trace; or by part, such as warn,latchkey=debug.
+    #[arg(long, global = true, env = "LATCHKEY_LOG", value_name = "FILTER", default_value = "info")]
+    pub log: Targets,
+
+    /// How a line of the log looks.
+    #[arg(long, global = true, env = "LATCHKEY_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+/// How a line of the log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A setting that cannot be used. The program ends with exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(String);
+
+impl Config {
+    /// Checks what one setting alone cannot tell.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the settings that do not go together.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let (min, max) = (self.password_min_length, self.password_max_length);
+        if min > max {
+            let text = format!("--password-min-length {min} is more than --password-max-length {max}");
+            return Err(ConfigError(text));
+        }
+        if self.secret_key_file.is_some() && env::var_os(SECRET_VARIABLE).is_some() {
+            return Err(ConfigError(format!("--secret-key-file and {SECRET_VARIABLE} are both given; give one")));
+        }
+        Ok(())
+    }
+
+    /// The secret that the operator gives, from the file or the variable; `None` where there is neither.
+    ///
+    /// # Errors
+    /// [`ConfigError`] where it cannot be read or is shorter than RFC 7518 §3.2 asks for.
+    pub fn secret_key(&self) -> Result<Option<Zeroizing<Vec<u8>>>, ConfigError> {
+        let (secret, source) = if let Some(path) = &self.secret_key_file {
+            let secret = read_secret(path)
+                .map_err(|error| ConfigError(format!("--secret-key-file: cannot read {}: {error}", path.display())))?;
+            (secret, format!("--secret-key-file {}", path.display()))
+        } else if let Some(secret) = env::var_os(SECRET_VARIABLE) {
+            (Zeroizing::new(secret.into_vec()), SECRET_VARIABLE.to_owned())
+        } else {
+            return Ok(None);
+        };
+        check_key_length(&secret, &source).map(|()| Some(secret))
+    }
+
+    /// What a new password must be like.
+    #[must_use]
+    pub fn password_policy(&self) -> PasswordPolicy {
+        PasswordPolicy {
+            chars_min: self.password_min_length.into(),
+            chars_max: self.password_max_length.into(),
+            allow_common: self.allow_common_passwords,
+        }
+    }
+
+    /// Which web pages may call from a browser.
+    #[must_use]
+    pub fn cors(&self) -> CorsOrigins {
+        if self.cors_origins.iter().any(|origin| origin == "*") {
+            CorsOrigins::Any
+        } else {
+            CorsOrigins::Only(self.cors_origins.clone())
+        }
+    }
+}
+
+/// Whether a key is long enough to sign with.
+///
+/// # Errors
+/// [`ConfigError`] names `source` and both lengths.
+pub fn check_key_length(key: &[u8], source: &str) -> Result<(), ConfigError> {
+    if key.len() >= KEY_BYTES_MIN {
+        return Ok(());
+    }
+    let has = if key.is_empty() { "is empty".to_owned() } else { format!("has {} bytes", key.len()) };
+    Err(ConfigError(format!(
+        "{source} {has}; the secret must have at least {KEY_BYTES_MIN} bytes (try: openssl rand -base64 32)"
+    )))
+}
+
+/// Refuses variables that look like settings and are none.
+///
+/// # Errors
+/// [`ConfigError`] names the first of them.
+pub fn check_environment<C: CommandFactory>() -> Result<(), ConfigError> {
+    let command = C::command();
+    let known: HashSet<OsString> =
+        command.get_arguments().filter_map(|arg| arg.get_env().map(ToOwned::to_owned)).collect();
+    let unknown = env::vars_os()
+        .map(|(name, _)| name)
+        .find(|name| name.to_string_lossy().starts_with(PREFIX) && *name != *SECRET_VARIABLE && !known.contains(name));
+    match unknown {
+        None => Ok(()),
+        Some(name) => {
+            let name = name.to_string_lossy();
+            Err(ConfigError(format!("{name} is not a setting of latchkey; `latchkey --help` lists them")))
+        }
+    }
+}
+
+fn domain(text: &str) -> Result<String, String> {
+    let fine = |c: char| c.is_ascii_alphanumeric() || "-.:_".contains(c);
+    let ok = !text.is_empty() && text.len() <= 253 && text.chars().all(fine);
+    if ok { Ok(text.to_owned()) } else { Err("must be a domain name such as example.com".to_owned()) }
+}
+
+fn token_lifetime(text: &str) -> Result<Duration, String> {
+    duration(text, Duration::from_secs(1), Duration::from_hours(365 * 24), "must be from 1s to 365d, in whole seconds")
+        .and_then(|lifetime| {
+            let whole = lifetime.subsec_nanos() == 0;
+            if whole { Ok(lifetime) } else { Err("must be in whole seconds".to_owned()) }
+        })
+}
+
+fn purge_interval(text: &str) -> Result<Duration, String> {
+    duration(text, Duration::from_millis(10), Duration::from_hours(24), "must be from 10ms to 24h")
+}
+
+fn duration(text: &str, min: Duration, max: Duration, bounds: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text).map_err(|error| format!("{error}; write it like 90s, 15m or 1h"))?;
+    if (min..=max).contains(&duration) { Ok(duration) } else { Err(bounds.to_owned()) }
+}
+
+fn cors_origin(text: &str) -> Result<String, String> {
+    let is_origin = |url: &Url| url.origin().is_tuple() && url.origin().ascii_serialization() == text;
+    if text == "*" || Url::parse(text).is_ok_and(|url| is_origin(&url)) {
+        Ok(text.to_owned())
+    } else {
+        Err("must be * or an origin such as https://app.example.com, without a path".to_owned())
+    }
+}
+
+/// Where a relative path points to, for messages.
+#[must_use]
+pub fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}

@@ -1,0 +1,194 @@
+//! `/auth`: register, log in, who am I, log out.
+//!
+//! Guarantees: an answer that carries a token is never stored by a cache (RFC 6749 §5.1). Deliberately absent: refresh
+//! tokens; who holds an expired token logs in again.
+
+use std::sync::Arc;
+
+use poem_openapi::{ApiResponse, Object, OpenApi, payload::Json};
+use zeroize::Zeroizing;
+
+use super::{
+    Tag,
+    error::{ApiError, Fails, Realm},
+    fields::{Body, Fields},
+    guard::{BearerAuth, Guard},
+    moment,
+};
+use crate::{
+    auth::{AccessToken, password::Password},
+    model::Email,
+};
+
+/// The operations under `/auth`.
+pub struct AuthApi {
+    /// Decides, and names the realm where it refuses.
+    pub guard: Arc<Guard>,
+}
+
+/// Email and password.
+#[derive(Object)]
+struct Credentials {
+    /// An email address; its letter case does not matter.
+    #[oai(validator(max_length = 254))]
+    email: String,
+    /// Compared exactly.
+    password: String,
+}
+
+/// A new access token (RFC 6749 §5.1).
+#[derive(Object)]
+#[expect(clippy::struct_field_names, reason = "the names are those of RFC 6749")]
+struct Token {
+    /// Always `success`.
+    status: String,
+    /// What was done.
+    message: String,
+    /// The JWT, to be sent as `Authorization: Bearer …`.
+    access_token: String,
+    /// Always `bearer`.
+    token_type: String,
+    /// How long the token lives, in seconds.
+    expires_in: u64,
+}
+
+impl Token {
+    fn new(message: &str, token: AccessToken) -> Json<Self> {
+        Json(Self {
+            status: "success".to_owned(),
+            message: message.to_owned(),
+            access_token: token.text,
+            token_type: "bearer".to_owned(),
+            expires_in: token.expires_in_s,
+        })
+    }
+}
+
+#[derive(ApiResponse)]
+enum Registered {
+    /// The account was made; its first token.
+    #[oai(status = 201)]
+    Created(
+        Json<Token>,
+        /// `no-cache`, for caches that know nothing newer.
+        #[oai(header = "Pragma")]
+        String,
+    ),
+}
+
+#[derive(ApiResponse)]
+enum LoggedIn {
+    /// A new token.
+    #[oai(status = 200)]
+    Ok(
+        Json<Token>,
+        /// `no-cache`, for caches that know nothing newer.
+        #[oai(header = "Pragma")]
+        String,
+    ),
+}
+
+/// The user whose token it is.
+#[derive(Object)]
+struct Me {
+    /// As spelled at registration.
+    email: String,
+    /// Names the user; the `sub` claim.
+    public_id: String,
+    /// Whether the user is an administrator now.
+    admin: bool,
+    /// When the account was made, such as `02/28/20 11:38:53 PM UTC`.
+    registered_on: String,
+    /// The same moment as of ISO 8601 and RFC 3339.
+    registered_on_iso8601: String,
+    /// How long the token still lives, such as `00:14:42` or `2 days, 00:14:42`.
+    token_expires_in: String,
+}
+
+/// It was done.
+#[derive(Object)]
+pub struct Success {
+    /// Always `success`.
+    status: String,
+    /// What was done.
+    message: String,
+}
+
+impl Success {
+    /// Says that `message` is done.
+    pub fn new(message: impl Into<String>) -> Json<Self> {
+        Json(Self { status: "success".to_owned(), message: message.into() })
+    }
+}
+
+#[OpenApi(prefix_path = "/auth", tag = "Tag::Auth")]
+impl AuthApi {
+    /// Register
+    ///
+    /// Makes an account and answers with its first token.
+    #[oai(path = "/register", method = "post", operation_id = "register")]
+    async fn register(&self, body: Body<Credentials>) -> Result<Registered, Fails<409>> {
+        let mut fields = body.fields;
+        let email = email(&mut fields);
+        let policy = self.guard.auth.policy();
+        let password = fields.required("password", |text| {
+            let password = Password::new(text);
+            policy.check(&password, email.as_ref()).map(|()| password)
+        });
+        let (Some(email), Some(password)) = (email, password) else { return Err(fields.failed().into()) };
+        let token = self.guard.auth.register(email, password).await.map_err(|error| self.refuse(error))?;
+        Ok(Registered::Created(Token::new("successfully registered", token), no_cache()))
+    }
+
+    /// Log in
+    ///
+    /// Answers with a new token. Tokens from earlier logins stay valid.
+    #[oai(path = "/login", method = "post", operation_id = "log_in")]
+    async fn log_in(&self, body: Body<Credentials>) -> Result<LoggedIn, Fails<401>> {
+        let mut fields = body.fields;
+        let email = email(&mut fields);
+        let password = fields.required("password", |text| Ok::<_, String>(Password::new(text)));
+        let (Some(email), Some(password)) = (email, password) else { return Err(fields.failed().into()) };
+        let token = self.guard.auth.log_in(&email, password).await.map_err(|error| self.refuse(error))?;
+        Ok(LoggedIn::Ok(Token::new("successfully logged in", token), no_cache()))
+    }
+
+    /// Who am I
+    ///
+    /// The user whose token it is, and how long the token still lives.
+    #[oai(path = "/user", method = "get", operation_id = "get_user")]
+    async fn get_user(&self, BearerAuth(caller): BearerAuth) -> Result<Json<Me>, ApiError> {
+        let user = caller.user();
+        Ok(Json(Me {
+            email: user.email.to_string(),
+            public_id: user.public_id.to_string(),
+            admin: user.admin,
+            registered_on: moment::us(user.registered_on),
+            registered_on_iso8601: moment::iso8601(user.registered_on),
+            token_expires_in: moment::clock_span(caller.expires_in_s()),
+        }))
+    }
+
+    /// Log out
+    ///
+    /// Kills the token that the request carries, for good, before it answers. Other tokens of the user live on.
+    #[oai(path = "/logout", method = "post", operation_id = "log_out")]
+    async fn log_out(&self, BearerAuth(caller): BearerAuth) -> Result<Json<Success>, ApiError> {
+        self.guard.auth.log_out(&caller).await.map_err(|error| self.refuse(error))?;
+        Ok(Success::new("successfully logged out"))
+    }
+}
+
+impl AuthApi {
+    fn refuse(&self, error: crate::auth::AuthError) -> ApiError {
+        ApiError::from_auth(error, self.guard.challenge(Realm::RegisteredUsers))
+    }
+}
+
+fn no_cache() -> String {
+    "no-cache".to_owned()
+}
+
+fn email(fields: &mut Fields) -> Option<Email> {
+    fields.required("email", |text: Zeroizing<String>| Email::parse(&text))
+}

@@ -1,0 +1,161 @@
+//! What every request passes on its way in and every answer on its way out, whatever the route.
+//!
+//! Guarantees: each answer has a request id, `nosniff` and a cache rule; each error, a panic's too, has our shape; a request
+//! whose line or header is too large is turned away before anything reads it; no URL's query, no header and no body is
+//! logged, since any of them may carry a secret.
+
+use std::{any::Any, panic::AssertUnwindSafe, time::Instant};
+
+use futures_util::FutureExt as _;
+use poem::{
+    Endpoint, Request, Response,
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
+};
+use tracing::Instrument as _;
+
+use super::{error::ApiError, openapi::Methods};
+use crate::random;
+
+/// The longest path with its query, in bytes.
+const URL_BYTES_MAX: usize = 8 * 1024;
+/// The most header fields, and the most bytes of their names and values.
+const HEADERS_MAX: usize = 100;
+const HEADER_BYTES_MAX: usize = 32 * 1024;
+/// The longest request id that is kept.
+const REQUEST_ID_BYTES_MAX: usize = 64;
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// How long a browser may remember the answer to a preflight, in seconds.
+const PREFLIGHT_MAX_AGE_S: &str = "86400";
+const EXPOSED: &str = "Link, Location, Retry-After, Total-Count, WWW-Authenticate, X-Request-Id";
+/// What poem calls JSON.
+const JSON_WITH_CHARSET: &str = "application/json; charset=utf-8";
+const ALLOWED_METHODS: &str = "GET, HEAD, POST, PUT, DELETE";
+
+/// Which web pages may call the API from a browser (the CORS protocol of the Fetch standard).
+#[derive(Debug, Clone)]
+pub enum CorsOrigins {
+    /// All of them: tokens are sent by hand and not by the browser, so a foreign page gets nothing it does not have.
+    Any,
+    /// Those of these origins, such as `https://app.example.com`, and our own.
+    Only(Vec<String>),
+}
+
+impl CorsOrigins {
+    fn allowing(&self, origin: &HeaderValue) -> Option<HeaderValue> {
+        match self {
+            Self::Any => Some(HeaderValue::from_static("*")),
+            Self::Only(origins) => {
+                origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()).then(|| origin.clone())
+            }
+        }
+    }
+}
+
+/// Wraps the routes.
+pub struct Frame<E> {
+    /// The routes.
+    pub routes: E,
+    /// Who may call from a browser.
+    pub cors: CorsOrigins,
+    /// For `Allow`.
+    pub methods: Methods,
+}
+
+impl<E: Endpoint<Output = Response>> Endpoint for Frame<E> {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> poem::Result<Response> {
+        let id = request_id(request.headers());
+        let id_text = id.to_str().unwrap_or_default();
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+        let origin = request.headers().get(header::ORIGIN).cloned();
+        let span = tracing::info_span!("request", id = id_text, %method, path);
+        let started = Instant::now();
+        let mut response = self.answer(request, &path).instrument(span.clone()).await;
+        let duration_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        span.in_scope(|| tracing::info!(status = response.status().as_u16(), duration_us, "answered"));
+
+        let headers = response.headers_mut();
+        headers.insert(X_REQUEST_ID, id);
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        if headers.get(header::CONTENT_TYPE).is_some_and(|value| value == JSON_WITH_CHARSET) {
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json")); // RFC 8259 §11: no charset
+        }
+        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+        self.add_cors(headers, origin.as_ref());
+        Ok(response)
+    }
+}
+
+impl<E: Endpoint<Output = Response>> Frame<E> {
+    async fn answer(&self, request: Request, path: &str) -> Response {
+        if let Err(refused) = check_size(&request) {
+            return refused.into_response();
+        }
+        if is_preflight(&request) {
+            return preflight();
+        }
+        match AssertUnwindSafe(self.routes.call(request)).catch_unwind().await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => ApiError::from_poem(error, || self.methods.allow(path)).into_response(),
+            Err(panic) => ApiError::Internal(format!("a handler panicked: {}", panic_text(&*panic))).into_response(),
+        }
+    }
+
+    fn add_cors(&self, headers: &mut HeaderMap, origin: Option<&HeaderValue>) {
+        if matches!(self.cors, CorsOrigins::Only(_)) {
+            headers.append(header::VARY, HeaderValue::from_static("Origin"));
+        }
+        if let Some(allowed) = origin.and_then(|origin| self.cors.allowing(origin)) {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, allowed);
+            headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
+        }
+    }
+}
+
+fn check_size(request: &Request) -> Result<(), ApiError> {
+    let headers = request.headers();
+    let url_bytes = request.uri().path_and_query().map_or(0, |url| url.as_str().len());
+    let header_bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if url_bytes > URL_BYTES_MAX {
+        Err(ApiError::UrlTooLong)
+    } else if headers.len() > HEADERS_MAX || header_bytes > HEADER_BYTES_MAX {
+        Err(ApiError::HeadersTooLarge)
+    } else {
+        Ok(())
+    }
+}
+
+/// A sane id that came with the request is kept, so that a proxy's log and ours can be read together.
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let sane = |id: &&HeaderValue| {
+        (1..=REQUEST_ID_BYTES_MAX).contains(&id.len())
+            && id.as_bytes().iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(byte))
+    };
+    headers.get(X_REQUEST_ID).filter(sane).cloned().unwrap_or_else(|| {
+        let id: u128 = u128::from_be_bytes(random::bytes());
+        HeaderValue::try_from(format!("{id:032x}")).expect("BUG: hexadecimal digits are a header value")
+    })
+}
+
+fn is_preflight(request: &Request) -> bool {
+    let headers = request.headers();
+    request.method() == Method::OPTIONS
+        && headers.contains_key(header::ORIGIN)
+        && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+}
+
+fn preflight() -> Response {
+    Response::builder()
+        .status(StatusCode::NO_CONTENT)
+        .header(header::ACCESS_CONTROL_ALLOW_METHODS, ALLOWED_METHODS)
+        .header(header::ACCESS_CONTROL_ALLOW_HEADERS, "Authorization, Content-Type, X-Request-Id")
+        .header(header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_MAX_AGE_S)
+        .finish()
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}

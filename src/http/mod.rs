@@ -1,0 +1,79 @@
+//! Door 2: HTTP. The only room that knows poem.
+//!
+//! One page to see what is served: the route table, and the order in which a request passes the layers: the transport with
+//! its limits (`transport`), the frame (`frame`: id, size, CORS, errors), the route, the guard (`guard`), the fields of the
+//! body (`fields`), the handler.
+//!
+//! Guarantees: a handler decides nothing about who may enter; it takes a guard's type as an argument and cannot be reached
+//! without one (I8). Deliberately absent: cookies and sessions.
+
+mod auth;
+mod error;
+mod fields;
+mod frame;
+mod guard;
+mod moment;
+mod openapi;
+mod pages;
+mod transport;
+mod widgets;
+
+use std::sync::Arc;
+
+use poem::{Endpoint, EndpointExt as _, Response, Route};
+use poem_openapi::{OpenApiService, Tags};
+
+use crate::{auth::Auth, clock::Clock, store::Store};
+
+pub use frame::CorsOrigins;
+pub use transport::serve;
+
+/// What all routes of the API begin with.
+const BASE: &str = "/api/v1";
+
+#[derive(Tags)]
+enum Tag {
+    /// Register, log in, log out.
+    Auth,
+    /// The protected sample resource: reading needs a token, writing an administrator's.
+    Widgets,
+}
+
+const DESCRIPTION: &str = "The login server in one file.\n\n\
+    **Try it:** run `register` (or `log_in`) below, copy the `access_token` of its answer, press **Authorize**, paste it, and \
+    run `get_user`. `log_out` kills that token for good.";
+
+/// What the HTTP door needs.
+pub struct Parts {
+    /// Decides who may enter.
+    pub auth: Arc<Auth>,
+    /// Keeps the widgets.
+    pub store: Arc<Store>,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// The domain that challenges name.
+    pub domain: String,
+    /// Which web pages may call from a browser.
+    pub cors: CorsOrigins,
+}
+
+/// Everything that is served.
+#[must_use]
+pub fn routes(parts: Parts) -> impl Endpoint<Output = Response> {
+    let guard = Arc::new(guard::Guard { auth: parts.auth, domain: parts.domain });
+    let auth = auth::AuthApi { guard: Arc::clone(&guard) };
+    let widgets = widgets::WidgetsApi { store: parts.store, clock: parts.clock };
+    let service = OpenApiService::new((auth, widgets), "latchkey", env!("CARGO_PKG_VERSION"))
+        .description(DESCRIPTION)
+        .server(BASE);
+
+    let derived = service.spec();
+    let openapi::Document { json, yaml, methods } = openapi::complete(&derived, BASE);
+    // Inside a script element `<` could end the element: JSON has another spelling for it.
+    let in_script = json.replace('<', "\\u003c");
+    let plain_ui = service.swagger_ui_html();
+    let swagger_ui = move || plain_ui.replacen(&derived, &in_script, 1);
+
+    let routes = pages::add(Route::new(), BASE, json, yaml, swagger_ui).nest(BASE, service).data(guard);
+    frame::Frame { routes: routes.map_to_response(), cors: parts.cors, methods }
+}

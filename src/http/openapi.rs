@@ -1,0 +1,148 @@
+//! The OpenAPI document: what poem-openapi derives from the handlers, and the failures that follow from rules.
+//!
+//! Guarantees: a status that every operation of a kind can answer is written down once, here, and is in the document of each
+//! of them; `tests/api/document.rs` holds that the document and what is served are the same.
+
+use serde_json::{Map, Value, json};
+
+/// The document in its two spellings.
+pub struct Document {
+    /// As JSON.
+    pub json: String,
+    /// As YAML.
+    pub yaml: String,
+    /// The methods of each path, for `Allow`.
+    pub methods: Methods,
+}
+
+/// Which methods each path template of the document has.
+#[derive(Clone)]
+pub struct Methods(Vec<(String, String)>);
+
+impl Methods {
+    /// The methods that work for `path`, as the value of an `Allow` header (RFC 9110 §10.2.1). A page has `GET` alone.
+    pub fn allow(&self, path: &str) -> String {
+        let fits = |template: &str| {
+            let (mut ours, mut theirs) = (template.split('/'), path.split('/'));
+            ours.by_ref().zip(theirs.by_ref()).all(|(our, their)| our.starts_with('{') || our == their)
+                && template.split('/').count() == path.split('/').count()
+        };
+        let found = self.0.iter().find(|(template, _)| fits(template));
+        found.map_or_else(|| "GET, HEAD".to_owned(), |(_, methods)| methods.clone())
+    }
+}
+
+/// Completes the document that poem-openapi made (`derived`), whose paths are served below `base`.
+pub fn complete(derived: &str, base: &str) -> Document {
+    let mut document: Value = serde_json::from_str(derived).expect("BUG: poem-openapi writes JSON");
+    let mut methods = Vec::new();
+    for (path, operations) in object(&mut document, "paths") {
+        let operations = operations.as_object_mut().expect("BUG: a path is an object");
+        methods.push((format!("{base}{path}"), allow(operations)));
+        for operation in operations.values_mut() {
+            add_failures(operation.as_object_mut().expect("BUG: an operation is an object"));
+        }
+    }
+    // Two schemes would ask for the same token twice in Swagger UI's dialog; the 403 tells administrators' operations apart.
+    if let Some(schemes) = document["components"]["securitySchemes"].as_object_mut() {
+        schemes.remove("AdminAuth");
+    }
+    Document {
+        json: document.to_string(),
+        yaml: serde_yaml::to_string(&document).expect("BUG: JSON is YAML"),
+        methods: Methods(methods),
+    }
+}
+
+fn allow(operations: &Map<String, Value>) -> String {
+    let mut methods: Vec<String> = operations.keys().map(|method| method.to_uppercase()).collect();
+    if methods.iter().any(|method| method == "GET") {
+        methods.push("HEAD".to_owned());
+    }
+    methods.sort();
+    methods.join(", ")
+}
+
+fn add_failures(operation: &mut Map<String, Value>) {
+    let secured = operation.get("security").map(Value::to_string).unwrap_or_default();
+    let for_admins = secured.contains("AdminAuth");
+    let has_body = operation.contains_key("requestBody");
+    let has_parameters = operation.contains_key("parameters");
+    let rules = [
+        (has_body || has_parameters || !secured.is_empty(), "400"),
+        (!secured.is_empty(), "401"),
+        (for_admins, "403"),
+        (has_body, "413"),
+        (true, "414"),
+        (has_body, "415"),
+        (true, "431"),
+        (true, "500"),
+        (true, "503"),
+    ];
+    if for_admins {
+        operation.insert("security".to_owned(), json!([{ "BearerAuth": [] }]));
+    }
+    let responses = operation["responses"].as_object_mut().expect("BUG: responses are an object");
+    for (applies, status) in rules {
+        if applies {
+            responses.entry(status).or_insert(Value::Null);
+        }
+    }
+    responses.sort_keys();
+    for (status, response) in responses {
+        if status.as_str() >= "400" {
+            *response = failure(status);
+        } else {
+            mend_success(response);
+        }
+    }
+}
+
+/// poem-openapi writes header names in capitals, and JSON with a charset, which the frame takes off.
+fn mend_success(response: &mut Value) {
+    for (member, mend) in [("headers", title_case as fn(&str) -> String), ("content", without_parameters)] {
+        if let Some(named) = response.get_mut(member).and_then(Value::as_object_mut) {
+            *named = std::mem::take(named).into_iter().map(|(name, value)| (mend(&name), value)).collect();
+        }
+    }
+}
+
+fn title_case(name: &str) -> String {
+    let capital = |word: &str| format!("{}{}", word[..1].to_uppercase(), word[1..].to_lowercase());
+    name.split('-').map(capital).collect::<Vec<_>>().join("-")
+}
+
+fn without_parameters(content_type: &str) -> String {
+    content_type.split(';').next().unwrap_or_default().to_owned()
+}
+
+fn failure(status: &str) -> Value {
+    let description = match status {
+        "400" => "Fields failed, each named in `errors`; or the request cannot be read.",
+        "401" => "Who is asking is not known; `WWW-Authenticate` says why.",
+        "403" => "The user is not an administrator.",
+        "404" => "There is nothing of this name.",
+        "409" => "The name is taken.",
+        "413" => "The body is too large.",
+        "414" => "The URL is too long.",
+        "415" => "The body is neither a form nor JSON.",
+        "431" => "The header fields are too large.",
+        "500" => "The server has a defect; its log says more.",
+        _ => "The server is busy or cannot reach its data; `Retry-After` says when to try again.",
+    };
+    let header = |description: &str| json!({ "description": description, "schema": { "type": "string" } });
+    let mut failure = json!({
+        "description": description,
+        "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Failure" } } },
+    });
+    match status {
+        "401" | "403" => failure["headers"] = json!({ "WWW-Authenticate": header("A challenge of RFC 6750 §3.") }),
+        "503" => failure["headers"] = json!({ "Retry-After": header("Seconds to wait.") }),
+        _ => {}
+    }
+    failure
+}
+
+fn object<'a>(document: &'a mut Value, name: &str) -> &'a mut Map<String, Value> {
+    document[name].as_object_mut().expect("BUG: poem-openapi writes this as an object")
+}

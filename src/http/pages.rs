@@ -1,0 +1,169 @@
+//! What a browser gets: the start page and its files from `static/`, Swagger UI, the OpenAPI document. All from the binary.
+//!
+//! Guarantees: no page asks any other host for anything, and its Content-Security-Policy says so to the browser; a page is
+//! compressed once, at its first request; a second view costs a 304.
+
+use std::{
+    fmt::Write as _,
+    sync::{Arc, OnceLock},
+};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use flate2::{Compression, write::GzEncoder};
+use include_dir::{Dir, include_dir};
+use poem::{
+    Endpoint, Request, Response, Route, get,
+    http::{StatusCode, header},
+};
+use sha2::{Digest, Sha256};
+
+static FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/static");
+
+/// For everything but Swagger UI, which needs its inline parts named.
+const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; \
+                      frame-ancestors 'none'";
+
+/// Something to look at.
+struct Page {
+    content_type: &'static str,
+    body: String,
+    policy: String,
+    etag: String,
+    gzip: OnceLock<Vec<u8>>,
+}
+
+impl Page {
+    fn new(content_type: &'static str, body: String, policy: String) -> Self {
+        let digest = Sha256::digest(body.as_bytes());
+        let etag = format!("W/\"{}\"", &BASE64_STANDARD.encode(digest)[..22]);
+        Self { content_type, body, policy, etag, gzip: OnceLock::new() }
+    }
+
+    fn gzip(&self) -> &[u8] {
+        self.gzip.get_or_init(|| {
+            use std::io::Write as _;
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+            let written = encoder.write_all(self.body.as_bytes()).and_then(|()| encoder.finish());
+            written.expect("BUG: writing to memory does not fail")
+        })
+    }
+
+    fn answer(&self, request: &PageRequest) -> Response {
+        let response = Response::builder()
+            .content_type(self.content_type)
+            .header(header::CACHE_CONTROL, "no-cache") // keep it, but ask: a new version has a new tag
+            .header(header::CONTENT_SECURITY_POLICY, &self.policy)
+            .header(header::REFERRER_POLICY, "no-referrer")
+            .header(header::VARY, "Accept-Encoding")
+            .header(header::ETAG, &self.etag);
+        if request.known_tags.split(',').any(|tag| tag.trim() == self.etag || tag.trim() == "*") {
+            return response.status(StatusCode::NOT_MODIFIED).finish();
+        }
+        if request.takes_gzip {
+            return response.header(header::CONTENT_ENCODING, "gzip").body(self.gzip().to_vec());
+        }
+        response.body(self.body.clone())
+    }
+}
+
+/// What a page needs to know of a request.
+struct PageRequest {
+    takes_gzip: bool,
+    known_tags: String,
+}
+
+impl PageRequest {
+    fn new(request: &Request) -> Self {
+        let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let gzip = |coding: &str| {
+            let (name, parameters) = coding.split_once(';').unwrap_or((coding, ""));
+            let refused = parameters.trim().strip_prefix("q=").and_then(|q| q.trim().parse().ok()) == Some(0.0);
+            name.trim().eq_ignore_ascii_case("gzip") && !refused
+        };
+        Self {
+            takes_gzip: text(header::ACCEPT_ENCODING).split(',').any(gzip),
+            known_tags: text(header::IF_NONE_MATCH).to_owned(),
+        }
+    }
+}
+
+/// Serves a page that `make` makes at the first request.
+fn page(make: impl Fn() -> Page + Send + Sync + 'static) -> impl Endpoint {
+    let lazy = Arc::new((OnceLock::new(), make));
+    get(poem::endpoint::make(move |request| {
+        let (lazy, request) = (Arc::clone(&lazy), PageRequest::new(&request));
+        async move {
+            // Compressing Swagger UI takes a tenth of a second, once: not on a thread that answers others.
+            let answer = move || lazy.0.get_or_init(&lazy.1).answer(&request);
+            Ok::<_, poem::Error>(tokio::task::spawn_blocking(answer).await.expect("BUG: making a page does not panic"))
+        }
+    }))
+}
+
+/// Adds every page to `routes`; those of the API below `base`.
+pub fn add(
+    mut routes: Route,
+    base: &str,
+    json: String,
+    yaml: String,
+    swagger_ui: impl Fn() -> String + Send + Sync + 'static,
+) -> Route {
+    for file in FILES.files() {
+        let name = file.path().to_str().expect("BUG: our own files have plain names");
+        let path = if name == "index.html" { "/".to_owned() } else { format!("/{name}") };
+        let body = file.contents_utf8().expect("BUG: our own files are text");
+        routes = routes.at(path, page(move || Page::new(content_type(name), body.to_owned(), POLICY.to_owned())));
+    }
+    let document =
+        move |content_type, body: String| page(move || Page::new(content_type, body.clone(), POLICY.to_owned()));
+    routes
+        .at(format!("{base}/swagger.json"), document("application/json", json.clone()))
+        .at(format!("{base}/openapi.json"), document("application/json", json))
+        .at(format!("{base}/openapi.yaml"), document("application/yaml", yaml))
+        .at(format!("{base}/ui"), page(move || swagger_page(&swagger_ui())))
+}
+
+fn content_type(name: &str) -> &'static str {
+    match name.rsplit_once('.') {
+        Some((_, "html")) => "text/html; charset=utf-8",
+        Some((_, "css")) => "text/css; charset=utf-8",
+        Some((_, "svg")) => "image/svg+xml",
+        Some((_, "txt")) => "text/plain; charset=utf-8",
+        _ => unreachable!("BUG: a kind of file in static/ that has no content type here"),
+    }
+}
+
+/// Swagger UI as poem-openapi ships it, one page with everything inline, allowed by the hashes of what is inline (CSP 3 §8.1).
+fn swagger_page(html: &str) -> Page {
+    let html =
+        html.trim_start().replacen("<html charset=\"UTF-8\">", "<!doctype html>\n<html lang=\"en\">", 1).replacen(
+            "<title>Swagger UI</title>",
+            "<title>latchkey – Swagger UI</title>\n    <meta name=\"viewport\" content=\"width=device-width\">\n    \
+         <link rel=\"icon\" href=\"/icon.svg\">",
+            1,
+        );
+    let policy = format!(
+        "default-src 'none'; script-src{}; style-src{}; img-src 'self' data:; connect-src 'self'; base-uri 'none'; \
+         form-action 'none'; frame-ancestors 'none'",
+        hashes(&html, "script"),
+        hashes(&html, "style"),
+    );
+    Page::new("text/html; charset=utf-8", html, policy)
+}
+
+/// The CSP sources for the contents of every inline `element` of `html`.
+fn hashes(html: &str, element: &str) -> String {
+    let (open, close) = (format!("<{element}"), format!("</{element}>"));
+    let mut sources = String::new();
+    let mut rest = html;
+    while let Some((_, after)) = rest.split_once(open.as_str()) {
+        let Some((contents, behind)) = after.split_once('>').and_then(|(_, inside)| inside.split_once(close.as_str()))
+        else {
+            break;
+        };
+        let digest = BASE64_STANDARD.encode(Sha256::digest(contents.as_bytes()));
+        write!(sources, " 'sha256-{digest}'").expect("BUG: writing to memory does not fail");
+        rest = behind;
+    }
+    sources
+}

@@ -1,0 +1,38 @@
+//! The janitor: drops blacklist entries whose token has expired, a bounded batch at a time.
+//!
+//! Guarantees: a batch is one short transaction, so that a logout never waits long behind it; an entry goes only after its
+//! token has expired (I2).
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{clock::Clock, store::Store};
+
+/// How many entries one transaction removes.
+const BATCH: usize = 1000;
+
+/// Purges at every `interval`, until the task is dropped.
+pub async fn run(store: Arc<Store>, clock: Arc<dyn Clock>, interval: Duration) {
+    let mut ticks = tokio::time::interval(interval);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let mut purged = 0;
+        loop {
+            match store.purge_expired(clock.unix_s(), BATCH).await {
+                Ok(batch) => {
+                    purged += batch;
+                    if batch < BATCH {
+                        break;
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the blacklist was not purged; the next run tries again");
+                    break;
+                }
+            }
+        }
+        if purged > 0 {
+            tracing::info!(entries = purged, "purged expired entries from the blacklist");
+        }
+    }
+}

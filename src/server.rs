@@ -1,0 +1,140 @@
+//! The frame of the program: open the store, start the purge, bind, serve, drain, stop.
+//!
+//! Guarantees: nothing is served before the store is open and checked; after the last answer the database is closed, so that
+//! the next start finds it clean. Deliberately absent: signals and argv, which are `cli`'s.
+
+use std::{future::Future, net::SocketAddr, num::NonZero, path::PathBuf, sync::Arc, thread, time::Duration};
+
+use anyhow::Context as _;
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use tokio::net::TcpListener;
+use zeroize::Zeroizing;
+
+use crate::{
+    auth::{
+        Auth,
+        password::Hasher,
+        token::{KEY_BYTES_MIN, Tokens},
+    },
+    clock::Clock,
+    config::{self, Config},
+    http, purge, random,
+    store::{DataDir, Store},
+};
+
+/// How long requests in flight may take to finish when the server stops.
+const DRAIN: Duration = Duration::from_secs(10);
+/// How much of the database redb keeps in memory. The operating system's page cache keeps the rest.
+const CACHE_BYTES: usize = 64 * 1024 * 1024;
+
+/// The core over an open data directory: all that the doors need.
+pub struct Core {
+    /// Decides who may enter.
+    pub auth: Arc<Auth>,
+    /// Remembers.
+    pub store: Arc<Store>,
+    clock: Arc<dyn Clock>,
+    dir: DataDir,
+}
+
+impl Core {
+    /// Opens what `config` names, makes what is missing, and takes it for this process.
+    ///
+    /// # Errors
+    /// [`config::ConfigError`] where a setting cannot be used; any other error where the data cannot.
+    pub fn open(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
+        config.check()?;
+        let given = config.secret_key()?;
+        let dir = DataDir::take(&config.data_dir)?;
+        let store = Arc::new(Store::open(&dir, CACHE_BYTES)?);
+        let key = if let Some(key) = given {
+            key
+        } else {
+            let key = dir.signing_key(|| {
+                let bytes = Zeroizing::new(random::bytes::<KEY_BYTES_MIN>());
+                Zeroizing::new(BASE64_STANDARD.encode(bytes.as_slice()))
+            })?;
+            config::check_key_length(&key, &dir.path().join("signing.key").display().to_string())?;
+            key
+        };
+        if !config.scrypt.is_strong() {
+            tracing::warn!(cost = %config.scrypt, "password hashes are cheap to guess; this is for tests");
+        }
+        let threads = thread::available_parallelism().map_or(1, NonZero::get);
+        let hasher = Hasher::start(config.scrypt, threads);
+        let tokens = Tokens::new(&key, config.token_lifetime.as_secs());
+        let auth = Auth::new(Arc::clone(&store), Arc::clone(&clock), hasher, config.password_policy(), tokens);
+        Ok(Self { auth: Arc::new(auth), store, clock, dir })
+    }
+
+    /// Closes the database.
+    ///
+    /// # Errors
+    /// Where it cannot be closed cleanly; what was acknowledged is on disk all the same.
+    pub fn close(self) -> anyhow::Result<()> {
+        drop(self.auth);
+        match Arc::into_inner(self.store) {
+            Some(store) => store.close().context("cannot close the database"),
+            // A request that was cut off still holds it; dropping that closes the file.
+            None => Ok(()),
+        }
+    }
+}
+
+/// A server that is bound and ready to run.
+pub struct Server {
+    core: Core,
+    listener: TcpListener,
+    config: Config,
+}
+
+impl Server {
+    /// Opens the data and binds the address.
+    ///
+    /// # Errors
+    /// As [`Core::open`], and where the address cannot be bound.
+    pub async fn bind(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
+        let core = Core::open(&config, clock)?;
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .with_context(|| format!("cannot listen on {} (--listen)", config.listen))?;
+        Ok(Self { core, listener, config })
+    }
+
+    /// The address that was bound, with the port that was taken.
+    ///
+    /// # Errors
+    /// Where the operating system does not tell.
+    pub fn address(&self) -> anyhow::Result<SocketAddr> {
+        self.listener.local_addr().context("cannot tell the address")
+    }
+
+    /// The absolute path of the data directory.
+    #[must_use]
+    pub fn data_dir(&self) -> PathBuf {
+        self.core.dir.path().to_owned()
+    }
+
+    /// Serves until `stop` resolves, finishes what is in flight, and closes the database.
+    ///
+    /// # Errors
+    /// Where the database cannot be closed cleanly.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let Self { core, listener, config } = self;
+        let janitor = purge::run(Arc::clone(&core.store), Arc::clone(&core.clock), config.purge_interval);
+        let janitor = tokio::spawn(janitor);
+        let routes = http::routes(http::Parts {
+            auth: Arc::clone(&core.auth),
+            store: Arc::clone(&core.store),
+            clock: Arc::clone(&core.clock),
+            cors: config.cors(),
+            domain: config.domain,
+        });
+        if !http::serve(listener, routes, stop, DRAIN).await {
+            tracing::warn!(seconds = DRAIN.as_secs(), "some requests did not finish in time and were cut off");
+        }
+        janitor.abort();
+        let _ = janitor.await; // aborted: what counts is that it holds the store no more
+        core.close()
+    }
+}

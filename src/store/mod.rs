@@ -1,0 +1,224 @@
+//! The cellar: the only room that knows redb and the codec. One file holds everything.
+//!
+//! Guarantees: every method is one thing that happens and one transaction (I5); a write answers after the disk has it (I1);
+//! a read sees one moment. Deliberately absent: rules about who may do what, and any second copy of the data in memory.
+
+mod blacklist;
+mod data_dir;
+mod record;
+mod schema;
+mod users;
+mod widgets;
+mod writer;
+
+use std::{path::Path, sync::Arc};
+
+use redb::{Database, ReadableDatabase};
+
+use crate::model::{BlacklistedToken, Email, PasswordHash, PublicId, User, Widget, WidgetName};
+
+pub use data_dir::{DataDir, DataDirError, read_secret};
+pub use widgets::{OwnedWidget, Page};
+
+/// Why the store could not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The file cannot be opened, and why in plain words. Nothing was changed.
+    #[error("{0}")]
+    Refused(String),
+    /// The disk or the file failed; whether the last write happened is unknown.
+    #[error("the database failed: {0}")]
+    Database(#[from] redb::Error),
+    /// A record does not decode: the file was written by something else, or altered.
+    #[error("a record in {table} does not decode: {cause}")]
+    Record {
+        /// The table it is in.
+        table: &'static str,
+        /// What the codec says.
+        cause: String,
+    },
+    /// More writes wait than the queue holds.
+    #[error("too many writes are waiting")]
+    Overloaded,
+    /// The write ended without an answer: it panicked, or the store is closing.
+    #[error("the write was given up")]
+    GivenUp,
+}
+
+/// redb has one error type for each kind of call; all of them mean the same here.
+macro_rules! from_redb {
+    ($($error:ident),*) => {
+        $(impl From<redb::$error> for StoreError {
+            fn from(error: redb::$error) -> Self {
+                Self::Database(error.into())
+            }
+        })*
+    };
+}
+from_redb!(DatabaseError, TransactionError, TableError, StorageError, CommitError, SetDurabilityError);
+
+/// What one snapshot says of a token and the user it names.
+pub struct TokenState {
+    /// The token was logged out.
+    pub blacklisted: bool,
+    /// Entries of tokens that expired up to this second may have been purged: to be read as "it is at least this late",
+    /// so that a clock that was set back does not revive a token whose entry is gone (I3).
+    pub purged_through_s: u64,
+    /// The user; `None` where there is none any more.
+    pub user: Option<User>,
+}
+
+/// The open database.
+pub struct Store {
+    writer: writer::Writer, // dropped first: its thread holds the database too
+    database: Arc<Database>,
+}
+
+impl Store {
+    /// Opens the database in `dir`, or makes it there; checks its integrity and its schema first.
+    ///
+    /// `cache_bytes` bounds what redb keeps of the file in memory.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] where the file is not ours, damaged or newer than this program.
+    pub fn open(dir: &DataDir, cache_bytes: usize) -> Result<Self, StoreError> {
+        let database = Arc::new(schema::open(&dir.database(), cache_bytes)?);
+        let writer = writer::Writer::start(Arc::clone(&database));
+        Ok(Self { writer, database })
+    }
+
+    /// Finishes the writes that wait and closes the file, so that the next start finds it clean.
+    ///
+    /// # Errors
+    /// Where the file cannot be closed cleanly; what was acknowledged is on disk all the same.
+    pub fn close(self) -> Result<(), StoreError> {
+        drop(self.writer);
+        match Arc::into_inner(self.database) {
+            Some(database) => Ok(database.close()?),
+            None => Ok(()),
+        }
+    }
+
+    /// Adds a user. `false` where the email is taken, in whatever letter case.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the disk fails.
+    pub async fn insert_user(&self, user: User) -> Result<bool, StoreError> {
+        self.writer.write(move |txn| users::insert(txn, &user)).await
+    }
+
+    /// The user with this email, in whatever letter case.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the disk fails.
+    pub fn find_user(&self, email: &Email) -> Result<Option<User>, StoreError> {
+        users::find_by_email(&self.database.begin_read()?, email)
+    }
+
+    /// Up to `limit` users in order of registration, starting behind `after`.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the disk fails.
+    pub fn users_after(&self, after: Option<PublicId>, limit: usize) -> Result<Vec<User>, StoreError> {
+        users::list(&self.database.begin_read()?, after, limit)
+    }
+
+    /// Replaces a password hash by a stronger one of the same password. Does nothing where `old` is no longer the hash.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the disk fails.
+    pub async fn update_password_hash(
+        &self,
+        user: PublicId,
+        old: PasswordHash,
+        new: PasswordHash,
+    ) -> Result<(), StoreError> {
+        self.writer.write(move |txn| users::update_password_hash(txn, user, &old, &new)).await
+    }
+
+    /// What is known of a token and of the user it names, in one snapshot.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the disk fails.
+    pub fn token_state(&self, token: BlacklistedToken, user: PublicId) -> Result<TokenState, StoreError> {
+        let txn = self.database.begin_read()?;
+        Ok(TokenState {
+            blacklisted: blacklist::contains(&txn, token)?,
+            purged_through_s: blacklist::purged_through_s(&txn)?,
+            user: users::find(&txn, user)?,
+        })
+    }
+
+    /// The latest expiry among the entries that were ever purged, in seconds since 1970 (I3).
+    ///
+    /// # Errors
+    /// [`StoreError`] where the disk fails.
+    pub fn purged_through_s(&self) -> Result<u64, StoreError> {
+        blacklist::purged_through_s(&self.database.begin_read()?)
+    }
+
+    /// Puts a token on the blacklist. `false` where it was there already.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the disk fails.
+    pub async fn blacklist(&self, token: BlacklistedToken) -> Result<bool, StoreError> {
+        self.writer.write(move |txn| blacklist::insert(txn, token)).await
+    }
+
+    /// Removes up to `limit` entries of tokens that expired at `now_s` or before, the oldest first, and says how many.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the disk fails.
+    pub async fn purge_expired(&self, now_s: u64, limit: usize) -> Result<usize, StoreError> {
+        if !blacklist::has_expired(&self.database.begin_read()?, now_s)? {
+            return Ok(0); // an idle server does not write to its disk
+        }
+        self.writer.write(move |txn| blacklist::purge(txn, now_s, limit)).await
+    }
+
+    /// `limit` widgets in order of creation after the first `skip`, and how many there are in all.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the disk fails.
+    pub fn widget_page(&self, skip: u64, limit: usize) -> Result<Page, StoreError> {
+        widgets::page(&self.database.begin_read()?, skip, limit)
+    }
+
+    /// The widget of this name and its owner.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the disk fails.
+    pub fn find_widget(&self, name: &WidgetName) -> Result<Option<OwnedWidget>, StoreError> {
+        widgets::find(&self.database.begin_read()?, name)
+    }
+
+    /// Adds a widget. `false` where the name is taken.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the disk fails.
+    pub async fn insert_widget(&self, widget: Widget) -> Result<bool, StoreError> {
+        self.writer.write(move |txn| widgets::insert(txn, &widget)).await
+    }
+
+    /// Gives the widget of this name the URL and the deadline of `widget`, or adds `widget` where there is none.
+    /// `true` where it was added.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the disk fails.
+    pub async fn put_widget(&self, widget: Widget) -> Result<bool, StoreError> {
+        self.writer.write(move |txn| widgets::put(txn, &widget)).await
+    }
+
+    /// Removes a widget. `false` where there is none of this name.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the disk fails.
+    pub async fn remove_widget(&self, name: WidgetName) -> Result<bool, StoreError> {
+        self.writer.write(move |txn| widgets::remove(txn, &name)).await
+    }
+}
+
+/// Makes what was done to a directory's entries durable: a file that was made or renamed in it is there after a power loss.
+fn sync_dir(dir: &Path) -> std::io::Result<()> {
+    std::fs::File::open(dir)?.sync_all()
+}

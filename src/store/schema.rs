@@ -1,0 +1,146 @@
+//! The shape of the file: its version, the numbered steps from one to the next, and refusals in plain words.
+//!
+//! Guarantees: a file that is not ours, is damaged, or is newer than this program is refused before anything is written to
+//! it; a step of the schema is one transaction; a new file is complete under another name before it takes its own (I6).
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, ErrorKind},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+
+use redb::{
+    Database, DatabaseError, ReadableDatabase, StorageError, TableDefinition, TableError, WriteTransaction,
+    backends::FileBackend,
+};
+
+use super::{StoreError, blacklist, sync_dir, users, widgets, writer::transact};
+
+/// Named numbers about the file itself. Its presence is what makes a redb file ours.
+pub(super) const META: TableDefinition<&str, u64> = TableDefinition::new("latchkey");
+/// Key in [`META`]: how many of [`STEPS`] were taken.
+const SCHEMA_VERSION: &str = "schema_version";
+/// Key in [`META`]: the latest expiry among purged entries of the blacklist, in seconds since 1970.
+pub(super) const PURGED_THROUGH_S: &str = "blacklist_purged_through_s";
+
+type Step = fn(&WriteTransaction) -> Result<(), StoreError>;
+
+/// Step `n` takes a file of schema `n` to schema `n + 1`. A released step is never changed.
+const STEPS: &[Step] = &[create_first_tables];
+
+fn create_first_tables(txn: &WriteTransaction) -> Result<(), StoreError> {
+    txn.open_table(users::USERS)?;
+    txn.open_table(users::USERS_BY_EMAIL)?;
+    txn.open_table(blacklist::BLACKLIST)?;
+    txn.open_table(widgets::WIDGETS)?;
+    txn.open_table(widgets::WIDGETS_BY_SEQUENCE)?;
+    Ok(())
+}
+
+/// Opens the file at `path`, or makes it, and brings it to today's schema.
+pub(super) fn open(path: &Path, cache_bytes: usize) -> Result<Database, StoreError> {
+    if !path.try_exists().map_err(|error| cannot("look for", path, &error))? {
+        create(path, cache_bytes)?;
+    }
+    look_before_touching(path)?;
+    let database = builder(cache_bytes).open(path).map_err(|error| refusal(path, error))?;
+    migrate(&database, version(&database, path)?)?;
+    Ok(database)
+}
+
+fn builder(cache_bytes: usize) -> redb::Builder {
+    let mut builder = Database::builder();
+    builder.set_cache_size(cache_bytes);
+    // A plain open trusts the file, and an altered file would serve wrong answers to "who may enter".
+    builder.set_check_integrity_on_open(true);
+    builder
+}
+
+/// I6: a crash while a database is made leaves a file that never opens again, so it is made under another name.
+fn create(path: &Path, cache_bytes: usize) -> Result<(), StoreError> {
+    let unfinished = path.with_extension("redb.new");
+    match fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(cannot("replace", &unfinished, &error)),
+        _ => {}
+    }
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&unfinished)
+        .map_err(|error| cannot("create", &unfinished, &error))?;
+    let database = builder(cache_bytes).create_with_backend(FileBackend::new(file)?)?;
+    migrate(&database, 0)?;
+    database.close()?;
+    let finish = || -> io::Result<()> {
+        File::open(&unfinished)?.sync_all()?;
+        fs::rename(&unfinished, path)?;
+        sync_dir(path.parent().unwrap_or_else(|| Path::new(".")))
+    };
+    finish().map_err(|error| cannot("create", path, &error))
+}
+
+/// Reads the version through a read-only handle, so that a file that gets refused keeps every byte.
+fn look_before_touching(path: &Path) -> Result<(), StoreError> {
+    match Database::builder().open_read_only(path) {
+        Ok(database) => version(&database, path).map(drop),
+        // It was not closed cleanly: only a writing open can repair it, and the version is read after that.
+        Err(DatabaseError::RepairAborted) => Ok(()),
+        Err(error) => Err(refusal(path, error)),
+    }
+}
+
+/// How many steps the file has taken; a refusal where that is none of ours or more than we know.
+fn version(database: &impl ReadableDatabase, path: &Path) -> Result<usize, StoreError> {
+    let not_ours = || refused(path, "is a redb database but not latchkey's");
+    let meta = match database.begin_read()?.open_table(META) {
+        Ok(meta) => meta,
+        Err(TableError::TableDoesNotExist(_) | TableError::TableTypeMismatch { .. }) => return Err(not_ours()),
+        Err(error) => return Err(error.into()),
+    };
+    let version = meta.get(SCHEMA_VERSION)?.ok_or_else(not_ours)?.value();
+    let known = STEPS.len();
+    usize::try_from(version).ok().filter(|version| *version <= known).ok_or_else(|| {
+        let newer = "was written by a newer latchkey";
+        refused(path, &format!("{newer} (schema {version}; this one knows up to {known}); upgrade latchkey"))
+    })
+}
+
+/// Takes the steps that are missing behind the first `taken`, all in one transaction.
+fn migrate(database: &Database, taken: usize) -> Result<(), StoreError> {
+    if taken == STEPS.len() {
+        return Ok(());
+    }
+    transact(database, |txn| {
+        for step in &STEPS[taken..] {
+            step(txn)?;
+        }
+        txn.open_table(META)?.insert(SCHEMA_VERSION, STEPS.len() as u64)?;
+        Ok(())
+    })
+}
+
+fn refusal(path: &Path, error: DatabaseError) -> StoreError {
+    match error {
+        DatabaseError::DatabaseAlreadyOpen => refused(path, "is in use by another process"),
+        DatabaseError::Storage(StorageError::Io(error)) if error.kind() == ErrorKind::InvalidData => {
+            refused(path, "is not a latchkey database")
+        }
+        DatabaseError::Storage(StorageError::Io(error)) => cannot("open", path, &error),
+        DatabaseError::UpgradeRequired(_) => refused(path, "was written by an older file format that cannot be read"),
+        DatabaseError::Storage(StorageError::Corrupted(what)) => {
+            refused(path, &format!("is damaged ({what}); restore it from a backup"))
+        }
+        other => other.into(),
+    }
+}
+
+fn refused(path: &Path, what: &str) -> StoreError {
+    StoreError::Refused(format!("{} {what}", path.display()))
+}
+
+fn cannot(verb: &str, path: &Path, error: &io::Error) -> StoreError {
+    StoreError::Refused(format!("cannot {verb} {}: {error}", path.display()))
+}
