@@ -1,0 +1,383 @@
+//! A server of its own for each test, the personas, and the house-wide rules, which are checked on every answer.
+//!
+//! [`TestServer::start`] runs the real executable; [`TestServer::at`] runs the same server in this process under a clock that
+//! the test sets. Both listen on a free port of the loopback and keep their data in a directory of their own.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Condvar, Mutex},
+    time::Duration,
+};
+
+use clap::Parser as _;
+use latchkey::{
+    clock::{Clock, ManualClock},
+    config::Config,
+    server::Server,
+};
+use reqwest::{Method, StatusCode, header::HeaderMap};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::{sync::oneshot, task::JoinHandle};
+
+/// Cheap hashing, so that a test of something else does not wait for it.
+const CHEAP: &str = "ln=1,r=8,p=1";
+pub(crate) const PASSWORD: &str = "correct horse battery";
+pub(crate) const ADMIN: &str = "admin@example.com";
+/// How long something that must happen may take before the test fails.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The program `latchkey` with cheap hashing, and without a `LATCHKEY_` variable of whoever runs the tests.
+pub(crate) fn latchkey() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_latchkey"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("LATCHKEY_")) {
+        command.env_remove(name);
+    }
+    command.env("LATCHKEY_SCRYPT", CHEAP);
+    command
+}
+
+/// Adds a user with [`PASSWORD`] through the command line.
+pub(crate) fn add_user(data_dir: &Path, email: &str, admin: bool) {
+    let mut command = latchkey();
+    command.args(["user", "add", email, "--password-stdin"]).arg("--data-dir").arg(data_dir);
+    let mut child =
+        command.args(admin.then_some("--admin")).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(PASSWORD.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success());
+}
+
+/// What a process wrote to stderr so far.
+#[derive(Clone, Default)]
+pub(crate) struct Log(Arc<(Mutex<String>, Condvar)>);
+
+impl Log {
+    fn follow(stderr: impl std::io::Read + Send + 'static) -> Self {
+        let log = Self::default();
+        let writer = log.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let (text, grown) = &*writer.0;
+                text.lock().unwrap().push_str(&(line + "\n"));
+                grown.notify_all();
+            }
+        });
+        log
+    }
+
+    pub(crate) fn text(&self) -> String {
+        self.0.0.lock().unwrap().clone()
+    }
+
+    /// Waits until the log has `part`.
+    pub(crate) fn wait_for(&self, part: &str) {
+        let (text, grown) = &*self.0;
+        let waited = grown.wait_timeout_while(text.lock().unwrap(), PATIENCE, |text| !text.contains(part)).unwrap();
+        assert!(!waited.1.timed_out(), "the log never said {part:?}:\n{}", waited.0);
+    }
+}
+
+enum Running {
+    Process(Child, Log),
+    Task(JoinHandle<anyhow::Result<()>>, oneshot::Sender<()>),
+    Stopped,
+}
+
+pub(crate) struct TestServer {
+    running: Running,
+    args: Vec<String>,
+    pub(crate) base: String,
+    pub(crate) dir: Arc<TempDir>,
+    client: reqwest::Client,
+}
+
+impl TestServer {
+    /// The real executable with cheap hashing and the default settings.
+    pub(crate) fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// The real executable with these settings on top.
+    pub(crate) fn with(args: &[&str]) -> Self {
+        Self::on(Arc::new(TempDir::new().unwrap()), args)
+    }
+
+    /// Like [`TestServer::with`], with an administrator in the database.
+    pub(crate) fn with_admin(args: &[&str]) -> Self {
+        let dir = Arc::new(TempDir::new().unwrap());
+        add_user(&dir.path().join("data"), ADMIN, true);
+        Self::on(dir, args)
+    }
+
+    /// The real executable on the data in `dir`.
+    pub(crate) fn on(dir: Arc<TempDir>, args: &[&str]) -> Self {
+        let args: Vec<String> = args.iter().map(ToString::to_string).collect();
+        let mut server = Self { running: Running::Stopped, args, base: String::new(), dir, client: client() };
+        server.launch();
+        server
+    }
+
+    /// The same server in this process, with the time that `clock` tells.
+    pub(crate) async fn at(clock: Arc<ManualClock>, args: &[&str]) -> Self {
+        #[derive(clap::Parser)]
+        struct Settings {
+            #[command(flatten)]
+            config: Config,
+        }
+        let dir = Arc::new(TempDir::new().unwrap());
+        let data = dir.path().join("data");
+        if args.contains(&"--with-admin") {
+            add_user(&data, ADMIN, true);
+        }
+        let all = ["latchkey", "--scrypt", CHEAP, "--listen", "127.0.0.1:0", "--data-dir", data.to_str().unwrap()];
+        let args = args.iter().filter(|arg| **arg != "--with-admin");
+        let config = Settings::parse_from(all.iter().chain(args)).config;
+        let server = Server::bind(config, clock as Arc<dyn Clock>).await.unwrap();
+        let base = format!("http://{}", server.address().unwrap());
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(server.run(async move {
+            let _ = stopped.await;
+        }));
+        Self { running: Running::Task(task, stop), args: Vec::new(), base, dir, client: client() }
+    }
+
+    fn launch(&mut self) {
+        let mut command = latchkey();
+        command.args(["--listen", "127.0.0.1:0", "--data-dir"]).arg(self.dir.path().join("data"));
+        command.args(&self.args).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let log = Log::follow(child.stderr.take().unwrap());
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        self.base = loop {
+            let mut line = String::new();
+            assert!(stdout.read_line(&mut line).unwrap() > 0, "the server did not start:\n{}", log.text());
+            if let Some(url) = line.trim().strip_prefix("Start page  ") {
+                break url.trim_end_matches('/').to_owned();
+            }
+        };
+        std::thread::spawn(move || stdout.read_to_string(&mut String::new()));
+        self.running = Running::Process(child, log);
+    }
+
+    pub(crate) fn log(&self) -> &Log {
+        match &self.running {
+            Running::Process(_, log) => log,
+            _ => panic!("only the executable has a log"),
+        }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        match &self.running {
+            Running::Process(child, _) => child.id(),
+            _ => panic!("only the executable has a process"),
+        }
+    }
+
+    /// Sends a signal to the executable.
+    pub(crate) fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Waits for the executable to end.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        match std::mem::replace(&mut self.running, Running::Stopped) {
+            Running::Process(mut child, _) => child.wait().unwrap(),
+            _ => panic!("only the executable can be waited for"),
+        }
+    }
+
+    /// Stops the executable in good order.
+    pub(crate) fn stop(&mut self) {
+        self.signal("TERM");
+        assert!(self.wait().success());
+    }
+
+    /// Starts the executable again on the same data.
+    pub(crate) fn start_again(&mut self) {
+        self.launch();
+    }
+
+    /// A request of an API path such as `/auth/user`, or of any path that begins with `//`.
+    pub(crate) fn request(&self, method: Method, path: &str) -> Call {
+        let url = match path.strip_prefix("//") {
+            Some(rest) => format!("{}/{rest}", self.base),
+            None => format!("{}/api/v1{path}", self.base),
+        };
+        Call { request: self.client.request(method, url), may_fail: false }
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Call {
+        self.request(Method::GET, path)
+    }
+
+    pub(crate) fn post(&self, path: &str) -> Call {
+        self.request(Method::POST, path)
+    }
+
+    /// Registers `email` with [`PASSWORD`] and returns the token.
+    pub(crate) async fn user(&self, email: &str) -> String {
+        let answer = self.post("/auth/register").form(&[("email", email), ("password", PASSWORD)]).await;
+        assert_eq!(answer.status, 201, "{}", answer.text);
+        answer.token()
+    }
+
+    /// Logs `email` in with [`PASSWORD`] and returns the token.
+    pub(crate) async fn log_in(&self, email: &str) -> String {
+        let answer = self.post("/auth/login").form(&[("email", email), ("password", PASSWORD)]).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        answer.token()
+    }
+
+    /// The token of the administrator of [`TestServer::with_admin`].
+    pub(crate) async fn admin(&self) -> String {
+        self.log_in(ADMIN).await
+    }
+
+    /// The status that `GET /auth/user` answers to this token.
+    pub(crate) async fn status_of(&self, token: &str) -> StatusCode {
+        self.get("/auth/user").bearer(token).send().await.status
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        match std::mem::replace(&mut self.running, Running::Stopped) {
+            Running::Process(mut child, _) => {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+            Running::Task(task, stop) => {
+                let _ = stop.send(());
+                task.abort();
+            }
+            Running::Stopped => {}
+        }
+    }
+}
+
+fn client() -> reqwest::Client {
+    reqwest::Client::builder().timeout(PATIENCE).no_proxy().build().unwrap()
+}
+
+/// A request in the making.
+pub(crate) struct Call {
+    request: reqwest::RequestBuilder,
+    may_fail: bool,
+}
+
+impl Call {
+    pub(crate) fn bearer(self, token: &str) -> Self {
+        self.header("authorization", &format!("Bearer {token}"))
+    }
+
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
+        self.request = self.request.header(name, value);
+        self
+    }
+
+    pub(crate) fn body(mut self, content_type: &str, body: impl Into<reqwest::Body>) -> Self {
+        self.request = self.request.header("content-type", content_type).body(body);
+        self
+    }
+
+    /// For the few tests in which the server is meant to answer 5xx.
+    pub(crate) fn may_fail(mut self) -> Self {
+        self.may_fail = true;
+        self
+    }
+
+    pub(crate) async fn form(mut self, fields: &[(&str, &str)]) -> Answer {
+        self.request = self.request.form(fields);
+        self.send().await
+    }
+
+    pub(crate) async fn json(mut self, body: &Value) -> Answer {
+        self.request = self.request.json(body);
+        self.send().await
+    }
+
+    pub(crate) async fn send(self) -> Answer {
+        let response = self.request.send().await.unwrap();
+        let (status, headers, path) = (response.status(), response.headers().clone(), response.url().path().to_owned());
+        let answer = Answer { status, headers, text: response.text().await.unwrap() };
+        answer.keeps_the_house_rules(&path, self.may_fail);
+        answer
+    }
+}
+
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+
+    pub(crate) fn token(&self) -> String {
+        self.json()["access_token"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn message(&self) -> String {
+        self.json()["message"].as_str().unwrap().to_owned()
+    }
+
+    /// What is said of a field that failed; empty where nothing is.
+    pub(crate) fn error(&self, field: &str) -> String {
+        self.json()["errors"][field].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// A header that must be there once.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        let mut values = self.headers.get_all(name).iter();
+        let value = values.next().unwrap_or_else(|| panic!("no {name} in {:?}", self.headers));
+        assert!(values.next().is_none(), "{name} twice");
+        value.to_str().unwrap()
+    }
+
+    fn keeps_the_house_rules(&self, path: &str, may_fail: bool) {
+        let Self { status, text, .. } = self;
+        assert!(!status.is_server_error() || may_fail, "{path}: {status} {text}");
+        assert_eq!(self.header("x-content-type-options"), "nosniff");
+        assert!(!self.header("x-request-id").is_empty());
+        let is_page = self.headers.contains_key("etag");
+        if is_page {
+            let policy = self.header("content-security-policy");
+            assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe-inline"), "{policy}");
+        } else {
+            assert_eq!(self.header("cache-control"), "no-store");
+        }
+        if !is_page && *status != StatusCode::NO_CONTENT {
+            assert_eq!(self.header("content-type"), "application/json", "{path}: {status} {text}");
+        }
+        if status.is_client_error() || status.is_server_error() {
+            let json = self.json();
+            assert_eq!(json["status"], "fail");
+            assert!(json["message"].as_str().is_some_and(|message| !message.is_empty()));
+            let members: Vec<_> = json.as_object().unwrap().keys().cloned().collect();
+            assert!(members.iter().all(|name| ["status", "message", "errors"].contains(&name.as_str())), "{members:?}");
+            assert!(json.get("errors").is_none_or(|errors| !errors.as_object().unwrap().is_empty()));
+        }
+        if *status == StatusCode::UNAUTHORIZED || *status == StatusCode::FORBIDDEN {
+            assert!(self.header("www-authenticate").starts_with("Bearer realm=\""));
+        }
+        if *status == StatusCode::SERVICE_UNAVAILABLE {
+            assert!(self.header("retry-after").parse::<u64>().is_ok());
+        }
+        if *status == StatusCode::METHOD_NOT_ALLOWED {
+            assert!(!self.header("allow").is_empty());
+        }
+    }
+}
+
+/// The payload of a JWT, unchecked.
+pub(crate) fn claims(token: &str) -> Value {
+    use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+    let payload = token.split('.').nth(1).unwrap();
+    serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
+}

@@ -1,0 +1,7 @@
+//! Black box over HTTP against the real server on a free port. The files mirror the URLs.
+
+pub(crate) mod harness;
+
+mod login;
+mod logout;
+mod register;
