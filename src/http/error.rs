@@ -96,7 +96,7 @@ pub enum ApiError {
     Conflict(String),
     /// 413: the body has more bytes than this.
     #[error("The body is larger than {0} bytes")]
-    BodyTooLarge(u64),
+    BodyTooLarge(usize),
     /// 414: the URL is too long.
     #[error("The URL is too long")]
     UrlTooLong,

@@ -16,10 +16,7 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::error::ApiError;
-
-/// The largest request body that is read, in bytes.
-const BODY_BYTES_MAX: u64 = 64 * 1024;
+use super::{error::ApiError, frame::BODY_BYTES_MAX};
 
 /// What is wrong with each field that failed.
 pub type FieldErrors = BTreeMap<&'static str, String>;
@@ -218,23 +215,13 @@ impl<'a, S: Type> ApiExtractor<'a> for Body<S> {
         if encoded || !(json || form) {
             return Err(ApiError::UnsupportedMediaType.into());
         }
-        if text(header::CONTENT_LENGTH).and_then(|length| length.parse().ok()) > Some(BODY_BYTES_MAX) {
-            return Err(ApiError::BodyTooLarge(BODY_BYTES_MAX).into()); // before a byte of it is read
+        let bytes = body.take()?.into_bytes().await.map_err(|_| ApiError::bad_request("The body cannot be read"))?;
+        if bytes.len() > BODY_BYTES_MAX {
+            return Err(ApiError::BodyTooLarge(BODY_BYTES_MAX).into());
         }
-        let bytes = read(body).await?;
         let fields = if json { Fields::from_json(&bytes) } else { Fields::from_form(&bytes, "body") };
         Ok(Self { fields: fields?, shape: PhantomData })
     }
-}
-
-async fn read(body: &mut RequestBody) -> Result<Zeroizing<Vec<u8>>, ApiError> {
-    use tokio::io::AsyncReadExt as _;
-
-    let broken = |_| ApiError::bad_request("The body ended before it was complete");
-    let mut bytes = Zeroizing::new(Vec::new());
-    let body = body.take().map_err(|_| ApiError::bad_request("The body is missing"))?;
-    body.into_async_read().take(BODY_BYTES_MAX + 1).read_to_end(&mut bytes).await.map_err(broken)?;
-    if bytes.len() as u64 > BODY_BYTES_MAX { Err(ApiError::BodyTooLarge(BODY_BYTES_MAX)) } else { Ok(bytes) }
 }
 
 /// How the OpenAPI document describes a parameter.

@@ -11,6 +11,7 @@ use poem::{
     Endpoint, Request, Response,
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
 };
+use tokio::io::AsyncReadExt as _;
 use tracing::Instrument as _;
 
 use super::{error::ApiError, openapi::Methods};
@@ -21,6 +22,11 @@ const URL_BYTES_MAX: usize = 8 * 1024;
 /// The most header fields, and the most bytes of their names and values.
 const HEADERS_MAX: usize = 100;
 const HEADER_BYTES_MAX: usize = 32 * 1024;
+/// The largest body that is read, in bytes. A route sees one byte more of a body that is larger, and refuses it in its turn.
+pub const BODY_BYTES_MAX: usize = 64 * 1024;
+/// How much of a body that is too large is read all the same and thrown away. A client reads the answer only after it has
+/// sent its request, and a connection that is closed in between looks like a broken server.
+const BODY_BYTES_DISCARDED_MAX: u64 = 1024 * 1024;
 /// The longest request id that is kept.
 const REQUEST_ID_BYTES_MAX: usize = 64;
 
@@ -89,9 +95,12 @@ impl<E: Endpoint<Output = Response>> Endpoint for Frame<E> {
 }
 
 impl<E: Endpoint<Output = Response>> Frame<E> {
-    async fn answer(&self, request: Request, path: &str) -> Response {
+    async fn answer(&self, mut request: Request, path: &str) -> Response {
         if let Err(refused) = check_size(&request) {
             return refused.into_response();
+        }
+        if let Err(broken) = read_body(&mut request).await {
+            return broken.into_response();
         }
         if is_preflight(&request) {
             return preflight();
@@ -125,6 +134,24 @@ fn check_size(request: &Request) -> Result<(), ApiError> {
     } else {
         Ok(())
     }
+}
+
+/// Reads the body before anything is decided, so that an answer never overtakes the request.
+async fn read_body(request: &mut Request) -> Result<(), ApiError> {
+    let body = request.take_body();
+    if body.is_empty() {
+        return Ok(());
+    }
+    let broken = |_| ApiError::bad_request("The body ended before it was complete");
+    let mut reader = body.into_async_read();
+    let mut bytes = Vec::new();
+    (&mut reader).take(BODY_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).await.map_err(broken)?;
+    if bytes.len() > BODY_BYTES_MAX {
+        let mut rest = reader.take(BODY_BYTES_DISCARDED_MAX);
+        tokio::io::copy(&mut rest, &mut tokio::io::sink()).await.map_err(broken)?;
+    }
+    request.set_body(bytes);
+    Ok(())
 }
 
 /// A sane id that came with the request is kept, so that a proxy's log and ours can be read together.

@@ -278,6 +278,12 @@ impl Call {
         self
     }
 
+    /// Like [`Call::header`], for a value that is no text.
+    pub(crate) fn header_value(mut self, name: &str, value: reqwest::header::HeaderValue) -> Self {
+        self.request = self.request.header(name, value);
+        self
+    }
+
     pub(crate) fn body(mut self, content_type: &str, body: impl Into<reqwest::Body>) -> Self {
         self.request = self.request.header("content-type", content_type).body(body);
         self

@@ -2,6 +2,10 @@
 
 pub(crate) mod harness;
 
+mod bearer;
+mod document;
+mod forgery;
 mod login;
 mod logout;
 mod register;
+mod user;
