@@ -9,8 +9,8 @@
 //! | `main.rs` | hands argv to the first door | |
 //! | [`cli`] | door 1, argv: serve, user; exit codes | the terminal |
 //! | [`server`] | the frame: open, bind, serve, drain, stop; [`purge`], the janitor | |
-//! | [`http`] | door 2, HTTP: routes, guard, fields, errors, pages | poem |
 //! | [`config`] | every setting, checked once | |
+//! | [`http`] | door 2, HTTP: routes, guard, fields, errors, pages | poem |
 //! | [`auth`] | the heart: decides who may enter | jsonwebtoken, scrypt |
 //! | [`store`] | the cellar: tables, transactions, the schema, the data directory | redb, bincode |
 //! | [`model`] | the nouns: plain data, parsed once | |

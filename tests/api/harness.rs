@@ -119,20 +119,25 @@ impl TestServer {
         server
     }
 
-    /// The same server in this process, with the time that `clock` tells.
+    /// The same server in this process, with the time that `clock` tells. With `--with-admin` there is an administrator.
     pub(crate) async fn at(clock: Arc<ManualClock>, args: &[&str]) -> Self {
+        let dir = Arc::new(TempDir::new().unwrap());
+        if args.contains(&"--with-admin") {
+            add_user(&dir.path().join("data"), ADMIN, true);
+        }
+        let args: Vec<_> = args.iter().copied().filter(|arg| *arg != "--with-admin").collect();
+        Self::at_on(dir, clock, &args).await
+    }
+
+    /// Like [`TestServer::at`], on the data in `dir`.
+    pub(crate) async fn at_on(dir: Arc<TempDir>, clock: Arc<ManualClock>, args: &[&str]) -> Self {
         #[derive(clap::Parser)]
         struct Settings {
             #[command(flatten)]
             config: Config,
         }
-        let dir = Arc::new(TempDir::new().unwrap());
         let data = dir.path().join("data");
-        if args.contains(&"--with-admin") {
-            add_user(&data, ADMIN, true);
-        }
         let all = ["latchkey", "--scrypt", CHEAP, "--listen", "127.0.0.1:0", "--data-dir", data.to_str().unwrap()];
-        let args = args.iter().filter(|arg| **arg != "--with-admin");
         let config = Settings::parse_from(all.iter().chain(args)).config;
         let server = Server::bind(config, clock as Arc<dyn Clock>).await.unwrap();
         let base = format!("http://{}", server.address().unwrap());

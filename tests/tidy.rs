@@ -1,0 +1,230 @@
+//! The house rules as tests: they read the source.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+const LINES_MAX: usize = 400;
+
+/// From the doors down. A room names rooms further down, never further up.
+const ROOMS: [&str; 10] = ["main", "cli", "server", "purge", "config", "http", "auth", "store", "model", "clock"];
+
+/// Which room, or which file of it, may name which crate.
+const CRATES: [(&str, &[&str]); 14] = [
+    ("anyhow", &["cli/", "server.rs"]),
+    ("bincode", &["store/record.rs"]),
+    ("clap", &["cli/", "config.rs"]),
+    ("getrandom", &["random.rs"]),
+    ("humantime", &["config.rs"]),
+    ("hyper", &["http/transport.rs"]),
+    ("hyper_util", &["http/transport.rs"]),
+    ("include_dir", &["http/pages.rs"]),
+    ("jsonwebtoken", &["auth/token.rs"]),
+    ("poem", &["http/"]),
+    ("poem_openapi", &["http/"]),
+    ("redb", &["store/"]),
+    ("rpassword", &["cli/"]),
+    ("scrypt", &["auth/password.rs"]),
+];
+
+fn files_below(dir: &str, extension: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut dirs = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(dir)];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                dirs.push(path);
+            } else if path.extension().is_some_and(|found| found == extension) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    assert!(!found.is_empty());
+    found
+}
+
+/// Path below `src/` to text.
+fn sources() -> BTreeMap<String, String> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let named = |path: PathBuf| {
+        let name = path.strip_prefix(&src).unwrap().to_str().unwrap().to_owned();
+        (name, fs::read_to_string(path).unwrap())
+    };
+    files_below("src", "rs").into_iter().map(named).collect()
+}
+
+/// The code without comments: good enough for source that is formatted.
+fn code(text: &str) -> String {
+    let lines = text.lines().map(|line| if line.trim_start().starts_with("//") { "" } else { line });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn is_word(text: &str, at: usize, length: usize) -> bool {
+    let part_of_name = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+    let before = text[..at].chars().next_back().is_some_and(part_of_name);
+    let after = text[at + length..].chars().next().is_some_and(|c| c.is_alphanumeric() || c == '_');
+    !before && !after
+}
+
+/// Whether the code has a path that begins with `name::`.
+fn names(code: &str, name: &str) -> bool {
+    let path = format!("{name}::");
+    code.match_indices(&path).any(|(at, _)| is_word(code, at, name.len()))
+}
+
+/// The rooms that the code names after `crate::`.
+fn rooms_named(code: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for (at, _) in code.match_indices("crate::") {
+        let rest = &code[at + "crate::".len()..];
+        let group = rest.strip_prefix('{').and_then(|rest| rest.split_once("};"));
+        // The first words of a group's members stand at its first level of braces.
+        let mut depth = 0;
+        let mut word = String::new();
+        for c in group.map_or(rest, |(group, _)| group).chars() {
+            match c {
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                ',' if depth == 0 => word.clear(),
+                ':' | ';' if depth == 0 && !word.is_empty() => {
+                    found.insert(std::mem::take(&mut word));
+                    depth += i32::from(group.is_none()) * 1000;
+                }
+                c if depth == 0 && (c.is_alphanumeric() || c == '_') => word.push(c),
+                _ => {}
+            }
+            if group.is_none() && depth >= 1000 {
+                break;
+            }
+        }
+    }
+    found.retain(|room| ROOMS.contains(&room.as_str()) || room == "random");
+    found
+}
+
+#[test]
+fn a_room_uses_rooms_further_down_and_never_further_up() {
+    for (file, text) in sources() {
+        let room = file.split(['/', '.']).next().unwrap();
+        if room == "lib" {
+            continue;
+        }
+        let place = |room: &str| ROOMS.iter().position(|known| *known == room).unwrap_or(ROOMS.len());
+        for named in rooms_named(&code(&text)) {
+            assert!(place(&named) >= place(room), "src/{file} reaches up to {named}");
+        }
+    }
+}
+
+#[test]
+fn each_crate_is_known_to_its_room_alone() {
+    for (file, text) in sources() {
+        let code = code(&text);
+        for (name, rooms) in CRATES {
+            let at_home = rooms.iter().any(|room| file.starts_with(room));
+            assert!(at_home || !names(&code, name), "src/{file} names {name}, which only {rooms:?} may");
+        }
+        if file.starts_with("model/") {
+            assert!(!names(&code, "serde") && !code.contains("Serialize"), "src/{file}: a noun has no wire format");
+        }
+    }
+}
+
+#[test]
+fn no_file_is_longer_than_one_can_read() {
+    for path in ["src", "tests"].iter().flat_map(|dir| files_below(dir, "rs")) {
+        let lines = fs::read_to_string(&path).unwrap().lines().count();
+        assert!(lines <= LINES_MAX, "{}: {lines} lines", path.display());
+    }
+}
+
+#[test]
+fn every_file_opens_with_what_it_is_for() {
+    for path in ["src", "tests"].iter().flat_map(|dir| files_below(dir, "rs")) {
+        assert!(fs::read_to_string(&path).unwrap().starts_with("//! "), "{}", path.display());
+    }
+}
+
+#[test]
+fn no_room_is_named_for_what_it_is_not() {
+    for (file, _) in sources() {
+        for name in ["util", "utils", "common", "services", "dto", "helpers", "misc"] {
+            assert!(file.split(['/', '.']).all(|part| part != name), "src/{file}");
+        }
+    }
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    // Written in two halves, so that this file does not find itself.
+    let marks = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X"), concat!("#[", "ignore")];
+    for path in ["src", "tests"].iter().flat_map(|dir| files_below(dir, "rs")) {
+        let text = fs::read_to_string(&path).unwrap();
+        for mark in marks {
+            assert!(!text.contains(mark), "{}: {mark}", path.display());
+        }
+    }
+}
+
+#[test]
+fn a_panic_on_purpose_names_the_invariant_that_excludes_it() {
+    for (file, text) in sources() {
+        let code = code(&text);
+        assert!(!code.contains(".unwrap()"), "src/{file}");
+        for macro_name in ["unreachable!(", "panic!(", ".expect("] {
+            for (at, _) in code.match_indices(macro_name) {
+                let argument = code[at + macro_name.len()..].trim_start();
+                assert!(argument.starts_with("\"BUG: ") || argument.starts_with("EXPECT"), "src/{file}: {macro_name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_invariant_is_numbered_in_the_floor_plan_and_cited_where_it_is_kept() {
+    let mut sources = sources();
+    let plan = sources.remove("lib.rs").unwrap();
+    let (_, list) = plan.split_once("# Invariants").unwrap();
+    let numbered: BTreeSet<String> = list
+        .lines()
+        .filter_map(|line| line.strip_prefix("//! ")?.split_once(". "))
+        .filter(|(number, _)| number.parse::<u8>().is_ok())
+        .map(|(number, _)| format!("I{number}"))
+        .collect();
+    let mut cited = BTreeSet::new();
+    for text in sources.values() {
+        for (at, _) in text.match_indices('I') {
+            let digits: String = text[at + 1..].chars().take_while(char::is_ascii_digit).collect();
+            if !digits.is_empty() && is_word(text, at, 1 + digits.len()) {
+                cited.insert(format!("I{digits}"));
+            }
+        }
+    }
+    assert!(numbered.len() >= 8);
+    assert_eq!(numbered, cited);
+}
+
+/// A description would otherwise end the script element of Swagger UI that the document is written into.
+#[test]
+fn no_text_of_the_api_ends_a_script_element() {
+    for (file, text) in sources() {
+        assert!(!text.contains(concat!("</", "script>")), "src/{file}");
+    }
+}
+
+#[test]
+fn time_and_randomness_are_asked_for_in_one_place() {
+    for (file, text) in sources() {
+        let code = code(&text);
+        for call in ["now_utc()", "SystemTime", "now_local()"] {
+            assert!(file == "clock.rs" || !code.contains(call), "src/{file}: {call}");
+        }
+        for call in ["getrandom", "thread_rng", "rand::", "new_v4()", "now_v7()"] {
+            assert!(file == "random.rs" || !code.contains(call), "src/{file}: {call}");
+        }
+    }
+}

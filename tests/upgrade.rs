@@ -1,0 +1,52 @@
+//! Opens every database file ever written by a release: `tests/data/schema-N.redb`, made by `tests/data/make`.
+//!
+//! Each comes with a `schema-N.json` that says what was put into it. A file is added with each new schema and none is ever
+//! made anew: what a release wrote stays readable.
+
+use std::{fs, path::Path, sync::Arc};
+
+use latchkey::clock::ManualClock;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::api::harness::TestServer;
+
+fn data(name: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
+}
+
+/// A server on a copy of the file, at the time the file was made, and what is in the file.
+async fn open(schema: u32) -> (TestServer, Value) {
+    let facts: Value = serde_json::from_slice(&fs::read(data(&format!("schema-{schema}.json"))).unwrap()).unwrap();
+    let dir = Arc::new(TempDir::new().unwrap());
+    let files = dir.path().join("data");
+    fs::create_dir(&files).unwrap();
+    fs::copy(data(&format!("schema-{schema}.redb")), files.join("latchkey.redb")).unwrap();
+    fs::write(files.join("signing.key"), facts["signing_key"].as_str().unwrap()).unwrap();
+    let clock = Arc::new(ManualClock::at(facts["made_at"].as_i64().unwrap() + 60));
+    (TestServer::at_on(dir, clock, &[]).await, facts)
+}
+
+#[tokio::test]
+async fn a_file_of_schema_1_keeps_its_users_its_widgets_and_its_blacklist() {
+    let (server, facts) = open(1).await;
+    for (who, admin) in [("user", false), ("admin", true)] {
+        let (email, password) = (facts[who]["email"].as_str().unwrap(), facts[who]["password"].as_str().unwrap());
+        let answer = server.post("/auth/login").form(&[("email", email), ("password", password)]).await;
+        assert_eq!(answer.status, 200);
+        let me = server.get("/auth/user").bearer(&answer.token()).send().await.json();
+        assert_eq!((me["email"].as_str(), me["admin"].as_bool()), (Some(email), Some(admin)));
+        assert_eq!(me["public_id"], facts[who]["public_id"]);
+    }
+    let text = |name: &str| facts[name].as_str().unwrap().to_owned();
+    let dead = server.get("/auth/user").bearer(&text("logged_out_token")).send().await;
+    assert_eq!(dead.message(), "Token blacklisted. Please log in again.");
+    let live = server.get("/widgets").bearer(&text("live_token")).send().await.json();
+    let names: Vec<_> = live["items"].as_array().unwrap().iter().map(|widget| widget["name"].clone()).collect();
+    assert_eq!(Value::from(names), facts["widgets"]);
+    let (mut first, mut expected) = (live["items"][0].clone(), facts["first_widget"].clone());
+    for widget in [&mut first, &mut expected] {
+        widget["time_remaining"].take(); // depends on the second
+    }
+    assert_eq!(first, expected);
+}
