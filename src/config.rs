@@ -17,7 +17,7 @@ use std::{
 };
 
 use clap::{Args, CommandFactory, ValueEnum};
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -93,7 +93,8 @@ pub struct Config {
     pub cors_origins: Vec<String>,
 
     /// What is logged to stderr: off, error, warn, info, debug or trace; or by part, such as warn,latchkey=debug.
-    #[arg(long, global = true, env = "LATCHKEY_LOG", value_name = "FILTER", default_value = "info")]
+    #[arg(long, global = true, env = "LATCHKEY_LOG", value_name = "FILTER", default_value = "info",
+          value_parser = log_filter)]
     pub log: Targets,
 
     /// How a line of the log looks.
@@ -225,6 +226,13 @@ fn purge_interval(text: &str) -> Result<Duration, String> {
 fn duration(text: &str, min: Duration, max: Duration, bounds: &str) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text).map_err(|error| format!("{error}; write it like 90s, 15m or 1h"))?;
     if (min..=max).contains(&duration) { Ok(duration) } else { Err(bounds.to_owned()) }
+}
+
+/// `Targets` alone would take a misspelt level for the name of a part, and log everything of it.
+fn log_filter(text: &str) -> Result<Targets, String> {
+    let read = |part: &str| part.contains('=') || part.parse::<LevelFilter>().is_ok();
+    let filter = text.split(',').all(|part| read(part.trim())).then(|| text.parse().ok()).flatten();
+    filter.ok_or_else(|| "must be off, error, warn, info, debug or trace, or parts such as latchkey=debug".to_owned())
 }
 
 fn cors_origin(text: &str) -> Result<String, String> {

@@ -1,5 +1,8 @@
 //! All integration tests in one binary, which links once. They speak through the doors: HTTP and argv.
 
 mod api;
+mod browser;
+mod cli;
+mod stopping;
 mod tidy;
 mod upgrade;

@@ -1,0 +1,178 @@
+//! Pages in headless Chromium: they work, and no page breaks its own Content-Security-Policy or asks another host.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    os::unix::process::CommandExt as _,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use fantoccini::{Client, ClientBuilder, Locator, elements::Element};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::api::harness::{PASSWORD, TestServer};
+
+/// The driver on a free port, and a browser with a profile of its own.
+struct Browser {
+    driver: Child,
+    url: String,
+    client: Client,
+    _profile: TempDir,
+}
+
+impl Browser {
+    async fn start() -> Self {
+        let mut command = Command::new("chromedriver");
+        command.arg("--port=0").process_group(0).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut driver = command.spawn().expect("chromedriver is installed (tests/run installs it)");
+        let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+        let line = lines.find(|line| line.as_ref().unwrap().contains("started successfully on port")).unwrap().unwrap();
+        let port = line.trim_end_matches('.').rsplit(' ').next().unwrap().to_owned();
+        let url = format!("http://127.0.0.1:{port}");
+        let profile = TempDir::new().unwrap();
+        let args = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--disable-dev-shm-usage",
+            "--window-size=1200,1000",
+        ];
+        let mut args: Vec<String> = args.map(str::to_owned).into();
+        args.push(format!("--user-data-dir={}", profile.path().display()));
+        let capabilities = json!({ "goog:chromeOptions": { "args": args }, "goog:loggingPrefs": { "browser": "ALL" } });
+        let capabilities = capabilities.as_object().unwrap().clone();
+        let mut client = ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new());
+        let client = client.capabilities(capabilities).connect(&url).await.unwrap();
+        Self { driver, url, client, _profile: profile }
+    }
+
+    async fn find(&self, css: &str) -> Element {
+        let wait = self.client.wait().at_most(Duration::from_secs(30));
+        wait.for_element(Locator::Css(css)).await.unwrap_or_else(|error| panic!("{css}: {error}"))
+    }
+
+    async fn click(&self, css: &str) {
+        self.find(css).await.click().await.unwrap_or_else(|error| panic!("{css}: {error}"));
+    }
+
+    /// Types over what is in a field, in a way that React notices.
+    async fn fill(&self, css: &str, text: &str) {
+        let field = self.find(css).await;
+        field.clear().await.unwrap();
+        field.send_keys(text).await.unwrap();
+    }
+
+    /// What the browser complained about.
+    async fn complaints(&self) -> Vec<String> {
+        let session = self.client.session_id().await.unwrap().unwrap();
+        let url = format!("{}/session/{session}/se/log", self.url);
+        let log = reqwest::Client::new().post(url).json(&json!({ "type": "browser" })).send().await.unwrap();
+        let log: Value = serde_json::from_str(&log.text().await.unwrap()).unwrap();
+        log["value"].as_array().unwrap().iter().map(|entry| entry["message"].to_string()).collect()
+    }
+
+    /// Every URL that the page loaded something from.
+    async fn requested(&self) -> Vec<String> {
+        let script = "return performance.getEntriesByType('resource').map(entry => entry.name)";
+        serde_json::from_value(self.client.execute(script, Vec::new()).await.unwrap()).unwrap()
+    }
+
+    async fn close(self) {
+        self.client.clone().close().await.unwrap();
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        // The browser with it, which a driver that is killed leaves behind.
+        let _ = Command::new("kill").args(["-s", "KILL", "--", &format!("-{}", self.driver.id())]).status();
+        let _ = self.driver.wait();
+    }
+}
+
+/// Runs an operation of Swagger UI and returns the status and the text that it shows.
+async fn execute(browser: &Browser, operation: &str, body: Option<&Value>) -> (String, String) {
+    let block = format!("#operations-{operation}");
+    browser.click(&format!("{block} .opblock-summary-control")).await;
+    browser.click(&format!("{block} .try-out__btn")).await;
+    if let Some(body) = body {
+        browser.fill(&format!("{block} textarea.body-param__text"), &body.to_string()).await;
+    }
+    browser.click(&format!("{block} .execute")).await;
+    let status =
+        browser.find(&format!("{block} .live-responses-table .response-col_status")).await.text().await.unwrap();
+    let shown = browser.find(&format!("{block} .live-responses-table .highlight-code")).await.text().await.unwrap();
+    (status.trim().to_owned(), shown)
+}
+
+#[tokio::test]
+async fn in_swagger_ui_one_logs_in_authorizes_and_sees_who_one_is() {
+    let server = TestServer::start();
+    server.user("jo@example.com").await;
+    let browser = Browser::start().await;
+    browser.client.goto(&format!("{}/api/v1/ui", server.base)).await.unwrap();
+
+    let body = json!({ "email": "jo@example.com", "password": PASSWORD });
+    let (status, shown) = execute(&browser, "Auth-log_in", Some(&body)).await;
+    assert_eq!(status, "200", "{shown}");
+    let (_, after) = shown.split_once("\"access_token\": \"").unwrap();
+    let token = after.split('"').next().unwrap();
+
+    browser.click(".auth-wrapper .authorize").await;
+    browser.fill(".dialog-ux .auth-container input", token).await;
+    browser.click(".dialog-ux .auth-btn-wrapper .authorize").await;
+    browser.click(".dialog-ux .btn-done").await;
+    let (status, shown) = execute(&browser, "Auth-get_user", None).await;
+    assert_eq!(status, "200", "{shown}");
+    assert!(shown.contains("\"email\": \"jo@example.com\""), "{shown}");
+
+    assert_eq!(browser.complaints().await, Vec::<String>::new());
+    for url in browser.requested().await {
+        assert!(url.starts_with(&server.base) || url.starts_with("data:"), "{url}");
+    }
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn swagger_ui_shows_a_lock_on_protected_operations_alone() {
+    let server = TestServer::start();
+    let browser = Browser::start().await;
+    browser.client.goto(&format!("{}/api/v1/ui", server.base)).await.unwrap();
+    browser.find("#operations-Widgets-delete_widget").await;
+    let script = "return [...document.querySelectorAll('.opblock')]
+        .map(block => [block.id, block.querySelector('.authorization__btn') !== null])";
+    let locks: Vec<(String, bool)> =
+        serde_json::from_value(browser.client.execute(script, Vec::new()).await.unwrap()).unwrap();
+    assert_eq!(locks.len(), 9);
+    for (id, locked) in locks {
+        assert_eq!(locked, id != "operations-Auth-register" && id != "operations-Auth-log_in", "{id}");
+    }
+    browser.close().await;
+}
+
+#[tokio::test]
+async fn the_start_page_has_style_and_links_that_lead_somewhere() {
+    let server = TestServer::start();
+    let browser = Browser::start().await;
+    browser.client.goto(&server.base).await.unwrap();
+    assert!(browser.client.title().await.unwrap().contains("latchkey"));
+    let script = "return [...document.querySelectorAll('a')].map(link => link.href)";
+    let links: Vec<String> = serde_json::from_value(browser.client.execute(script, Vec::new()).await.unwrap()).unwrap();
+    for path in ["/api/v1/ui", "/api/v1/swagger.json", "/api/v1/openapi.json", "/api/v1/openapi.yaml"] {
+        assert!(links.contains(&format!("{}{path}", server.base)), "{links:?}");
+    }
+    for link in links {
+        let path = link.strip_prefix(&server.base).expect("no link leads to another host");
+        assert_eq!(server.request(reqwest::Method::GET, &format!("/{path}")).send().await.status, 200, "{path}");
+    }
+    let styled = "return document.styleSheets.length > 0 && document.styleSheets[0].cssRules.length > 0";
+    assert_eq!(browser.client.execute(styled, Vec::new()).await.unwrap(), true);
+    assert_eq!(browser.complaints().await, Vec::<String>::new());
+    browser.close().await;
+}
