@@ -105,8 +105,12 @@ async fn execute(browser: &Browser, operation: &str, body: Option<&Value>) -> (S
         browser.fill(&format!("{block} textarea.body-param__text"), &body.to_string()).await;
     }
     browser.click(&format!("{block} .execute")).await;
-    let status =
-        browser.find(&format!("{block} .live-responses-table .response-col_status")).await.text().await.unwrap();
+    let status = browser
+        .find(&format!("{block} .live-responses-table tr.response .response-col_status"))
+        .await
+        .text()
+        .await
+        .unwrap();
     let shown = browser.find(&format!("{block} .live-responses-table .highlight-code")).await.text().await.unwrap();
     (status.trim().to_owned(), shown)
 }
