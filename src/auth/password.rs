@@ -177,6 +177,8 @@ pub struct Verdict {
 const WAIT_MAX: Duration = Duration::from_secs(4);
 /// How many may wait, however fast a hash is.
 const WAITING_MAX: usize = 1024;
+/// How much of a hash's work is done in a microsecond, roughly: a guess until the first hash was measured.
+const BYTES_PER_US: u64 = 500;
 const HASH_BYTES: usize = 32;
 const SALT_BYTES: usize = 16;
 
@@ -215,7 +217,8 @@ impl Hasher {
             let thread = thread::Builder::new().name(format!("latchkey-hash-{n}"));
             thread.spawn(run).expect("BUG: a thread can be started while the server starts");
         }
-        let load = Load { threads, waiting: AtomicUsize::new(0), hash_us: AtomicU64::new(0) };
+        let estimate_us = AtomicU64::new(cost.work() / BYTES_PER_US);
+        let load = Load { threads, waiting: AtomicUsize::new(0), hash_us: estimate_us };
         let decoy = phc(cost, &random::bytes::<SALT_BYTES>(), &random::bytes::<HASH_BYTES>());
         Self { cost, decoy, jobs, load: Arc::new(load) }
     }

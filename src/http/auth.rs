@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use poem_openapi::{ApiResponse, Object, OpenApi, payload::Json};
+use poem_openapi::{ApiResponse, Object, OpenApi, payload::Json, types::Example};
 use zeroize::Zeroizing;
 
 use super::{
@@ -28,12 +28,19 @@ pub struct AuthApi {
 
 /// Email and password.
 #[derive(Object)]
+#[oai(example)]
 struct Credentials {
     /// An email address; its letter case does not matter.
     #[oai(validator(max_length = 254))]
     email: String,
     /// Compared exactly.
     password: String,
+}
+
+impl Example for Credentials {
+    fn example() -> Self {
+        Self { email: "you@example.com".to_owned(), password: "correct horse battery staple".to_owned() }
+    }
 }
 
 /// A new access token (RFC 6749 §5.1).

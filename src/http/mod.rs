@@ -40,8 +40,8 @@ enum Tag {
 }
 
 const DESCRIPTION: &str = "The login server in one file.\n\n\
-    **Try it:** run `register` (or `log_in`) below, copy the `access_token` of its answer, press **Authorize**, paste it, and \
-    run `get_user`. `log_out` kills that token for good.";
+    **Try it:** run *Register* (or *Log in*) below, copy the `access_token` of its answer, press **Authorize**, paste it, and \
+    run *Who am I*. *Log out* kills that token for good.";
 
 /// What the HTTP door needs.
 pub struct Parts {

@@ -71,18 +71,18 @@ async fn handlers_are_named_by_their_operation_id_and_protected_ones_alone_have_
 async fn every_route_and_status_that_is_served_is_in_the_document_and_the_other_way_round() {
     let server = TestServer::with_admin(&[]);
     let documented = documented(&document(&server).await);
-    let mut served: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut answered: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for operation in documented.keys() {
         let (method, path) = operation.split_once(' ').unwrap();
         for call in provoke(&server, &method.parse().unwrap(), path).await {
             let answer = call.send().await;
-            served.entry(operation.clone()).or_default().insert(answer.status.as_u16().to_string());
+            answered.entry(operation.clone()).or_default().insert(answer.status.as_u16().to_string());
         }
     }
     for (operation, statuses) in &documented {
         let mut expected = statuses.clone();
         expected.retain(|status| !NOT_ON_REQUEST.contains(&status.as_str()));
-        assert_eq!(served[operation], expected, "{operation}: what was answered, what the document says");
+        assert_eq!(answered[operation], expected, "{operation}: what was answered, what the document says");
         assert!(NOT_ON_REQUEST.iter().all(|status| statuses.contains(*status)), "{operation}");
     }
 }

@@ -26,6 +26,11 @@ fn header(token: &str) -> Value {
     serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(header).unwrap()).unwrap()
 }
 
+/// A token that says this, signed with the server's key.
+fn token(header: &Value, claims: &Value) -> String {
+    sign(&format!("{}.{}", segment(header), segment(claims)), KEY.as_bytes())
+}
+
 /// The object with one member changed, or taken out where the value is `null`.
 fn with(object: &Value, name: &str, value: Value) -> Value {
     let mut object = object.clone();
@@ -55,10 +60,6 @@ impl Forge {
         Self { server, _key: key, token, header, claims }
     }
 
-    fn token(&self, header: &Value, claims: &Value) -> String {
-        sign(&format!("{}.{}", segment(header), segment(claims)), KEY.as_bytes())
-    }
-
     async fn is_refused(&self, token: &str, what: &str) {
         let answer = self.server.get("/auth/user").bearer(token).send().await;
         assert_eq!(answer.status, 401, "{what}");
@@ -69,9 +70,9 @@ impl Forge {
 #[tokio::test]
 async fn a_token_that_the_key_really_signed_is_taken_so_the_forgeries_below_fail_for_their_own_reason() {
     let forge = Forge::new().await;
-    assert_eq!(forge.token(&forge.header, &forge.claims), forge.token, "the test signs like the server");
+    assert_eq!(token(&forge.header, &forge.claims), forge.token, "the test signs like the server");
     let renamed = with(&forge.claims, "jti", json!("5a4d0e5e-1c64-4b0a-9d3b-0c3a1f6f6c11"));
-    assert_eq!(forge.server.status_of(&forge.token(&forge.header, &renamed)).await, 200);
+    assert_eq!(forge.server.status_of(&token(&forge.header, &renamed)).await, 200);
     assert_eq!(forge.header["typ"], "JWT");
     assert_eq!(forge.header["alg"], "HS256");
     assert!(forge.header["kid"].is_string());
@@ -128,8 +129,8 @@ async fn another_header_is_refused_though_the_key_signed_it() {
         ("x5u", json!("https://attacker.example/cert")),
         ("zip", json!("DEF")),
     ] {
-        let token = forge.token(&with(&forge.header, name, value.clone()), &forge.claims);
-        forge.is_refused(&token, &format!("{name}: {value}")).await;
+        let forged = token(&with(&forge.header, name, value.clone()), &forge.claims);
+        forge.is_refused(&forged, &format!("{name}: {value}")).await;
     }
     let unsigned = segment(&json!({ "typ": "JWT", "alg": "none" }));
     forge.is_refused(&format!("{unsigned}.{}.", segment(&forge.claims)), "alg none without a signature").await;
@@ -156,8 +157,8 @@ async fn other_claims_are_refused_though_the_key_signed_them() {
         ("epoch", json!(1)),
         ("nbf", json!(0)),
     ] {
-        let token = forge.token(&forge.header, &with(&forge.claims, name, value.clone()));
-        forge.is_refused(&token, &format!("{name}: {value}")).await;
+        let forged = token(&forge.header, &with(&forge.claims, name, value.clone()));
+        forge.is_refused(&forged, &format!("{name}: {value}")).await;
     }
     let claims = forge.claims.to_string();
     let twice = format!("{},\"admin\":true}}", claims.trim_end_matches('}'));
@@ -179,8 +180,8 @@ async fn a_token_of_another_key_is_refused() {
 #[tokio::test]
 async fn the_administrator_claim_of_a_token_is_never_believed() {
     let forge = Forge::new().await;
-    let token = forge.token(&forge.header, &with(&forge.claims, "admin", json!(true)));
-    let me = forge.server.get("/auth/user").bearer(&token).send().await;
+    let forged = token(&forge.header, &with(&forge.claims, "admin", json!(true)));
+    let me = forge.server.get("/auth/user").bearer(&forged).send().await;
     assert_eq!(me.json()["admin"], false, "who is an administrator is read from the database");
-    assert_eq!(forge.server.post("/widgets").bearer(&token).send().await.status, 403);
+    assert_eq!(forge.server.post("/widgets").bearer(&forged).send().await.status, 403);
 }

@@ -82,6 +82,23 @@ async fn an_unknown_email_costs_a_hash_like_a_known_one() {
 }
 
 #[tokio::test]
+async fn logins_that_would_wait_too_long_are_refused_at_once_and_those_that_are_taken_succeed() {
+    let server = TestServer::with(&["--scrypt", "ln=17,r=8,p=3"]);
+    server.user("jo@example.com").await;
+    let calls = (0..64).map(|_| async {
+        let form = [("email", "jo@example.com"), ("password", PASSWORD)];
+        server.post("/auth/login").may_fail().form(&form).await
+    });
+    let answers = futures_util::future::join_all(calls).await;
+    let (taken, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status == 200);
+    assert!(!taken.is_empty() && !refused.is_empty(), "{} taken, {} refused", taken.len(), refused.len());
+    for answer in refused {
+        assert_eq!(answer.status, 503);
+        assert_eq!(answer.message(), "The server is busy. Please try again soon.");
+    }
+}
+
+#[tokio::test]
 async fn a_malformed_email_at_login_is_told_to_be_one() {
     let server = TestServer::start();
     let answer = server.post("/auth/login").form(&[("email", "jo"), ("password", "x")]).await;

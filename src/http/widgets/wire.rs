@@ -1,0 +1,267 @@
+//! How widgets look on the wire: parameters, bodies and answers, as the OpenAPI document shows them.
+
+use poem_openapi::{ApiResponse, Object, payload::Json, registry::MetaSchema, types::Example};
+use time::OffsetDateTime;
+
+use super::super::{BASE, auth::Success, fields::Parameter, moment};
+use crate::{
+    model::{User, WidgetName},
+    store::{OwnedWidget, Page},
+};
+
+/// How many widgets a page may have.
+pub(super) const PER_PAGE: [u32; 5] = [5, 10, 25, 50, 100];
+/// How many it has where nobody says.
+pub(super) const PER_PAGE_DEFAULT: u32 = 10;
+
+/// The `{name}` in the path.
+pub(super) struct NameParam;
+
+impl Parameter for NameParam {
+    fn schema() -> MetaSchema {
+        MetaSchema {
+            min_length: Some(1),
+            max_length: Some(100),
+            pattern: Some("^[a-z0-9_-]+$".to_owned()),
+            ..MetaSchema::new("string")
+        }
+    }
+}
+
+/// `?page=`
+pub(super) struct PageParam;
+
+impl Parameter for PageParam {
+    fn schema() -> MetaSchema {
+        MetaSchema {
+            minimum: Some(1.0),
+            maximum: Some(f64::from(u32::MAX)),
+            default: Some(1.into()),
+            ..MetaSchema::new("integer")
+        }
+    }
+}
+
+/// `?per_page=`
+pub(super) struct PerPageParam;
+
+impl Parameter for PerPageParam {
+    fn schema() -> MetaSchema {
+        MetaSchema {
+            enum_items: PER_PAGE.map(Into::into).into(),
+            default: Some(PER_PAGE_DEFAULT.into()),
+            ..MetaSchema::new("integer")
+        }
+    }
+}
+
+/// A widget to add.
+#[derive(Object)]
+#[oai(example)]
+pub(super) struct NewWidget {
+    /// Lowercase letters, digits, `-` and `_`; unique.
+    #[oai(validator(min_length = 1, max_length = 100, pattern = "^[a-z0-9_-]+$"))]
+    name: String,
+    /// An absolute http or https URL.
+    #[oai(validator(max_length = 2048))]
+    info_url: String,
+    /// Today or later, such as `2027-05-13`, `2027-05-13T18:30:00Z`, `05/13/2027`, `May 13 2027`.
+    deadline: String,
+}
+
+/// What can be changed of a widget.
+#[derive(Object)]
+#[oai(example)]
+pub(super) struct WidgetChange {
+    /// An absolute http or https URL.
+    #[oai(validator(max_length = 2048))]
+    info_url: String,
+    /// Today or later, such as `2027-05-13`, `2027-05-13T18:30:00Z`, `05/13/2027`, `May 13 2027`.
+    deadline: String,
+}
+
+impl Example for NewWidget {
+    fn example() -> Self {
+        let WidgetChange { info_url, deadline } = WidgetChange::example();
+        Self { name: "first-widget".to_owned(), info_url, deadline }
+    }
+}
+
+impl Example for WidgetChange {
+    fn example() -> Self {
+        Self { info_url: "https://example.com/widgets".to_owned(), deadline: "12/31/2099".to_owned() }
+    }
+}
+
+/// The user who added a widget.
+#[derive(Object)]
+pub(super) struct Owner {
+    /// As spelled at registration.
+    email: String,
+    /// Names the user.
+    public_id: String,
+}
+
+/// A widget.
+#[derive(Object)]
+#[oai(rename = "Widget")]
+pub(super) struct WidgetJson {
+    name: String,
+    info_url: String,
+    /// Such as `02/28/20 11:38:53 PM UTC`.
+    created_at: String,
+    created_at_iso8601: String,
+    created_at_rfc822: String,
+    /// Such as `02/28/20 11:38:53 PM UTC`.
+    deadline: String,
+    deadline_iso8601: String,
+    deadline_passed: bool,
+    /// Such as `2 days 3 hours 4 minutes 5 seconds`, or `No time remaining`.
+    time_remaining: String,
+    /// `null` where the user is gone.
+    owner: Option<Owner>,
+    /// The path of this widget.
+    link: String,
+}
+
+impl WidgetJson {
+    pub(super) fn new(OwnedWidget { widget, owner }: OwnedWidget, now: OffsetDateTime) -> Self {
+        let deadline = widget.deadline.moment();
+        let remaining_s = u64::try_from(deadline.unix_timestamp() - now.unix_timestamp()).unwrap_or(0);
+        Self {
+            link: link(&widget.name),
+            name: widget.name.to_string(),
+            info_url: widget.info_url.as_str().to_owned(),
+            created_at: moment::us(widget.created_at),
+            created_at_iso8601: moment::iso8601(widget.created_at),
+            created_at_rfc822: moment::rfc822(widget.created_at),
+            deadline: moment::us(deadline),
+            deadline_iso8601: moment::iso8601(deadline),
+            deadline_passed: remaining_s == 0,
+            time_remaining: moment::word_span(remaining_s).unwrap_or_else(|| "No time remaining".to_owned()),
+            owner: owner.map(|User { email, public_id, .. }| Owner {
+                email: email.to_string(),
+                public_id: public_id.to_string(),
+            }),
+        }
+    }
+}
+
+/// Where the pages are, as paths.
+#[derive(Object)]
+#[oai(skip_serializing_if_is_none)]
+pub(super) struct Links {
+    #[oai(rename = "self")]
+    this: String,
+    first: String,
+    prev: Option<String>,
+    next: Option<String>,
+    last: String,
+}
+
+/// A page of widgets in order of creation.
+#[derive(Object)]
+pub(super) struct WidgetPage {
+    links: Links,
+    has_prev: bool,
+    has_next: bool,
+    page: u32,
+    total_pages: u64,
+    items_per_page: u32,
+    total_items: u64,
+    items: Vec<WidgetJson>,
+}
+
+#[derive(ApiResponse)]
+pub(super) enum Listed {
+    /// A page of widgets.
+    #[oai(status = 200)]
+    Ok(
+        Json<WidgetPage>,
+        /// The `links` of the body (RFC 8288).
+        #[oai(header = "Link")]
+        String,
+        /// How many widgets there are in all.
+        #[oai(header = "Total-Count")]
+        String,
+    ),
+}
+
+#[derive(ApiResponse)]
+pub(super) enum Added {
+    /// The widget was added.
+    #[oai(status = 201)]
+    Created(
+        Json<Success>,
+        /// The path of the new widget.
+        #[oai(header = "Location")]
+        String,
+    ),
+}
+
+#[derive(ApiResponse)]
+pub(super) enum Put {
+    /// The widget was changed.
+    #[oai(status = 200)]
+    Updated(Json<Success>),
+    /// There was no such widget; it was added.
+    #[oai(status = 201)]
+    Created(
+        Json<Success>,
+        /// The path of the new widget.
+        #[oai(header = "Location")]
+        String,
+    ),
+}
+
+#[derive(ApiResponse)]
+pub(super) enum Deleted {
+    /// The widget is gone.
+    #[oai(status = 204)]
+    NoContent,
+}
+
+impl Listed {
+    /// The page `page` of pages of `per_page`.
+    pub(super) fn new(found: Page, page: u32, per_page: u32, now: OffsetDateTime) -> Self {
+        let total_pages = found.total.div_ceil(u64::from(per_page));
+        let to = |page: u64| format!("{BASE}/widgets?page={page}&per_page={per_page}");
+        let (page_n, last) = (u64::from(page), total_pages.max(1));
+        let links = Links {
+            this: to(page_n),
+            first: to(1),
+            prev: (page_n > 1).then(|| to((page_n - 1).min(last))),
+            next: (page_n < total_pages).then(|| to(page_n + 1)),
+            last: to(last),
+        };
+        let header = link_header(&links);
+        let body = WidgetPage {
+            has_prev: links.prev.is_some(),
+            has_next: links.next.is_some(),
+            links,
+            page,
+            total_pages,
+            items_per_page: per_page,
+            total_items: found.total,
+            items: found.items.into_iter().map(|item| WidgetJson::new(item, now)).collect(),
+        };
+        Self::Ok(Json(body), header, found.total.to_string())
+    }
+}
+
+/// The path of a widget.
+pub(super) fn link(name: &WidgetName) -> String {
+    format!("{BASE}/widgets/{name}")
+}
+
+fn link_header(links: &Links) -> String {
+    let relations = [
+        ("self", Some(&links.this)),
+        ("first", Some(&links.first)),
+        ("prev", links.prev.as_ref()),
+        ("next", links.next.as_ref()),
+        ("last", Some(&links.last)),
+    ];
+    let present = relations.iter().filter_map(|(rel, to)| Some(format!("<{}>; rel=\"{rel}\"", (*to)?)));
+    present.collect::<Vec<_>>().join(", ")
+}
