@@ -86,7 +86,7 @@ pub struct Config {
     #[arg(long, global = true, env = "LATCHKEY_ALLOW_COMMON_PASSWORDS")]
     pub allow_common_passwords: bool,
 
-    /// Origin of web pages that may call the API from a browser, such as https://app.example.com, or * for any. Can be repeated; in
+    /// Origin of web pages that may call the API from a browser, such as `https://app.example.com`, or * for any. Can be repeated; in
     /// the variable, separate with commas.
     #[arg(long = "cors-origin", global = true, env = "LATCHKEY_CORS_ORIGIN", value_name = "ORIGIN", default_value = "*",
           value_delimiter = ',', value_parser = cors_origin)]
@@ -230,7 +230,7 @@ fn duration(text: &str, min: Duration, max: Duration, bounds: &str) -> Result<Du
 
 /// `Targets` alone would take a misspelt level for the name of a part, and log everything of it.
 fn log_filter(text: &str) -> Result<Targets, String> {
-    let read = |part: &str| part.contains('=') || part.parse::<LevelFilter>().is_ok();
+    let read = |part: &str| part.contains('=') || !part.is_empty() && part.parse::<LevelFilter>().is_ok();
     let filter = text.split(',').all(|part| read(part.trim())).then(|| text.parse().ok()).flatten();
     filter.ok_or_else(|| "must be off, error, warn, info, debug or trace, or parts such as latchkey=debug".to_owned())
 }

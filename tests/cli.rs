@@ -175,6 +175,7 @@ fn an_unknown_variable_or_a_value_that_cannot_be_read_stops_the_start_with_its_n
         ("LATCHKEY_PASSWORD_MIN_LENGTH", "0"),
         ("LATCHKEY_CORS_ORIGIN", "https://a.example/path"),
         ("LATCHKEY_LOG", "loud"),
+        ("LATCHKEY_LOG", ""),
         ("LATCHKEY_LOG_FORMAT", "xml"),
         ("LATCHKEY_DOMAIN", "a\"b"),
         ("LATCHKEY_LISTEN", ""),
@@ -238,14 +239,14 @@ async fn what_the_first_start_makes_is_for_its_owner_alone_and_what_it_prints_is
 #[test]
 fn data_that_cannot_be_used_is_refused_in_one_sentence_and_keeps_every_byte() {
     let (dir, data) = data();
-    refused(
-        &run(&["user", "list"], Path::new("/proc/latchkey"), ""),
-        1,
-        "cannot create the data directory /proc/latchkey",
-    );
+    let output = run(&[], Path::new("/proc/latchkey"), "");
+    refused(&output, 1, "cannot create the data directory /proc/latchkey: No such file or directory");
+    assert_eq!(text(&output.stderr).matches("No such file").count(), 1, "a cause is told once");
     let file = dir.path().join("file");
     fs::write(&file, "x").unwrap();
-    refused(&run(&["user", "list"], &file, ""), 1, "cannot create the data directory");
+    refused(&run(&[], &file, ""), 1, "cannot create the data directory");
+    refused(&run(&["user", "list"], &data, ""), 1, "there is no latchkey database in");
+    assert!(!data.exists(), "a typing error makes nothing");
 
     add_user(&data, "jo@example.com", false);
     let database = data.join("latchkey.redb");

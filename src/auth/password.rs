@@ -157,7 +157,7 @@ impl FromStr for ScryptCost {
 /// Why no hash was computed.
 #[derive(Debug, thiserror::Error)]
 pub enum HashError {
-    /// The wait would be longer than [`WAIT_MAX`], or the server is stopping.
+    /// The wait would be longer than a few seconds, or the server is stopping.
     #[error("too many passwords are waiting to be hashed")]
     Busy,
     /// The stored hash is malformed, of another kind, or asks for more than the bounds of [`ScryptCost`].

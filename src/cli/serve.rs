@@ -29,6 +29,7 @@ pub(super) fn run(config: Config, program: &str) -> anyhow::Result<()> {
             version = env!("CARGO_PKG_VERSION"),
             data = server.data_dir().display(),
         );
+        tracing::info!(%address, "listening");
         server
             .run(async move {
                 let name = tokio::select! {

@@ -16,10 +16,11 @@ use super::{runtime, start_log};
 use crate::{
     auth::password::Password,
     clock::SystemClock,
-    config::Config,
+    config::{self, Config},
     model::{Email, User},
     random,
     server::Core,
+    store::DataDir,
 };
 
 /// What to do with users.
@@ -116,6 +117,10 @@ fn generate() -> Zeroizing<String> {
 
 fn list(config: &Config) -> anyhow::Result<()> {
     const CHUNK: usize = 1000;
+    if !DataDir::has_database(&config.data_dir) {
+        // A typing error in the path must not look like an empty database.
+        bail!("there is no latchkey database in {}", config::absolute(&config.data_dir).display());
+    }
     let core = Core::open(config, Arc::new(SystemClock))?;
     let mut users: Vec<User> = Vec::new();
     loop {

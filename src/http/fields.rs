@@ -212,10 +212,11 @@ impl<'a, S: Type> ApiExtractor<'a> for Body<S> {
         let form = content_type.eq_ignore_ascii_case("application/x-www-form-urlencoded");
         let encoded = request.headers().contains_key(header::CONTENT_ENCODING)
             && !text(header::CONTENT_ENCODING).is_some_and(|coding| coding.eq_ignore_ascii_case("identity"));
-        if encoded || !(json || form) {
+        let bytes = body.take()?.into_bytes().await.map_err(|_| ApiError::bad_request("The body cannot be read"))?;
+        let nothing = bytes.is_empty() && content_type.is_empty(); // every field is missing, which says more than 415
+        if encoded || !(json || form || nothing) {
             return Err(ApiError::UnsupportedMediaType.into());
         }
-        let bytes = body.take()?.into_bytes().await.map_err(|_| ApiError::bad_request("The body cannot be read"))?;
         if bytes.len() > BODY_BYTES_MAX {
             return Err(ApiError::BodyTooLarge(BODY_BYTES_MAX).into());
         }

@@ -21,7 +21,7 @@ pub enum DataDirError {
     #[error("{0} is in use by another latchkey; stop that one first")]
     InUse(PathBuf),
     /// The operating system says no.
-    #[error("cannot {verb} {path}: {source}")]
+    #[error("cannot {verb} {path}")]
     Io {
         /// What was tried.
         verb: &'static str,
@@ -39,6 +39,7 @@ pub struct DataDir {
     _lock: File,
 }
 
+const DATABASE_FILE: &str = "latchkey.redb";
 const KEY_FILE: &str = "signing.key";
 
 impl DataDir {
@@ -74,6 +75,12 @@ impl DataDir {
         }
     }
 
+    /// Whether there is a database in the directory at `path`, which need not exist.
+    #[must_use]
+    pub fn has_database(path: &Path) -> bool {
+        path.join(DATABASE_FILE).exists()
+    }
+
     /// The absolute path of the directory.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -83,7 +90,7 @@ impl DataDir {
     /// Where the database is.
     #[must_use]
     pub fn database(&self) -> PathBuf {
-        self.path.join("latchkey.redb")
+        self.path.join(DATABASE_FILE)
     }
 
     /// The text of the signing key kept here, from `make` at the first call; without the line end.

@@ -27,7 +27,7 @@ pub enum StoreError {
     #[error("{0}")]
     Refused(String),
     /// The disk or the file failed; whether the last write happened is unknown.
-    #[error("the database failed: {0}")]
+    #[error(transparent)]
     Database(#[from] redb::Error),
     /// A record does not decode: the file was written by something else, or altered.
     #[error("a record in {table} does not decode: {cause}")]
