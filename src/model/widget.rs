@@ -64,15 +64,12 @@ impl InfoUrl {
     /// characters, which the URL standard would drop silently.
     pub fn parse(text: &str) -> Result<Self, InfoUrlError> {
         let clean = text.len() <= URL_BYTES_MAX && !text.contains(|c: char| c.is_control() || c.is_whitespace());
-        // The URL standard repairs `https:host` and `https:///host`; a stored URL should not need repair.
-        let rest = text.split_once("://").map(|(_, rest)| rest);
-        let has_host = rest.is_some_and(|rest| !rest.starts_with(['/', '\\', '?', '#']));
+        // The URL standard repairs `https:host`, `https:\\host` and `https:///host`; a stored URL should not need repair.
+        let (scheme, rest) = text.split_once("://").ok_or(InfoUrlError)?;
+        let has_host = !rest.starts_with(['/', '\\', '?', '#']);
         let url = Url::parse(text).map_err(|_| InfoUrlError)?;
-        if clean && has_host && matches!(url.scheme(), "http" | "https") && url.has_host() {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(InfoUrlError)
-        }
+        let is_web = matches!(url.scheme(), "http" | "https") && scheme.eq_ignore_ascii_case(url.scheme());
+        if clean && has_host && is_web && url.has_host() { Ok(Self(text.to_owned())) } else { Err(InfoUrlError) }
     }
 
     /// The URL as text.
