@@ -9,3 +9,6 @@ mod login;
 mod logout;
 mod register;
 mod user;
+mod widgets;
+mod widgets_deadlines;
+mod widgets_rules;
