@@ -105,6 +105,10 @@ impl<E: Endpoint<Output = Response>> Frame<E> {
         if is_preflight(&request) {
             return preflight();
         }
+        if request.method() == Method::HEAD {
+            // poem would take the body off and with it the length (RFC 9110 §9.3.2); hyper takes off the body alone.
+            request.set_method(Method::GET);
+        }
         match AssertUnwindSafe(self.routes.call(request)).catch_unwind().await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => ApiError::from_poem(error, || self.methods.allow(path)).into_response(),
