@@ -5,7 +5,7 @@
 
 use poem::{
     IntoResponse, Response,
-    error::{MethodNotAllowedError, NotFoundError},
+    error::{MethodNotAllowedError, NotFoundError, ParsePathError},
     http::{HeaderValue, StatusCode, header},
 };
 use poem_openapi::{
@@ -152,6 +152,9 @@ impl ApiError {
         }
         if error.is::<MethodNotAllowedError>() {
             return Self::MethodNotAllowed(allow());
+        }
+        if error.is::<ParsePathError>() {
+            return Self::bad_request("The path is not valid UTF-8");
         }
         match error.status() {
             status if status.is_server_error() => Self::Internal(error.to_string()),
