@@ -23,7 +23,7 @@ pub(crate) const NOW: i64 = 1_810_211_696;
 
 /// `bytes` with all of them percent-encoded, for a path.
 fn encoded(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("%{byte:02X}")).collect()
+    bytes.iter().fold(String::new(), |path, byte| format!("{path}%{byte:02X}"))
 }
 
 /// Adds a widget, or edits the one that is there, with these two fields, and expects the same of both.

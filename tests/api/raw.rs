@@ -1,0 +1,72 @@
+//! HTTP by hand: requests that no client would send, and what comes back to the byte.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+use super::harness::TestServer;
+
+/// What came back. The status is 0 where the connection was closed without an answer.
+pub(crate) struct RawAnswer {
+    pub(crate) status: u16,
+    /// In lowercase, a line each.
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+impl RawAnswer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {} {}", self.head, self.body))
+    }
+}
+
+/// Sends these bytes and returns the first answer.
+pub(crate) async fn raw(server: &TestServer, bytes: &[u8]) -> RawAnswer {
+    exchange(server, bytes, false).await
+}
+
+/// Like [`raw`]; the client then says that there is no more to come.
+pub(crate) async fn raw_to_the_end(server: &TestServer, bytes: &[u8]) -> RawAnswer {
+    exchange(server, bytes, true).await
+}
+
+async fn exchange(server: &TestServer, bytes: &[u8], end: bool) -> RawAnswer {
+    let talk = async {
+        let address = server.base.strip_prefix("http://").unwrap();
+        let (mut from, mut to) = TcpStream::connect(address).await.unwrap().into_split();
+        let send = async {
+            // The server may answer and close before it has read all of it.
+            let _ = to.write_all(bytes).await;
+            if end {
+                let _ = to.shutdown().await;
+            }
+        };
+        let receive = async {
+            let mut answer = Vec::new();
+            while !is_complete(&answer) {
+                if from.read_buf(&mut answer).await.unwrap_or(0) == 0 {
+                    break;
+                }
+            }
+            answer
+        };
+        tokio::join!(send, receive).1
+    };
+    let answer = tokio::time::timeout(Duration::from_secs(25), talk).await.expect("no answer and no end");
+    let answer = String::from_utf8(answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head.split(' ').nth(1).map_or(0, |status| status.parse().unwrap());
+    RawAnswer { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+}
+
+/// Whether an answer with a `Content-Length` is here in full. Others end with their connection.
+fn is_complete(answer: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(answer).to_ascii_lowercase();
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    length.is_some_and(|length| body.len() >= length.parse().unwrap())
+}
