@@ -12,6 +12,7 @@ mod error;
 mod fields;
 mod frame;
 mod guard;
+mod linger;
 mod moment;
 mod openapi;
 mod pages;

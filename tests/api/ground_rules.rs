@@ -7,6 +7,10 @@ use proptest::{
 };
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 use super::{
     harness::{Answer, PASSWORD, TestServer},
@@ -288,6 +292,28 @@ async fn a_body_of_64_kib_is_read_and_a_larger_one_is_not() {
         201,
         "nobody was registered by halves"
     );
+}
+
+/// A connection closed with unread data in it is reset, and the answer is lost on the way.
+#[tokio::test]
+async fn an_answer_arrives_however_much_was_sent_before_it() {
+    let server = TestServer::start();
+    for n in 0..5 {
+        let body = "x".repeat(3_000_000 + n);
+        assert_eq!(register(&server, FORM, body.clone()).await.status, 413);
+        let long = server.post(&format!("/auth/register?{}", "x".repeat(9000)));
+        assert_eq!(long.body(FORM, body.clone()).send().await.status, 414);
+        let large = server.post("/auth/register").header("x", &"y".repeat(40_000));
+        assert_eq!(large.body(FORM, body).send().await.status, 431);
+    }
+    // Many clients send all of it before they read a byte.
+    let head = format!("POST /api/v1/auth/register HTTP/1.1\r\nHost: a\r\nContent-Type: {FORM}\r\n");
+    let request = format!("{head}Content-Length: 8000000\r\n\r\n{}", "x".repeat(8_000_000));
+    let mut stream = TcpStream::connect(server.base.strip_prefix("http://").unwrap()).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
 }
 
 #[tokio::test]
