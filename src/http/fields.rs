@@ -1,8 +1,8 @@
 //! From bytes to text, once: the fields of a request body, a query or a path, and what is wrong with them.
 //!
 //! Guarantees: form and JSON bodies give the same fields; a field that was sent twice, has broken percent-encoding or is not
-//! text is an error and never a guess; [`Fields`] collects what is wrong with every field, not with the first alone; text
-//! is wiped from memory after use, since one of the fields is a password.
+//! text is an error and never a guess; [`Fields`] collects what is wrong with every field, not with the first alone; the
+//! text of a field is wiped from memory after use, since one of them is a password.
 
 use std::{collections::BTreeMap, collections::HashMap, fmt::Display, marker::PhantomData};
 

@@ -34,8 +34,9 @@ impl Guard {
     fn admit(&self, request: &Request, realm: Realm) -> Result<Caller, ApiError> {
         let mut headers = request.headers().get_all(header::AUTHORIZATION).iter();
         let (first, second) = (headers.next(), headers.next());
-        let in_query = || Fields::of_query(request).is_ok_and(|fields| fields.has("access_token"));
-        if second.is_some() || (first.is_some() && request.uri().query().is_some() && in_query()) {
+        let asks_twice =
+            first.is_some() && request.uri().query().is_some() && Fields::of_query(request)?.has("access_token");
+        if second.is_some() || asks_twice {
             return Err(ApiError::InvalidRequest(self.challenge(realm)));
         }
         let Some(credentials) = first.and_then(|value| bearer(value.as_bytes())) else {
