@@ -93,7 +93,7 @@ async fn the_blacklist_is_purged_of_expired_tokens_and_its_file_does_not_grow_wi
     server.user("jo@example.com").await;
     let file = server.dir.path().join("data/latchkey.redb");
     let mut sizes = Vec::new();
-    for _ in 0..6 {
+    for _ in 0..8 {
         let sessions = (0..100).map(|_| async {
             let token = server.log_in("jo@example.com").await;
             assert_eq!(server.post("/auth/logout").bearer(&token).send().await.status, 200);
@@ -104,7 +104,7 @@ async fn the_blacklist_is_purged_of_expired_tokens_and_its_file_does_not_grow_wi
         wait_for_the_purge(&server, &clock, &tokens[0]).await;
         sizes.push(std::fs::metadata(&file).unwrap().len());
     }
-    assert!(sizes[5] <= sizes[1], "{sizes:?}");
+    assert!(sizes[7] <= sizes[2] + sizes[2] / 10, "{sizes:?}");
 }
 
 #[tokio::test]
