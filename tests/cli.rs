@@ -256,12 +256,17 @@ fn data_that_cannot_be_used_is_refused_in_one_sentence_and_keeps_every_byte() {
     let newer = dir.path().join("newer.redb");
     fs::write(&newer, &good).unwrap();
     set_schema(&newer, 99);
+    // One bit of a stored email: an altered file must not decide who may enter.
+    let mut altered = good.clone();
+    let email = altered.windows(14).rposition(|window| window == b"jo@example.com").unwrap();
+    altered[email] ^= 1;
     let cases = [
         (b"not a database".to_vec(), "is not a latchkey database"),
         (Vec::new(), "is not a latchkey database"),
         (fs::read(&foreign).unwrap(), "is a redb database but not latchkey's"),
         (fs::read(&newer).unwrap(), "was written by a newer latchkey (schema 99; this one knows up to 1)"),
         (good[..good.len() / 2].to_vec(), "latchkey.redb"),
+        (altered, "is damaged"),
     ];
     for (bytes, sentence) in cases {
         fs::write(&database, &bytes).unwrap();
