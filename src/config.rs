@@ -92,10 +92,11 @@ pub struct Config {
           value_delimiter = ',', value_parser = cors_origin)]
     pub cors_origins: Vec<String>,
 
-    /// What is logged to stderr: off, error, warn, info, debug or trace; or by part, such as warn,latchkey=debug.
-    #[arg(long, global = true, env = "LATCHKEY_LOG", value_name = "FILTER", default_value = "info",
+    /// What is logged to stderr: off, error, warn, info, debug or trace; or by part, such as warn,latchkey=debug. By default the
+    /// server logs info, every other command warn.
+    #[arg(long, global = true, env = "LATCHKEY_LOG", value_name = "FILTER",
           value_parser = log_filter)]
-    pub log: Targets,
+    pub log: Option<Targets>,
 
     /// How a line of the log looks.
     #[arg(long, global = true, env = "LATCHKEY_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]

@@ -7,7 +7,7 @@
 //! | room | what lives there | alone knows |
 //! | --- | --- | --- |
 //! | `main.rs` | hands argv to the first door | |
-//! | [`cli`] | door 1, argv: serve, user; exit codes | the terminal |
+//! | [`cli`] | door 1, argv: the server, and commands that reach it over a socket or open the data; exit codes | the terminal |
 //! | [`server`] | the frame: open, bind, serve, drain, stop; [`purge`], the janitor | |
 //! | [`config`] | every setting, checked once | |
 //! | [`http`] | door 2, HTTP: routes, guard, fields, errors, pages | poem |
@@ -45,6 +45,7 @@
 //! 7. Unknown email, wrong password and disabled user get the same answer after the same work.
 //! 8. What a caller may do is read from the store at each request, never from the token; and a `Caller` exists only where a
 //!    token was good.
+//! 9. Once there was an enabled administrator there always is one.
 //!
 //! # Errors
 //!

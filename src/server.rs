@@ -7,7 +7,7 @@ use std::{future::Future, net::SocketAddr, num::NonZero, path::PathBuf, sync::Ar
 
 use anyhow::Context as _;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -18,7 +18,8 @@ use crate::{
     },
     clock::Clock,
     config::{self, Config},
-    http, purge, random,
+    http::{self, operator::Socket},
+    purge, random,
     store::{DataDir, Store},
 };
 
@@ -57,14 +58,23 @@ impl Core {
             config::check_key_length(&key, &dir.path().join("signing.key").display().to_string())?;
             key
         };
-        if !config.scrypt.is_strong() {
-            tracing::warn!(cost = %config.scrypt, "password hashes are cheap to guess; this is for tests");
-        }
         let threads = thread::available_parallelism().map_or(1, NonZero::get);
         let hasher = Hasher::start(config.scrypt, threads);
         let tokens = Tokens::new(&key, config.token_lifetime.as_secs());
         let auth = Auth::new(Arc::clone(&store), Arc::clone(&clock), hasher, config.password_policy(), tokens);
         Ok(Self { auth: Arc::new(auth), store, clock, dir })
+    }
+
+    /// Everything that is served over this core.
+    #[must_use]
+    pub fn routes(&self, config: &Config) -> http::Routes {
+        http::routes(http::Parts {
+            auth: Arc::clone(&self.auth),
+            store: Arc::clone(&self.store),
+            clock: Arc::clone(&self.clock),
+            cors: config.cors(),
+            domain: config.domain.clone(),
+        })
     }
 
     /// Closes the database.
@@ -81,10 +91,16 @@ impl Core {
     }
 }
 
+/// Resolves when the other end of `stopping` is gone.
+async fn wait_for(mut stopping: watch::Receiver<()>) {
+    while stopping.changed().await.is_ok() {}
+}
+
 /// A server that is bound and ready to run.
 pub struct Server {
     core: Core,
     listener: TcpListener,
+    socket: Option<Socket>,
     config: Config,
 }
 
@@ -95,10 +111,18 @@ impl Server {
     /// As [`Core::open`], and where the address cannot be bound.
     pub async fn bind(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
         let core = Core::open(&config, clock)?;
+        if !config.scrypt.is_strong() {
+            tracing::warn!(cost = %config.scrypt, "password hashes are cheap to guess; this is for tests");
+        }
         let listener = TcpListener::bind(config.listen)
             .await
             .with_context(|| format!("cannot listen on {} (--listen)", config.listen))?;
-        Ok(Self { core, listener, config })
+        let path = core.dir.admin_socket();
+        let socket = Socket::bind(&path).inspect_err(|error| {
+            let path = path.display();
+            tracing::warn!(%error, %path, "no admin socket; commands need the server to be stopped");
+        });
+        Ok(Self { core, listener, socket: socket.ok(), config })
     }
 
     /// The address that was bound, with the port that was taken.
@@ -120,18 +144,22 @@ impl Server {
     /// # Errors
     /// Where the database cannot be closed cleanly.
     pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { core, listener, config } = self;
+        let Self { core, listener, socket, config } = self;
         let janitor = purge::run(Arc::clone(&core.store), Arc::clone(&core.clock), config.purge_interval);
         let janitor = tokio::spawn(janitor);
-        let routes = http::routes(http::Parts {
-            auth: Arc::clone(&core.auth),
-            store: Arc::clone(&core.store),
-            clock: Arc::clone(&core.clock),
-            cors: config.cors(),
-            domain: config.domain,
+        let routes = core.routes(&config);
+        let (stopped, stopping) = watch::channel(());
+        let admin = socket.map(|socket| {
+            let (routes, stop) = (Arc::clone(&routes), wait_for(stopping));
+            tokio::spawn(async move { socket.serve(routes, stop).await })
         });
         if !http::serve(listener, routes, stop, DRAIN).await {
             tracing::warn!(seconds = DRAIN.as_secs(), "some requests did not finish in time and were cut off");
+        }
+        drop(stopped);
+        if let Some(admin) = admin {
+            let _ = admin.await; // it does not panic, and there is nothing else to know
+            let _ = std::fs::remove_file(core.dir.admin_socket()); // one that stays is replaced at the next start
         }
         janitor.abort();
         let _ = janitor.await; // aborted: what counts is that it holds the store no more

@@ -13,8 +13,8 @@ use time::OffsetDateTime;
 
 use crate::{
     clock::Clock,
-    model::{BlacklistedToken, Email, PublicId, TokenId, User},
-    store::{Store, StoreError},
+    model::{BlacklistedToken, Email, PasswordHash, PublicId, TokenId, User, UserChange},
+    store::{Changed, Store, StoreError},
 };
 use password::{HashError, Hasher, Password, PasswordPolicy};
 use token::{Claims, Tokens};
@@ -37,6 +37,15 @@ pub enum AuthError {
     /// It was logged out.
     #[error("Token blacklisted. Please log in again.")]
     TokenBlacklisted,
+    /// It would leave nobody who can act as an administrator (I9).
+    #[error("This is the last enabled administrator; make another one first.")]
+    LastAdmin,
+    /// There is no user with this public id.
+    #[error("There is no such user.")]
+    UserNotFound,
+    /// Who is logged in gave a wrong password for it.
+    #[error("is not the password of this account")]
+    WrongPassword,
     /// More passwords wait to be hashed than can be in a few seconds.
     #[error("too many logins are waiting")]
     Busy,
@@ -141,7 +150,7 @@ impl Auth {
             admin,
             disabled: false,
             epoch: 0,
-            registered_on: now,
+            registered_on: now.truncate_to_second(), // as it is stored
         };
         if self.store.insert_user(user.clone()).await? { Ok(user) } else { Err(AuthError::EmailTaken(user.email)) }
     }
@@ -198,6 +207,74 @@ impl Auth {
         if self.store.blacklist(caller.token).await? { Ok(()) } else { Err(AuthError::TokenBlacklisted) }
     }
 
+    /// Gives the caller a new password, ends every session of theirs, and makes a token for a new one.
+    ///
+    /// # Errors
+    /// [`AuthError::WrongPassword`] where `current` is not it, also because it was changed meanwhile;
+    /// [`AuthError::Busy`], [`AuthError::Store`].
+    pub async fn change_password(
+        &self,
+        caller: &Caller,
+        current: Password,
+        new: Password,
+    ) -> Result<AccessToken, AuthError> {
+        self.confirm(caller, current).await?;
+        let password_hash = Some(self.hasher.hash(new).await?);
+        let expected = Some(caller.user.password_hash.clone());
+        let change = UserChange { password_hash, ..UserChange::default() };
+        match self.store.update_user(caller.user.public_id, expected, change).await? {
+            Changed::Done(user) => self.issue(&user),
+            Changed::NotFound | Changed::LastAdmin => Err(AuthError::WrongPassword),
+        }
+    }
+
+    /// Ends every session of the caller, this one too.
+    ///
+    /// # Errors
+    /// [`AuthError::UserNotFound`] where the account went meanwhile; [`AuthError::Store`].
+    pub async fn log_out_everywhere(&self, caller: &Caller) -> Result<(), AuthError> {
+        let change = UserChange { end_sessions: true, ..UserChange::default() };
+        self.change_user(caller.user.public_id, change).await.map(drop)
+    }
+
+    /// Removes the caller's own account.
+    ///
+    /// # Errors
+    /// [`AuthError::WrongPassword`], [`AuthError::LastAdmin`], [`AuthError::Busy`], [`AuthError::Store`].
+    pub async fn remove_own_account(&self, caller: &Caller, password: Password) -> Result<(), AuthError> {
+        self.confirm(caller, password).await?;
+        self.remove_user(caller.user.public_id).await.map(drop)
+    }
+
+    /// Changes a user.
+    ///
+    /// # Errors
+    /// [`AuthError::UserNotFound`], [`AuthError::LastAdmin`], [`AuthError::Store`].
+    pub async fn change_user(&self, user: PublicId, change: UserChange) -> Result<User, AuthError> {
+        changed(self.store.update_user(user, None, change).await?)
+    }
+
+    /// Removes a user, and with the user every token issued.
+    ///
+    /// # Errors
+    /// [`AuthError::UserNotFound`], [`AuthError::LastAdmin`], [`AuthError::Store`].
+    pub async fn remove_user(&self, user: PublicId) -> Result<User, AuthError> {
+        changed(self.store.remove_user(user).await?)
+    }
+
+    /// The hash of a new password.
+    ///
+    /// # Errors
+    /// [`AuthError::Busy`].
+    pub async fn hash(&self, password: Password) -> Result<PasswordHash, AuthError> {
+        Ok(self.hasher.hash(password).await?)
+    }
+
+    async fn confirm(&self, caller: &Caller, password: Password) -> Result<(), AuthError> {
+        let verdict = self.hasher.verify(password, Some(caller.user.password_hash.clone())).await?;
+        if verdict.matches { Ok(()) } else { Err(AuthError::WrongPassword) }
+    }
+
     fn issue(&self, user: &User) -> Result<AccessToken, AuthError> {
         // I3: a clock that was set back behind the purge must not make tokens that are dead at birth.
         let now_s = self.clock.unix_s().max(self.store.purged_through_s()?);
@@ -216,5 +293,13 @@ impl Auth {
     #[must_use]
     pub fn now(&self) -> OffsetDateTime {
         self.clock.now()
+    }
+}
+
+fn changed(changed: Changed) -> Result<User, AuthError> {
+    match changed {
+        Changed::Done(user) => Ok(user),
+        Changed::NotFound => Err(AuthError::UserNotFound),
+        Changed::LastAdmin => Err(AuthError::LastAdmin),
     }
 }

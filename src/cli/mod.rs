@@ -3,7 +3,10 @@
 //! Guarantees: exit code 0 is done, 1 is failed, 2 is a wrong call or a wrong setting; results go to stdout, everything else
 //! to stderr; a password is never an argument.
 
+mod client;
+mod password;
 mod serve;
+mod token;
 mod user;
 
 use std::{ffi::OsString, io::IsTerminal as _, process::ExitCode};
@@ -12,7 +15,12 @@ use clap::{
     CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
     error::{ContextKind, ContextValue, ErrorKind},
 };
-use tracing_subscriber::{Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use tracing_subscriber::{
+    Layer as _,
+    filter::{LevelFilter, Targets},
+    layer::SubscriberExt as _,
+    util::SubscriberInitExt as _,
+};
 
 use crate::config::{self, Config, ConfigError, LogFormat};
 
@@ -33,9 +41,12 @@ struct Cli {
 enum Command {
     /// Serve the API and its pages (the default)
     Serve,
-    /// Make and list users
+    /// Make and manage users
     #[command(subcommand)]
     User(user::UserCommand),
+    /// End tokens
+    #[command(subcommand)]
+    Token(token::TokenCommand),
 }
 
 /// Does what `args` say and returns the exit code.
@@ -51,12 +62,13 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let program = args.first().map_or_else(|| "latchkey".into(), |program| program.to_string_lossy().into_owned());
     let done = config::check_environment::<Cli>().map_err(Into::into).and_then(|()| match cli.command {
         None | Some(Command::Serve) => serve::run(cli.config, &program),
-        Some(Command::User(command)) => user::run(command, &cli.config),
+        Some(Command::User(command)) => quietly(&cli.config, |config| user::run(command, config)),
+        Some(Command::Token(command)) => quietly(&cli.config, |config| token::run(&command, config)),
     });
     let Err(error) = done else { return ExitCode::SUCCESS };
     let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
     eprintln!("error: {}", causes.join(": "));
-    if error.is::<ConfigError>() || error.is::<user::UsageError>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+    if error.is::<ConfigError>() || error.is::<UsageError>() { ExitCode::from(2) } else { ExitCode::FAILURE }
 }
 
 fn parse(args: &[OsString]) -> Result<Cli, clap::Error> {
@@ -89,8 +101,20 @@ fn name_the_variable(error: clap::Error, args: &[OsString]) -> clap::Error {
     }
 }
 
-/// Sends the log to stderr.
-fn start_log(config: &Config) {
+/// The command was called wrongly. The program ends with exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct UsageError(String);
+
+/// Runs a command that is not the server: its log has what is wrong and nothing else, unless `--log` says otherwise.
+fn quietly(config: &Config, command: impl FnOnce(&Config) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    start_log(config, LevelFilter::WARN);
+    command(config)
+}
+
+/// Sends the log to stderr, at `level` where `--log` says nothing.
+fn start_log(config: &Config, level: LevelFilter) {
+    let filter = config.log.clone().unwrap_or_else(|| Targets::new().with_default(level));
     let terminal = std::io::stderr().is_terminal();
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
@@ -98,7 +122,7 @@ fn start_log(config: &Config) {
         LogFormat::Text => layer.with_ansi(terminal && !no_color).boxed(),
         LogFormat::Json => layer.with_ansi(false).json().boxed(),
     };
-    tracing_subscriber::registry().with(layer.with_filter(config.log.clone())).init();
+    tracing_subscriber::registry().with(layer.with_filter(filter)).init();
 }
 
 /// The runtime that everything asynchronous runs on.

@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::filter::LevelFilter;
 
 use super::{runtime, start_log};
 use crate::{clock::SystemClock, config::Config, server::Server};
 
 /// Serves until it is told to stop.
 pub(super) fn run(config: Config, program: &str) -> anyhow::Result<()> {
-    start_log(&config);
+    start_log(&config, LevelFilter::INFO);
     runtime()?.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
@@ -24,7 +25,7 @@ pub(super) fn run(config: Config, program: &str) -> anyhow::Result<()> {
              Start page  http://{address}/\n  \
              Swagger UI  http://{address}/api/v1/ui\n  \
              Data        {data}\n\n  \
-             To make an administrator, stop the server and run:\n    \
+             To make an administrator, run in another terminal:\n    \
              {program} user add you@example.com --admin{data_dir_flag}\n",
             version = env!("CARGO_PKG_VERSION"),
             data = server.data_dir().display(),

@@ -1,27 +1,16 @@
-//! `latchkey user`: makes and lists users while the server is stopped.
+//! `latchkey user`: manages users, beside a running server or without one.
 //!
-//! Guarantees: a password comes from a prompt without echo, from stdin or from the random numbers of the operating system,
-//! never from argv; a generated one is printed once and kept nowhere.
+//! Guarantees: a user is named by email, in whatever letter case; what was done is said in one line, or as JSON with
+//! `--json`.
 
-use std::{
-    io::{self, BufRead as _, IsTerminal as _, Write as _},
-    sync::Arc,
-};
+use std::io::{self, Write as _};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow};
 use clap::{Args, Subcommand};
-use zeroize::Zeroizing;
+use serde_json::{Value, json};
 
-use super::{runtime, start_log};
-use crate::{
-    auth::password::Password,
-    clock::SystemClock,
-    config::{self, Config},
-    model::{Email, User},
-    random,
-    server::Core,
-    store::DataDir,
-};
+use super::{UsageError, client::Client, password::PasswordSource};
+use crate::{config::Config, model::Email};
 
 /// What to do with users.
 #[derive(Subcommand)]
@@ -29,129 +18,254 @@ pub(super) enum UserCommand {
     /// Make a user; asks for the password unless told where to get it
     Add(Add),
     /// List the users in order of registration
-    List,
+    List(List),
+    /// Show a user
+    Show(One),
+    /// Keep a user out and end all sessions of that user
+    Disable(One),
+    /// Let a disabled user in again
+    Enable(One),
+    /// Make a user an administrator
+    Promote(One),
+    /// Take the administrator's rights away
+    Demote(One),
+    /// Give a user a new password and end all sessions of that user
+    SetPassword(SetPassword),
+    /// End all sessions of a user
+    EndSessions(One),
+    /// Delete a user; widgets of the user stay, without an owner
+    Remove(One),
 }
 
 /// Who, and where the password comes from.
 #[derive(Args)]
 pub(super) struct Add {
-    /// The email the user logs in with
-    email: String,
+    #[command(flatten)]
+    one: One,
 
     /// Make the user an administrator
     #[arg(long)]
     admin: bool,
 
-    /// Read the password from the first line of stdin
-    #[arg(long, conflicts_with = "generate")]
-    password_stdin: bool,
-
-    /// Make up a password and print it, once
-    #[arg(long)]
-    generate: bool,
+    #[command(flatten)]
+    password: PasswordSource,
 }
 
-/// The command was called wrongly. The program ends with exit code 2.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct UsageError(String);
+/// Who, and where the new password comes from.
+#[derive(Args)]
+pub(super) struct SetPassword {
+    #[command(flatten)]
+    one: One,
+
+    #[command(flatten)]
+    password: PasswordSource,
+}
+
+/// Which users.
+#[derive(Args)]
+pub(super) struct List {
+    /// Only users whose email begins with this
+    #[arg(long, value_name = "BEGINNING")]
+    search: Option<String>,
+
+    /// Print one JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// Who.
+#[derive(Args)]
+pub(super) struct One {
+    /// The email the user logs in with
+    email: String,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
 
 /// Runs `command` on the data that `config` names.
 pub(super) fn run(command: UserCommand, config: &Config) -> anyhow::Result<()> {
-    start_log(config);
     match command {
         UserCommand::Add(add) => add.run(config),
-        UserCommand::List => list(config),
+        UserCommand::List(list) => list.run(config),
+        UserCommand::Show(one) => one.with(config, |_, _, user| Ok(user)),
+        UserCommand::Disable(one) => one.change(config, "disabled", &json!({ "disabled": true })),
+        UserCommand::Enable(one) => one.change(config, "enabled", &json!({ "disabled": false })),
+        UserCommand::Promote(one) => one.change(config, "promoted", &json!({ "admin": true })),
+        UserCommand::Demote(one) => one.change(config, "demoted", &json!({ "admin": false })),
+        UserCommand::SetPassword(set) => set.run(config),
+        UserCommand::EndSessions(one) => one.with(config, |client, id, user| {
+            client.call("POST", &format!("/users/{id}/end-sessions"), None)?;
+            Ok(said("ended all sessions of", user))
+        }),
+        UserCommand::Remove(one) => one.with(config, |client, id, user| {
+            client.call("DELETE", &format!("/users/{id}"), None)?;
+            Ok(said("removed", user))
+        }),
+    }
+}
+
+/// A user with what was done, which [`One::with`] prints.
+fn said(done: &str, mut user: Value) -> Value {
+    user["done"] = done.into();
+    user
+}
+
+impl One {
+    fn email(&self) -> anyhow::Result<Email> {
+        Ok(Email::parse(&self.email).map_err(|error| UsageError(error.to_string()))?)
+    }
+
+    fn with(
+        self,
+        config: &Config,
+        act: impl FnOnce(&mut Client, &str, Value) -> anyhow::Result<Value>,
+    ) -> anyhow::Result<()> {
+        let email = self.email()?;
+        let mut client = Client::connect_existing(config)?;
+        let user = find(&mut client, &email)?;
+        let id = user["public_id"].as_str().unwrap_or_default().to_owned();
+        let user = act(&mut client, &id, user)?;
+        client.close()?;
+        self.print(&user);
+        Ok(())
+    }
+
+    fn change(self, config: &Config, done: &str, change: &Value) -> anyhow::Result<()> {
+        self.with(config, |client, id, _| Ok(said(done, client.call("PATCH", &format!("/users/{id}"), Some(change))?)))
+    }
+
+    fn print(&self, user: &Value) {
+        let text = |name: &str| user[name].as_str().unwrap_or_default();
+        if self.json {
+            println!("{user}");
+        } else if let Some(done) = user["done"].as_str() {
+            println!("{done} {} ({})", text("email"), text("public_id"));
+        } else {
+            let yes = |name: &str| if user[name] == true { "yes" } else { "no" };
+            println!("email       {}\npublic id   {}", text("email"), text("public_id"));
+            println!("admin       {}\ndisabled    {}", yes("admin"), yes("disabled"));
+            println!("registered  {}", text("registered_on_iso8601"));
+        }
     }
 }
 
 impl Add {
     fn run(self, config: &Config) -> anyhow::Result<()> {
-        let email = Email::parse(&self.email).map_err(|error| UsageError(error.to_string()))?;
-        // Before anyone types a password: a data directory in use is the more common reason to stop.
-        let core = Core::open(config, Arc::new(SystemClock))?;
-        let text = self.password()?;
-        let password = Password::new(text.clone());
-        core.auth.policy().check(&password, Some(&email)).map_err(|weak| anyhow::anyhow!("the password {weak}"))?;
-        let user = runtime()?.block_on(core.auth.add_user(email, password, self.admin))?;
-        core.close()?;
-        let kind = if user.admin { "administrator" } else { "user" };
-        println!("added {kind} {} ({})", user.email, user.public_id);
-        if self.generate {
-            println!("password: {}", text.as_str());
+        let email = self.one.email()?;
+        // Before anyone types a password: data that cannot be opened is the more common reason to stop.
+        let mut client = Client::connect(config)?;
+        let password = self.password.read()?;
+        let body = json!({ "email": email.as_str(), "password": password.as_str(), "admin": self.admin });
+        let mut user = client.call("POST", "/users", Some(&body))?;
+        client.close()?;
+        if self.password.generate {
+            user["password"] = password.as_str().into();
         }
+        self.one.print(&said(if self.admin { "added administrator" } else { "added user" }, user));
+        self.password.print(&password, self.one.json);
         Ok(())
     }
+}
 
-    fn password(&self) -> anyhow::Result<Zeroizing<String>> {
-        if self.generate {
-            return Ok(generate());
+impl SetPassword {
+    fn run(self, config: &Config) -> anyhow::Result<()> {
+        let email = self.one.email()?;
+        let mut client = Client::connect_existing(config)?;
+        let user = find(&mut client, &email)?;
+        let password = self.password.read()?;
+        let path = format!("/users/{}", user["public_id"].as_str().unwrap_or_default());
+        let mut user = client.call("PATCH", &path, Some(&json!({ "password": password.as_str() })))?;
+        client.close()?;
+        if self.password.generate {
+            user["password"] = password.as_str().into();
         }
-        if self.password_stdin {
-            let mut line = Zeroizing::new(String::new());
-            io::stdin().lock().read_line(&mut line).context("cannot read the password from stdin")?;
-            let length = line.trim_end_matches(['\n', '\r']).len();
-            line.truncate(length);
-            return Ok(line);
-        }
-        if !io::stdin().is_terminal() {
-            let text = "there is no terminal to ask for the password; use --password-stdin or --generate";
-            return Err(UsageError(text.to_owned()).into());
-        }
-        let ask =
-            |prompt| rpassword::prompt_password(prompt).map(Zeroizing::new).context("cannot ask for the password");
-        let (first, again) = (ask("Password: ")?, ask("Again: ")?);
-        if first != again {
-            bail!("the two passwords differ");
-        }
-        Ok(first)
+        self.one.print(&said("set the password of", user));
+        self.password.print(&password, self.one.json);
+        Ok(())
     }
 }
 
-/// 24 characters of 32 that nobody mistakes for another: 120 random bits.
-fn generate() -> Zeroizing<String> {
-    const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-    let bytes = Zeroizing::new(random::bytes::<24>());
-    Zeroizing::new(bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect())
+/// The user with this email, in whatever letter case.
+fn find(client: &mut Client, email: &Email) -> anyhow::Result<Value> {
+    let mut users = Users::new(client, Some(email.as_str()));
+    let same = |user: &Value| user["email"].as_str().and_then(|found| Email::parse(found).ok()).map(|e| e.key());
+    while let Some(user) = users.next()? {
+        if same(&user) == Some(email.key()) {
+            return Ok(user);
+        }
+    }
+    Err(anyhow!("there is no user {email}"))
 }
 
-fn list(config: &Config) -> anyhow::Result<()> {
-    const CHUNK: usize = 1000;
-    if !DataDir::has_database(&config.data_dir) {
-        // A typing error in the path must not look like an empty database.
-        bail!("there is no latchkey database in {}", config::absolute(&config.data_dir).display());
-    }
-    let core = Core::open(config, Arc::new(SystemClock))?;
-    let mut users: Vec<User> = Vec::new();
-    loop {
-        let chunk = core.store.users_after(users.last().map(|user| user.public_id), CHUNK)?;
-        let more = chunk.len() == CHUNK;
-        users.extend(chunk);
-        if !more {
-            break;
+/// All users whose email begins with something, page by page.
+struct Users<'a> {
+    client: &'a mut Client,
+    search: String,
+    page: u32,
+    waiting: std::vec::IntoIter<Value>,
+    more: bool,
+}
+
+impl<'a> Users<'a> {
+    fn new(client: &'a mut Client, search: Option<&str>) -> Self {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        if let Some(search) = search {
+            query.append_pair("search", search);
         }
+        Self { client, search: query.finish(), page: 1, waiting: Vec::new().into_iter(), more: true }
     }
-    core.close()?;
-    let width = users.iter().map(|user| user.email.as_str().chars().count()).max().unwrap_or(0).max("EMAIL".len());
-    let mut out = io::stdout().lock();
-    let mut print = || -> io::Result<()> {
-        writeln!(out, "{:width$}  {:5}  {:8}  {:20}  PUBLIC ID", "EMAIL", "ADMIN", "DISABLED", "REGISTERED (UTC)")?;
-        let yes = |is| if is { "yes" } else { "no" };
-        for user in &users {
-            let (date, time) = (user.registered_on.date(), user.registered_on.time());
-            let registered = format!("{date} {:02}:{:02}:{:02}", time.hour(), time.minute(), time.second());
-            let (admin, disabled) = (yes(user.admin), yes(user.disabled));
-            writeln!(
-                out,
-                "{:width$}  {admin:5}  {disabled:8}  {registered:20}  {}",
-                user.email.as_str(),
-                user.public_id
-            )?;
+
+    fn next(&mut self) -> anyhow::Result<Option<Value>> {
+        if self.waiting.len() == 0 && self.more {
+            let path = format!("/users?per_page=100&page={}&{}", self.page, self.search);
+            let mut page = self.client.call("GET", &path, None)?;
+            self.more = page["has_next"] == true;
+            self.page += 1;
+            self.waiting = page["items"].as_array_mut().map(std::mem::take).unwrap_or_default().into_iter();
         }
-        out.flush()
-    };
-    match print() {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()), // `| head` has seen enough
-        printed => printed.context("cannot print"),
+        Ok(self.waiting.next())
     }
+}
+
+impl List {
+    fn run(self, config: &Config) -> anyhow::Result<()> {
+        let mut client = Client::connect_existing(config)?;
+        let mut users = Users::new(&mut client, self.search.as_deref());
+        let mut out = io::BufWriter::new(io::stdout().lock());
+        let mut rows = Vec::new();
+        while let Some(user) = users.next()? {
+            if self.json {
+                writeln!(out, "{user}").or_else(enough)?;
+            } else {
+                rows.push(user);
+            }
+        }
+        client.close()?;
+        if !self.json {
+            table(&mut out, &rows).or_else(enough)?;
+        }
+        out.flush().or_else(enough).context("cannot print")
+    }
+}
+
+/// `| head` has seen enough, which is no failure.
+fn enough(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) }
+}
+
+fn table(out: &mut impl io::Write, users: &[Value]) -> io::Result<()> {
+    let text = |user: &Value, name: &str| user[name].as_str().unwrap_or_default().to_owned();
+    let yes = |user: &Value, name: &str| if user[name] == true { "yes" } else { "no" };
+    let emails = users.iter().map(|user| text(user, "email").chars().count());
+    let width = emails.max().unwrap_or(0).max("EMAIL".len());
+    writeln!(out, "{:width$}  {:5}  {:8}  {:20}  PUBLIC ID", "EMAIL", "ADMIN", "DISABLED", "REGISTERED")?;
+    for user in users {
+        let (email, id) = (text(user, "email"), text(user, "public_id"));
+        let registered = text(user, "registered_on_iso8601");
+        let (admin, disabled) = (yes(user, "admin"), yes(user, "disabled"));
+        writeln!(out, "{email:width$}  {admin:5}  {disabled:8}  {registered:20}  {id}")?;
+    }
+    Ok(())
 }

@@ -16,7 +16,7 @@ use super::{
     moment,
 };
 use crate::{
-    auth::{AccessToken, password::Password},
+    auth::{AccessToken, AuthError, password::Password},
     model::Email,
 };
 
@@ -93,6 +93,45 @@ enum LoggedIn {
         #[oai(header = "Pragma")]
         String,
     ),
+}
+
+/// The current password and the next.
+#[derive(Object)]
+#[oai(example)]
+struct PasswordChange {
+    /// The password that is valid now.
+    current_password: String,
+    /// The one that is to be.
+    new_password: String,
+}
+
+impl Example for PasswordChange {
+    fn example() -> Self {
+        let [current_password, new_password] =
+            ["correct horse battery staple", "staple battery horse correct"].map(str::to_owned);
+        Self { current_password, new_password }
+    }
+}
+
+/// The password again.
+#[derive(Object)]
+#[oai(example)]
+struct Confirmation {
+    /// The password of the account.
+    password: String,
+}
+
+impl Example for Confirmation {
+    fn example() -> Self {
+        Self { password: "correct horse battery staple".to_owned() }
+    }
+}
+
+#[derive(ApiResponse)]
+enum Removed {
+    /// The account is gone, and with it every token.
+    #[oai(status = 204)]
+    NoContent,
 }
 
 /// The user whose token it is.
@@ -184,10 +223,60 @@ impl AuthApi {
         self.guard.auth.log_out(&caller).await.map_err(|error| self.refuse(error))?;
         Ok(Success::new("successfully logged out"))
     }
+
+    /// Log out everywhere
+    ///
+    /// Kills every token of the user, the one that the request carries too.
+    #[oai(path = "/logout-all", method = "post", operation_id = "log_out_everywhere")]
+    async fn log_out_everywhere(&self, BearerAuth(caller): BearerAuth) -> Result<Json<Success>, ApiError> {
+        self.guard.auth.log_out_everywhere(&caller).await.map_err(|error| self.refuse(error))?;
+        Ok(Success::new("successfully logged out everywhere"))
+    }
+
+    /// Change my password
+    ///
+    /// Kills every token of the user and answers with a new one.
+    #[oai(path = "/password", method = "post", operation_id = "change_password")]
+    async fn change_password(
+        &self,
+        BearerAuth(caller): BearerAuth,
+        body: Body<PasswordChange>,
+    ) -> Result<LoggedIn, ApiError> {
+        let mut fields = body.fields;
+        let current = fields.required("current_password", |text| Ok::<_, String>(Password::new(text)));
+        let new = fields.required("new_password", |text| {
+            let password = Password::new(text);
+            self.guard.auth.policy().check(&password, Some(&caller.user().email)).map(|()| password)
+        });
+        let (Some(current), Some(new)) = (current, new) else { return Err(fields.failed()) };
+        match self.guard.auth.change_password(&caller, current, new).await {
+            Ok(token) => Ok(LoggedIn::Ok(Token::new("password successfully changed", token), no_cache())),
+            Err(error @ AuthError::WrongPassword) => {
+                Err(ApiError::Validation([("current_password", error.to_string())].into()))
+            }
+            Err(error) => Err(self.refuse(error)),
+        }
+    }
+
+    /// Delete my account
+    ///
+    /// Asks for the password. Widgets of the user stay, without an owner.
+    #[oai(path = "/user", method = "delete", operation_id = "delete_account")]
+    async fn delete_account(
+        &self,
+        BearerAuth(caller): BearerAuth,
+        body: Body<Confirmation>,
+    ) -> Result<Removed, Fails<409>> {
+        let mut fields = body.fields;
+        let password = fields.required("password", |text| Ok::<_, String>(Password::new(text)));
+        let Some(password) = password else { return Err(fields.failed().into()) };
+        self.guard.auth.remove_own_account(&caller, password).await.map_err(|error| self.refuse(error))?;
+        Ok(Removed::NoContent)
+    }
 }
 
 impl AuthApi {
-    fn refuse(&self, error: crate::auth::AuthError) -> ApiError {
+    fn refuse(&self, error: AuthError) -> ApiError {
         ApiError::from_auth(error, self.guard.challenge(Realm::RegisteredUsers))
     }
 }

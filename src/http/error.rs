@@ -129,11 +129,13 @@ impl ApiError {
     /// What the core refused, as the answer to a client that was to meet `challenge`.
     pub fn from_auth(error: AuthError, challenge: Challenge) -> Self {
         match error {
-            AuthError::EmailTaken(_) => Self::Conflict(error.to_string()),
+            AuthError::EmailTaken(_) | AuthError::LastAdmin => Self::Conflict(error.to_string()),
             AuthError::InvalidCredentials => Self::InvalidCredentials(challenge),
             AuthError::TokenInvalid | AuthError::TokenExpired | AuthError::TokenBlacklisted => {
                 Self::InvalidToken(challenge, error.to_string())
             }
+            AuthError::UserNotFound => Self::NotFound(error.to_string()),
+            AuthError::WrongPassword => Self::Validation([("password", error.to_string())].into()),
             AuthError::Busy => Self::Busy,
             AuthError::UnusableHash(_) => Self::Internal(error.to_string()),
             AuthError::Store(error) => error.into(),
@@ -250,31 +252,31 @@ impl ApiResponse for ApiError {
     }
 }
 
-/// An [`ApiError`] at a handler that has a failure of its own, for the OpenAPI document.
-pub struct Fails<const STATUS: u16>(ApiError);
+/// An [`ApiError`] at a handler that has failures of its own, `A` and perhaps `B`, for the OpenAPI document.
+pub struct Fails<const A: u16, const B: u16 = 0>(ApiError);
 
-impl<const STATUS: u16, E: Into<ApiError>> From<E> for Fails<STATUS> {
+impl<const A: u16, const B: u16, E: Into<ApiError>> From<E> for Fails<A, B> {
     fn from(error: E) -> Self {
         Self(error.into())
     }
 }
 
-impl<const STATUS: u16> From<Fails<STATUS>> for poem::Error {
-    fn from(error: Fails<STATUS>) -> Self {
+impl<const A: u16, const B: u16> From<Fails<A, B>> for poem::Error {
+    fn from(error: Fails<A, B>) -> Self {
         error.0.into()
     }
 }
 
-impl<const STATUS: u16> ApiResponse for Fails<STATUS> {
+impl<const A: u16, const B: u16> ApiResponse for Fails<A, B> {
     fn meta() -> MetaResponses {
-        let response = MetaResponse {
+        let response = |status| MetaResponse {
             description: "", // `http::openapi` describes each status once
-            status: Some(STATUS),
+            status: Some(status),
             status_range: None,
             content: Vec::new(),
             headers: Vec::new(),
         };
-        MetaResponses { responses: vec![response] }
+        MetaResponses { responses: [A, B].into_iter().filter(|status| *status != 0).map(response).collect() }
     }
 
     fn register(registry: &mut Registry) {

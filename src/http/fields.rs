@@ -23,6 +23,7 @@ pub type FieldErrors = BTreeMap<&'static str, String>;
 
 enum Sent {
     Text(Zeroizing<String>),
+    Flag(bool),
     NotText,
     Null,
 }
@@ -71,6 +72,19 @@ impl Fields {
         read.map_err(|why| self.reject(name, why)).ok()
     }
 
+    /// Reads a flag: `true` or `false`, in JSON also without quotes. `None` where it is missing or wrong.
+    pub fn flag(&mut self, name: &'static str) -> Option<bool> {
+        if let Some([Sent::Flag(flag)]) = self.sent.get(name).map(Vec::as_slice) {
+            return Some(*flag);
+        }
+        let parse = |text: Zeroizing<String>| match text.as_str() {
+            "true" => Ok(Some(true)),
+            "false" => Ok(Some(false)),
+            _ => Err("must be true or false"),
+        };
+        self.optional(name, None, parse).flatten()
+    }
+
     /// Adds a value that came another way, such as in the path, so that it is reported with the fields.
     pub fn check<T>(&mut self, name: &'static str, parsed: Result<T, impl Display>) -> Option<T> {
         parsed.map_err(|error| self.reject(name, error)).ok()
@@ -79,6 +93,14 @@ impl Fields {
     /// Whether a field of this name was sent, whatever it says.
     pub fn has(&self, name: &str) -> bool {
         self.sent.contains_key(name)
+    }
+
+    /// Ends the reading where something was found wrong.
+    ///
+    /// # Errors
+    /// 400, which names every field that failed.
+    pub fn finish(self) -> Result<(), ApiError> {
+        if self.errors.is_empty() { Ok(()) } else { Err(self.failed()) }
     }
 
     /// The answer that names every field that failed.
@@ -95,7 +117,7 @@ impl Fields {
         match (sent.pop(), sent.is_empty()) {
             (None | Some(Sent::Null), true) => Ok(None),
             (Some(Sent::Text(text)), true) => Ok(Some(text)),
-            (Some(Sent::NotText), true) => Err("must be text"),
+            (Some(Sent::Flag(_) | Sent::NotText), true) => Err("must be text"),
             (_, false) => Err("was sent more than once"),
         }
     }
@@ -147,6 +169,7 @@ impl<'de> Visitor<'de> for Pairs {
         let mut pairs = Vec::new();
         while let Some((name, value)) = map.next_entry()? {
             let value = match value {
+                Value::Bool(flag) => Sent::Flag(flag),
                 Value::String(text) => Sent::Text(Zeroizing::new(text)),
                 Value::Null => Sent::Null,
                 _ => Sent::NotText,

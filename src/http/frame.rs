@@ -36,7 +36,7 @@ const PREFLIGHT_MAX_AGE_S: &str = "86400";
 const EXPOSED: &str = "Link, Location, Retry-After, Total-Count, WWW-Authenticate, X-Request-Id";
 /// What poem calls JSON.
 const JSON_WITH_CHARSET: &str = "application/json; charset=utf-8";
-const ALLOWED_METHODS: &str = "GET, HEAD, POST, PUT, DELETE";
+const ALLOWED_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
 
 /// Which web pages may call the API from a browser (the CORS protocol of the Fetch standard).
 #[derive(Debug, Clone)]

@@ -15,7 +15,15 @@ use super::{
     error::{ApiError, Challenge, Realm},
     fields::Fields,
 };
-use crate::auth::{Auth, AuthError, Caller};
+use crate::{
+    auth::{Auth, AuthError, Caller},
+    model::User,
+};
+
+/// The operator of this machine: a request that came in over the socket in the data directory, from a process that the
+/// operating system says is ours. No header can claim it.
+#[derive(Clone, Copy)]
+pub struct Operator;
 
 /// What a request needs to be let in: the one thing that reaches handlers through the request and not as an argument.
 pub struct Guard {
@@ -65,9 +73,9 @@ fn guard(request: &Request) -> &Guard {
 }
 
 macro_rules! security_scheme {
-    ($(#[$doc:meta])* $name:ident, $realm:expr, $description:literal) => {
+    ($(#[$doc:meta])* $name:ident($inner:ty), $scheme:literal, $description:literal, $admit:expr) => {
         $(#[$doc])*
-        pub struct $name(pub Caller);
+        pub struct $name(pub $inner);
 
         impl<'a> ApiExtractor<'a> for $name {
             const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
@@ -76,7 +84,7 @@ macro_rules! security_scheme {
 
             fn register(registry: &mut Registry) {
                 registry.create_security_scheme(
-                    stringify!($name),
+                    $scheme,
                     MetaSecurityScheme {
                         ty: "http",
                         description: Some($description),
@@ -91,7 +99,7 @@ macro_rules! security_scheme {
             }
 
             fn security_schemes() -> Vec<&'static str> {
-                vec![stringify!($name)]
+                vec![$scheme]
             }
 
             async fn from_request(
@@ -99,7 +107,8 @@ macro_rules! security_scheme {
                 _: &mut RequestBody,
                 _: ExtractParamOptions<()>,
             ) -> poem::Result<Self> {
-                Ok(Self(guard(request).admit(request, $realm)?))
+                let admit: fn(&Guard, &Request) -> Result<$inner, ApiError> = $admit;
+                Ok(Self(admit(guard(request), request)?))
             }
         }
     };
@@ -107,13 +116,34 @@ macro_rules! security_scheme {
 
 security_scheme!(
     /// Lets in whoever has a live token.
-    BearerAuth,
-    Realm::RegisteredUsers,
-    "The access_token that registering or logging in answers with."
+    BearerAuth(Caller),
+    "BearerAuth",
+    "The access_token that registering or logging in answers with.",
+    |guard, request| guard.admit(request, Realm::RegisteredUsers)
 );
 security_scheme!(
     /// Lets in administrators.
-    AdminAuth,
-    Realm::AdminUsers,
-    "The access_token of an administrator."
+    AdminAuth(Caller),
+    "AdminAuth",
+    "The access_token of an administrator.",
+    |guard, request| guard.admit(request, Realm::AdminUsers)
 );
+security_scheme!(
+    /// Lets in administrators, and the operator, who is nobody's user (`None`).
+    ManagerAuth(Option<Caller>),
+    "AdminAuth",
+    "The access_token of an administrator.",
+    |guard, request| match request.data::<Operator>() {
+        Some(Operator) => Ok(None),
+        None => guard.admit(request, Realm::AdminUsers).map(Some),
+    }
+);
+
+impl ManagerAuth {
+    /// Notes in the audit stream who did what to whom.
+    pub fn audit(&self, event: &'static str, whom: &User) {
+        let by = self.0.as_ref().map_or_else(|| "operator".to_owned(), |caller| caller.user().email.to_string());
+        let (email, user) = (whom.email.as_str(), whom.public_id);
+        tracing::info!(target: "audit", event, by, email, %user, admin = whom.admin, disabled = whom.disabled);
+    }
+}

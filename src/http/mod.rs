@@ -15,13 +15,16 @@ mod guard;
 mod linger;
 mod moment;
 mod openapi;
+pub mod operator;
 mod pages;
+mod paging;
 mod transport;
+mod users;
 mod widgets;
 
 use std::sync::Arc;
 
-use poem::{Endpoint, EndpointExt as _, Response, Route};
+use poem::{EndpointExt as _, Response, Route, endpoint::BoxEndpoint};
 use poem_openapi::{OpenApiService, Tags};
 
 use crate::{auth::Auth, clock::Clock, store::Store};
@@ -30,12 +33,14 @@ pub use frame::CorsOrigins;
 pub use transport::serve;
 
 /// What all routes of the API begin with.
-const BASE: &str = "/api/v1";
+pub const BASE: &str = "/api/v1";
 
 #[derive(Tags)]
 enum Tag {
     /// Register, log in, log out.
     Auth,
+    /// Administrators manage users.
+    Users,
     /// The protected sample resource: reading needs a token, writing an administrator's.
     Widgets,
 }
@@ -58,13 +63,17 @@ pub struct Parts {
     pub cors: CorsOrigins,
 }
 
+/// Everything that is served, shared by all who serve it.
+pub type Routes = Arc<BoxEndpoint<'static, Response>>;
+
 /// Everything that is served.
 #[must_use]
-pub fn routes(parts: Parts) -> impl Endpoint<Output = Response> {
+pub fn routes(parts: Parts) -> Routes {
     let guard = Arc::new(guard::Guard { auth: parts.auth, domain: parts.domain });
     let auth = auth::AuthApi { guard: Arc::clone(&guard) };
+    let users = users::UsersApi { guard: Arc::clone(&guard), store: Arc::clone(&parts.store) };
     let widgets = widgets::WidgetsApi { store: parts.store, clock: parts.clock };
-    let service = OpenApiService::new((auth, widgets), "latchkey", env!("CARGO_PKG_VERSION"))
+    let service = OpenApiService::new((auth, users, widgets), "latchkey", env!("CARGO_PKG_VERSION"))
         .description(DESCRIPTION)
         .server(BASE);
 
@@ -76,5 +85,6 @@ pub fn routes(parts: Parts) -> impl Endpoint<Output = Response> {
     let swagger_ui = move || plain_ui.replacen(&derived, &in_script, 1);
 
     let routes = pages::add(Route::new(), BASE, json, yaml, swagger_ui).nest(BASE, service).data(guard);
-    frame::Frame { routes: routes.map_to_response(), cors: parts.cors, methods }
+    let framed = frame::Frame { routes: routes.map_to_response(), cors: parts.cors, methods };
+    Arc::new(framed.boxed())
 }

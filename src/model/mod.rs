@@ -14,5 +14,5 @@ pub use blacklisted_token::BlacklistedToken;
 pub use deadline::{Deadline, DeadlineError};
 pub use email::{Email, EmailError};
 pub use ids::{PublicId, TokenId};
-pub use user::{PasswordHash, User};
+pub use user::{PasswordHash, User, UserChange, UserFilter};
 pub use widget::{InfoUrl, InfoUrlError, Widget, WidgetName, WidgetNameError};

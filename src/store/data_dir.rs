@@ -40,6 +40,8 @@ pub struct DataDir {
 }
 
 const DATABASE_FILE: &str = "latchkey.redb";
+/// The name of the socket in the data directory.
+pub const ADMIN_SOCKET: &str = "admin.sock";
 const KEY_FILE: &str = "signing.key";
 
 impl DataDir {
@@ -85,6 +87,12 @@ impl DataDir {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Where commands reach a running server.
+    #[must_use]
+    pub fn admin_socket(&self) -> PathBuf {
+        self.path.join(ADMIN_SOCKET)
     }
 
     /// Where the database is.

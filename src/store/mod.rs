@@ -15,9 +15,10 @@ use std::{path::Path, sync::Arc};
 
 use redb::{Database, ReadableDatabase};
 
-use crate::model::{BlacklistedToken, Email, PasswordHash, PublicId, User, Widget, WidgetName};
+use crate::model::{BlacklistedToken, Email, PasswordHash, PublicId, User, UserChange, UserFilter, Widget, WidgetName};
 
-pub use data_dir::{DataDir, DataDirError, read_secret};
+pub use data_dir::{ADMIN_SOCKET, DataDir, DataDirError, read_secret};
+pub use users::{Changed, UserPage};
 pub use widgets::{OwnedWidget, Page};
 
 /// Why the store could not do it.
@@ -115,12 +116,41 @@ impl Store {
         users::find_by_email(&self.database.begin_read()?, email)
     }
 
-    /// Up to `limit` users in order of registration, starting behind `after`.
+    /// The user with this public id.
     ///
     /// # Errors
     /// [`StoreError`] where the disk fails.
-    pub fn users_after(&self, after: Option<PublicId>, limit: usize) -> Result<Vec<User>, StoreError> {
-        users::list(&self.database.begin_read()?, after, limit)
+    pub fn find_user_by_id(&self, user: PublicId) -> Result<Option<User>, StoreError> {
+        users::find(&self.database.begin_read()?, user)
+    }
+
+    /// `limit` of the users that fit `filter`, in order of registration after the first `skip`, and how many fit in all.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the disk fails.
+    pub fn user_page(&self, filter: &UserFilter, skip: u64, limit: usize) -> Result<UserPage, StoreError> {
+        users::page(&self.database.begin_read()?, filter, skip, limit)
+    }
+
+    /// Changes a user. Where `expected` is given and is no longer the user's password hash, there is no such user.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the disk fails.
+    pub async fn update_user(
+        &self,
+        user: PublicId,
+        expected: Option<PasswordHash>,
+        change: UserChange,
+    ) -> Result<Changed, StoreError> {
+        self.writer.write(move |txn| users::update(txn, user, expected.as_ref(), change)).await
+    }
+
+    /// Removes a user. Widgets of the user stay, without an owner.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the disk fails.
+    pub async fn remove_user(&self, user: PublicId) -> Result<Changed, StoreError> {
+        self.writer.write(move |txn| users::remove(txn, user)).await
     }
 
     /// Replaces a password hash by a stronger one of the same password. Does nothing where `old` is no longer the hash.

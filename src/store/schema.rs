@@ -27,7 +27,7 @@ pub(super) const PURGED_THROUGH_S: &str = "blacklist_purged_through_s";
 type Step = fn(&WriteTransaction) -> Result<(), StoreError>;
 
 /// Step `n` takes a file of schema `n` to schema `n + 1`. A released step is never changed.
-const STEPS: &[Step] = &[create_first_tables];
+const STEPS: &[Step] = &[create_first_tables, users::index_admins];
 
 fn create_first_tables(txn: &WriteTransaction) -> Result<(), StoreError> {
     txn.open_table(users::USERS)?;

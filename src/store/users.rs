@@ -1,45 +1,130 @@
-//! The table of users and its index by email. Nobody else writes to them.
+//! The table of users and its indexes: by email, and who can act as an administrator. Nobody else writes to them.
 //!
-//! Guarantees: the index and the table change in one transaction; one account per email, whatever its letter case (I4).
+//! Guarantees: the indexes and the table change in one transaction; one account per email, whatever its letter case (I4); there is
+//! always someone who can act as an administrator once there was (I9).
 
-use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{
+    AccessGuard, ReadTransaction, ReadableTable, ReadableTableMetadata, StorageError, TableDefinition, WriteTransaction,
+};
 use time::OffsetDateTime;
 
 use super::{
     StoreError,
     record::{self, UserRow},
 };
-use crate::model::{Email, PasswordHash, PublicId, User};
+use crate::model::{Email, PasswordHash, PublicId, User, UserChange, UserFilter};
 
 /// Public id to [`UserRow`]. The ids sort by time of registration.
 pub(super) const USERS: TableDefinition<[u8; 16], &[u8]> = TableDefinition::new("users_1");
 /// [`Email::key`] to public id.
 pub(super) const USERS_BY_EMAIL: TableDefinition<&str, [u8; 16]> = TableDefinition::new("users_by_email_1");
 
+/// Public ids of the users who can act as administrators: how many there are must be known without reading all users.
+const ADMINS: TableDefinition<[u8; 16], ()> = TableDefinition::new("admins_1");
+
+/// What became of a change to one user.
+pub enum Changed {
+    /// It was made; the user as it is now, or was before it was removed.
+    Done(User),
+    /// There is no such user.
+    NotFound,
+    /// It would leave nobody who can act as an administrator, so it was not made.
+    LastAdmin,
+}
+
 pub(super) fn insert(txn: &WriteTransaction, user: &User) -> Result<bool, StoreError> {
-    let mut by_email = txn.open_table(USERS_BY_EMAIL)?;
     let key = user.email.key();
-    if by_email.get(key.as_str())?.is_some() {
+    if txn.open_table(USERS_BY_EMAIL)?.get(key.as_str())?.is_some() {
         return Ok(false);
     }
-    by_email.insert(key.as_str(), user.public_id.to_bytes())?;
-    txn.open_table(USERS)?.insert(user.public_id.to_bytes(), record::encode(&to_row(user)).as_slice())?;
+    replace(txn, None, Some(user))?;
     Ok(true)
 }
 
+/// Changes a user, unless `expected` is given and the user has another password hash by now.
+pub(super) fn update(
+    txn: &WriteTransaction,
+    user: PublicId,
+    expected: Option<&PasswordHash>,
+    change: UserChange,
+) -> Result<Changed, StoreError> {
+    let Some(before) = find_to_write(txn, user)? else { return Ok(Changed::NotFound) };
+    if expected.is_some_and(|expected| before.password_hash != *expected) {
+        return Ok(Changed::NotFound);
+    }
+    let after = before.clone().changed(change);
+    let demoted = before.is_acting_admin() && !after.is_acting_admin();
+    if demoted && is_last_admin(txn)? {
+        return Ok(Changed::LastAdmin);
+    }
+    replace(txn, Some(&before), Some(&after))?;
+    Ok(Changed::Done(after))
+}
+
+pub(super) fn remove(txn: &WriteTransaction, user: PublicId) -> Result<Changed, StoreError> {
+    let Some(before) = find_to_write(txn, user)? else { return Ok(Changed::NotFound) };
+    if before.is_acting_admin() && is_last_admin(txn)? {
+        return Ok(Changed::LastAdmin);
+    }
+    replace(txn, Some(&before), None)?;
+    Ok(Changed::Done(before))
+}
+
+/// Replaces a password hash by a stronger one of the same password, which ends no session.
 pub(super) fn update_password_hash(
     txn: &WriteTransaction,
     user: PublicId,
     old: &PasswordHash,
     new: &PasswordHash,
 ) -> Result<(), StoreError> {
-    let mut users = txn.open_table(USERS)?;
-    let found = users.get(user.to_bytes())?.map(|row| from_row(user, row.value())).transpose()?;
-    if let Some(found) = found.filter(|found| found.password_hash == *old) {
-        let row = to_row(&User { password_hash: new.clone(), ..found });
-        users.insert(user.to_bytes(), record::encode(&row).as_slice())?;
+    if let Some(before) = find_to_write(txn, user)?.filter(|found| found.password_hash == *old) {
+        let after = User { password_hash: new.clone(), ..before.clone() };
+        replace(txn, Some(&before), Some(&after))?;
     }
     Ok(())
+}
+
+/// Makes the index of administrators for a file that has none.
+pub(super) fn index_admins(txn: &WriteTransaction) -> Result<(), StoreError> {
+    let mut admins = txn.open_table(ADMINS)?;
+    for entry in txn.open_table(USERS)?.iter()? {
+        let user = read(entry)?;
+        if user.is_acting_admin() {
+            admins.insert(user.public_id.to_bytes(), ())?;
+        }
+    }
+    Ok(())
+}
+
+/// The one place that writes: keeps the table and its two indexes in step.
+fn replace(txn: &WriteTransaction, before: Option<&User>, after: Option<&User>) -> Result<(), StoreError> {
+    let mut users = txn.open_table(USERS)?;
+    let mut by_email = txn.open_table(USERS_BY_EMAIL)?;
+    let mut admins = txn.open_table(ADMINS)?;
+    if let Some(before) = before {
+        users.remove(before.public_id.to_bytes())?;
+        by_email.remove(before.email.key().as_str())?;
+        admins.remove(before.public_id.to_bytes())?;
+    }
+    if let Some(after) = after {
+        let id = after.public_id.to_bytes();
+        users.insert(id, record::encode(&to_row(after)).as_slice())?;
+        by_email.insert(after.email.key().as_str(), id)?;
+        if after.is_acting_admin() {
+            admins.insert(id, ())?;
+        }
+    }
+    Ok(())
+}
+
+fn find_to_write(txn: &WriteTransaction, user: PublicId) -> Result<Option<User>, StoreError> {
+    let users = txn.open_table(USERS)?;
+    let row = users.get(user.to_bytes())?;
+    row.map(|row| from_row(user, row.value())).transpose()
+}
+
+fn is_last_admin(txn: &WriteTransaction) -> Result<bool, StoreError> {
+    Ok(txn.open_table(ADMINS)?.len()? <= 1)
 }
 
 pub(super) fn find(txn: &ReadTransaction, user: PublicId) -> Result<Option<User>, StoreError> {
@@ -54,17 +139,81 @@ pub(super) fn find_by_email(txn: &ReadTransaction, email: &Email) -> Result<Opti
     }
 }
 
-pub(super) fn list(txn: &ReadTransaction, after: Option<PublicId>, limit: usize) -> Result<Vec<User>, StoreError> {
-    let first = after.map_or(std::ops::Bound::Unbounded, |id| std::ops::Bound::Excluded(id.to_bytes()));
+/// Some of the users that fit a filter, and how many do.
+pub struct UserPage {
+    /// In order of registration.
+    pub items: Vec<User>,
+    /// How many fit in all, at the same moment.
+    pub total: u64,
+}
+
+impl UserPage {
+    fn take(&mut self, user: User, filter: &UserFilter, skip: u64, limit: usize) {
+        if filter.fits(&user) {
+            self.total += 1;
+            if self.total > skip && self.items.len() < limit {
+                self.items.push(user);
+            }
+        }
+    }
+}
+
+/// An entry of [`USERS`] as a range gives it.
+type Entry<'a> = Result<(AccessGuard<'a, [u8; 16]>, AccessGuard<'a, &'static [u8]>), StorageError>;
+
+fn read(entry: Entry<'_>) -> Result<User, StoreError> {
+    let (id, row) = entry?;
+    from_row(PublicId::from_bytes(id.value()), row.value())
+}
+
+/// Without a filter, a page costs what is on it and before it; with one, every user is looked at.
+pub(super) fn page(
+    txn: &ReadTransaction,
+    filter: &UserFilter,
+    skip: u64,
+    limit: usize,
+) -> Result<UserPage, StoreError> {
     let users = txn.open_table(USERS)?;
-    users
-        .range((first, std::ops::Bound::Unbounded))?
-        .take(limit)
-        .map(|entry| {
-            let (id, row) = entry?;
-            from_row(PublicId::from_bytes(id.value()), row.value())
-        })
-        .collect()
+    if let Some(prefix) = &filter.email_prefix {
+        return page_by_email(txn, &prefix.to_lowercase(), filter, skip, limit);
+    }
+    if filter.is_empty() {
+        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+        let items = users.iter()?.skip(skip).take(limit).map(read).collect::<Result<_, _>>()?;
+        return Ok(UserPage { items, total: users.len()? });
+    }
+    let mut page = UserPage { items: Vec::new(), total: 0 };
+    for entry in users.iter()? {
+        page.take(read(entry)?, filter, skip, limit);
+    }
+    Ok(page)
+}
+
+/// The users whose email begins with `prefix`: the index finds them without looking at others.
+fn page_by_email(
+    txn: &ReadTransaction,
+    prefix: &str,
+    filter: &UserFilter,
+    skip: u64,
+    limit: usize,
+) -> Result<UserPage, StoreError> {
+    let by_email = txn.open_table(USERS_BY_EMAIL)?;
+    let mut ids = Vec::new();
+    for entry in by_email.range(prefix..)? {
+        let (email, id) = entry?;
+        if !email.value().starts_with(prefix) {
+            break;
+        }
+        ids.push(id.value());
+    }
+    ids.sort_unstable(); // the order of registration
+    let mut page = UserPage { items: Vec::new(), total: 0 };
+    for id in ids {
+        if let Some(user) = find(txn, PublicId::from_bytes(id))? {
+            page.take(user, filter, skip, limit);
+        }
+    }
+    Ok(page)
 }
 
 fn to_row(user: &User) -> UserRow {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::harness::{Call, PASSWORD, TestServer};
+use super::harness::{Call, PASSWORD, TestServer, claims};
 
 /// Statuses that need a defect, a failing disk or overload; each operation has them in the document by one rule.
 const NOT_ON_REQUEST: [&str; 2] = ["500", "503"];
@@ -55,6 +55,15 @@ async fn handlers_are_named_by_their_operation_id_and_protected_ones_alone_have_
         ("log_in", Value::Null),
         ("get_user", lock.clone()),
         ("log_out", lock.clone()),
+        ("log_out_everywhere", lock.clone()),
+        ("change_password", lock.clone()),
+        ("delete_account", lock.clone()),
+        ("list_users", lock.clone()),
+        ("create_user", lock.clone()),
+        ("get_user_by_id", lock.clone()),
+        ("change_user", lock.clone()),
+        ("end_sessions", lock.clone()),
+        ("delete_user", lock.clone()),
         ("list_widgets", lock.clone()),
         ("create_widget", lock.clone()),
         ("get_widget", lock.clone()),
@@ -104,7 +113,7 @@ async fn a_method_that_is_not_in_the_document_is_not_served() {
         }
         for method in ["DELETE", "GET", "PATCH", "POST", "PUT", "OPTIONS", "TRACE", "PROPFIND"] {
             if !allowed.contains(&method) {
-                let path = path.replace("{name}", "x");
+                let path = path.replace("{name}", "x").replace("{public_id}", "x");
                 let answer = server.request(method.parse().unwrap(), &path).bearer(&admin).send().await;
                 assert_eq!(answer.status, 405, "{method} {path}");
                 assert_eq!(answer.header("allow"), allowed.join(", "), "{method} {path}");
@@ -116,70 +125,95 @@ async fn a_method_that_is_not_in_the_document_is_not_served() {
 /// Requests that make the operation answer everything it can.
 async fn provoke(server: &TestServer, method: &Method, path: &str) -> Vec<Call> {
     let admin = server.admin().await;
-    let user = server.log_in(&someone(server).await).await;
+    let user = server.anybody("someone@example.com").await;
     let call = |path: &str| server.request(method.clone(), path);
     let protected = !path.starts_with("/auth/register") && !path.starts_with("/auth/login");
-    let for_admins = path.starts_with("/widgets") && *method != Method::GET;
+    let for_admins = path.starts_with("/users") || (path.starts_with("/widgets") && *method != Method::GET);
     let token = if for_admins { &admin } else { &user };
     let ready = |path: &str| if protected { call(path).bearer(token) } else { call(path) };
-    let json = |body: Value| ("application/json", body.to_string());
+    let json = |call: Call, body: Value| call.body("application/json", body.to_string());
+    let id = |token: &str| claims(token)["sub"].as_str().unwrap().to_owned();
     let widget = |name: &str| json!({ "name": name, "info_url": "https://example.com", "deadline": "2999-01-01" });
 
-    let path = path.replace("{name}", "thing");
+    let plain = path.replace("{name}", "thing").replace("{public_id}", "018f3f6e-0000-7000-8000-000000000000");
     let mut calls =
-        vec![ready(&format!("{path}?{}", "x".repeat(9000))), ready(&path).header("x-long", &"x".repeat(33 * 1024))];
+        vec![ready(&format!("{plain}?{}", "x".repeat(9000))), ready(&plain).header("x-long", &"x".repeat(33 * 1024))];
     if protected {
-        calls.push(call(&path));
-        calls.push(call(&path).bearer(token).bearer(token));
+        calls.push(call(&plain));
+        calls.push(call(&plain).bearer(token).bearer(token));
     }
     if for_admins {
-        calls.push(call(&path).bearer(&user));
+        calls.push(call(&plain).bearer(&user));
     }
-    let bodies: Vec<(&str, String)> = match (method.as_str(), path.as_str()) {
+    let mut has_body = true;
+    match (method.as_str(), path) {
         ("POST", "/auth/register") => {
-            let body = json(json!({ "email": "provoked@example.com", "password": PASSWORD }));
-            vec![body.clone(), body]
+            let body = json!({ "email": "provoked@example.com", "password": PASSWORD });
+            calls.extend([json(ready(path), body.clone()), json(ready(path), body)]);
         }
         ("POST", "/auth/login") => {
-            let email = someone(server).await;
-            let body = |password| json(json!({ "email": email, "password": password }));
-            vec![body(PASSWORD), body("wrong password")]
+            let body = |password| json!({ "email": "someone@example.com", "password": password });
+            calls.extend([json(ready(path), body(PASSWORD)), json(ready(path), body("wrong password"))]);
         }
-        ("POST", "/widgets") => vec![json(widget("provoked")), json(widget("provoked"))],
-        ("PUT", _) => vec![json(widget("")), json(widget(""))],
-        _ => Vec::new(),
-    };
-    if bodies.is_empty() {
-        if *method == Method::DELETE {
-            add_widget(server, &admin, "thing").await;
-            calls.push(ready(&path));
+        ("POST", "/auth/password") => {
+            let token = server.anybody("changing@example.com").await;
+            let body = json!({ "current_password": PASSWORD, "new_password": "another good password" });
+            calls.push(json(call(path).bearer(&token), body));
         }
-        if path == "/widgets/thing" && *method == Method::GET {
-            add_widget(server, &admin, "present").await;
-            calls.push(ready("/widgets/present"));
-            calls.push(ready("/widgets/NOT-A-NAME"));
+        ("DELETE", "/auth/user") => {
+            let body = json!({ "password": PASSWORD });
+            let token = server.anybody("leaving@example.com").await;
+            calls.push(json(call(path).bearer(&token), body.clone()));
+            calls.push(json(call(path).bearer(&admin), body));
         }
-        calls.push(ready(&path));
-        if path == "/widgets" {
-            calls.push(ready("/widgets?page=0"));
+        ("POST", "/auth/logout" | "/auth/logout-all") => {
+            has_body = false;
+            calls.push(call(path).bearer(&server.anybody("going@example.com").await));
         }
-    } else {
-        calls.extend(bodies.into_iter().map(|(content_type, body)| ready(&path).body(content_type, body)));
-        calls.push(ready(&path).body("application/json", "{}"));
-        calls.push(ready(&path).body("text/plain", "x"));
-        calls.push(ready(&path).body("application/json", " ".repeat(65 * 1024)));
+        ("POST", "/users") => {
+            let body = json!({ "email": "made@example.com", "password": PASSWORD });
+            calls.extend([json(ready(path), body.clone()), json(ready(path), body)]);
+        }
+        ("POST", "/widgets") => calls.extend([json(ready(path), widget("new")), json(ready(path), widget("new"))]),
+        ("PUT", _) => calls.extend([json(ready(&plain), widget("")), json(ready(&plain), widget(""))]),
+        ("PATCH", "/users/{public_id}") => {
+            let of = |token: &str| ready(&path.replace("{public_id}", &id(token)));
+            calls.push(json(ready(&plain), json!({ "admin": true })));
+            calls.push(json(of(&user), json!({ "disabled": false })));
+            calls.push(json(of(&admin), json!({ "admin": false })));
+            calls.push(json(of(&user), json!({ "admin": "perhaps" })));
+        }
+        ("DELETE", "/users/{public_id}") => {
+            has_body = false;
+            let token = server.anybody("unwanted@example.com").await;
+            calls.push(ready(&path.replace("{public_id}", &id(&token))));
+            calls.push(ready(&path.replace("{public_id}", &id(&admin))));
+            calls.push(ready(&plain));
+        }
+        (_, "/users/{public_id}" | "/users/{public_id}/end-sessions") => {
+            has_body = false;
+            let token = server.anybody("known@example.com").await;
+            calls.extend([ready(&plain), ready(&path.replace("{public_id}", &id(&token)))]);
+        }
+        (_, "/widgets/{name}") => {
+            has_body = false;
+            let created = server.post("/widgets").bearer(&admin).json(&widget("present")).await;
+            assert!(created.status == 201 || created.status == 409);
+            calls.extend([ready("/widgets/present"), ready("/widgets/absent"), ready("/widgets/NO-NAME")]);
+        }
+        (_, "/widgets" | "/users") => {
+            has_body = false;
+            calls.extend([ready(path), ready(&format!("{path}?page=0"))]);
+        }
+        _ => {
+            has_body = false;
+            calls.push(ready(path));
+        }
+    }
+    if has_body {
+        calls.push(ready(&plain).body("application/json", r#"{"email":1,"admin":1,"info_url":1}"#));
+        calls.push(ready(&plain).body("text/plain", "x"));
+        calls.push(ready(&plain).body("application/json", " ".repeat(65 * 1024)));
     }
     calls
-}
-
-async fn someone(server: &TestServer) -> String {
-    let email = "someone@example.com";
-    let _ = server.post("/auth/register").form(&[("email", email), ("password", PASSWORD)]).await;
-    email.to_owned()
-}
-
-async fn add_widget(server: &TestServer, admin: &str, name: &str) {
-    let body = json!({ "name": name, "info_url": "https://example.com", "deadline": "2999-01-01" });
-    let answer = server.post("/widgets").bearer(admin).json(&body).await;
-    assert!(answer.status == 201 || answer.status == 409);
 }

@@ -7,7 +7,7 @@ use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Condvar, Mutex},
+    sync::Arc,
     time::Duration,
 };
 
@@ -21,6 +21,8 @@ use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{sync::oneshot, task::JoinHandle};
+
+use super::log::Log;
 
 /// Cheap hashing, so that a test of something else does not wait for it.
 const CHEAP: &str = "ln=1,r=8,p=1";
@@ -47,36 +49,6 @@ pub(crate) fn add_user(data_dir: &Path, email: &str, admin: bool) {
         command.args(admin.then_some("--admin")).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(PASSWORD.as_bytes()).unwrap();
     assert!(child.wait().unwrap().success());
-}
-
-/// What a process wrote to stderr so far.
-#[derive(Clone, Default)]
-pub(crate) struct Log(Arc<(Mutex<String>, Condvar)>);
-
-impl Log {
-    fn follow(stderr: impl std::io::Read + Send + 'static) -> Self {
-        let log = Self::default();
-        let writer = log.clone();
-        std::thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                let (text, grown) = &*writer.0;
-                text.lock().unwrap().push_str(&(line + "\n"));
-                grown.notify_all();
-            }
-        });
-        log
-    }
-
-    pub(crate) fn text(&self) -> String {
-        self.0.0.lock().unwrap().clone()
-    }
-
-    /// Waits until the log has `part`.
-    pub(crate) fn wait_for(&self, part: &str) {
-        let (text, grown) = &*self.0;
-        let waited = grown.wait_timeout_while(text.lock().unwrap(), PATIENCE, |text| !text.contains(part)).unwrap();
-        assert!(!waited.1.timed_out(), "the log never said {part:?}:\n{}", waited.0);
-    }
 }
 
 enum Running {
@@ -234,6 +206,13 @@ impl TestServer {
         let answer = self.post("/auth/login").form(&[("email", email), ("password", PASSWORD)]).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
         answer.token()
+    }
+
+    /// The token of the user `email`, registered where that was not done yet.
+    pub(crate) async fn anybody(&self, email: &str) -> String {
+        let form = [("email", email), ("password", PASSWORD)];
+        let answer = self.post("/auth/register").form(&form).await;
+        if answer.status == 201 { answer.token() } else { self.log_in(email).await }
     }
 
     /// The token of the administrator of [`TestServer::with_admin`].

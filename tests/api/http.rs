@@ -48,7 +48,7 @@ async fn a_method_that_does_not_work_is_told_the_ones_that_do() {
         ("/auth/register", "POST"),
         ("/auth/login", "POST"),
         ("/auth/logout", "POST"),
-        ("/auth/user", "GET, HEAD"),
+        ("/auth/user", "DELETE, GET, HEAD"),
         ("/widgets", "GET, HEAD, POST"),
         ("/widgets/x", "DELETE, GET, HEAD, PUT"),
         ("/swagger.json", "GET, HEAD"),

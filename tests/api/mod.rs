@@ -1,8 +1,10 @@
 //! Black box over HTTP against the real server on a free port. The files mirror the URLs.
 
 pub(crate) mod harness;
+pub(crate) mod log;
 mod raw;
 
+mod account;
 mod bearer;
 mod document;
 mod forgery;
@@ -10,9 +12,11 @@ mod ground_rules;
 mod http;
 mod login;
 mod logout;
+mod matrix;
 mod register;
 mod secrets;
 mod user;
+mod users;
 mod widgets;
 mod widgets_deadlines;
 mod widgets_rules;

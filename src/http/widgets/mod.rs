@@ -15,16 +15,14 @@ use super::{
     error::{ApiError, Fails},
     fields::{Body, Fields, Path, Query},
     guard::{AdminAuth, BearerAuth},
+    paging::{PageParam, Paging, PerPageParam},
 };
 use crate::{
     clock::Clock,
     model::{Deadline, InfoUrl, User, Widget, WidgetName, WidgetNameError},
     store::Store,
 };
-use wire::{
-    Added, Deleted, Listed, NameParam, NewWidget, PER_PAGE, PER_PAGE_DEFAULT, PageParam, PerPageParam, Put,
-    WidgetChange, WidgetJson, link,
-};
+use wire::{Added, Deleted, Listed, NameParam, NewWidget, Put, WidgetChange, WidgetJson, link};
 
 /// The operations under `/widgets`.
 pub struct WidgetsApi {
@@ -52,16 +50,10 @@ impl WidgetsApi {
         _per_page: Query<PerPageParam>,
     ) -> Result<Listed, ApiError> {
         let mut fields = Fields::of_query(request)?;
-        let page = fields.optional("page", 1, |text| {
-            text.parse().ok().filter(|page| *page >= 1).ok_or("must be a whole number from 1")
-        });
-        let per_page = fields.optional("per_page", PER_PAGE_DEFAULT, |text| {
-            text.parse().ok().filter(|n| PER_PAGE.contains(n)).ok_or("must be one of 5, 10, 25, 50, 100")
-        });
-        let (Some(page), Some(per_page)) = (page, per_page) else { return Err(fields.failed()) };
-        let skip = u64::from(page - 1) * u64::from(per_page);
-        let found = self.store.widget_page(skip, per_page as usize)?;
-        Ok(Listed::new(found, page, per_page, self.clock.now()))
+        let paging = Paging::of(&mut fields);
+        fields.finish()?;
+        let found = self.store.widget_page(paging.skip(), paging.per_page as usize)?;
+        Ok(Listed::new(found, &paging, self.clock.now()))
     }
 
     /// Add a widget
@@ -130,7 +122,7 @@ impl WidgetsApi {
 impl WidgetsApi {
     /// Reads what adding and editing have in common.
     fn widget(&self, mut fields: Fields, name: Option<WidgetName>, owner: &User) -> Result<Widget, ApiError> {
-        let created_at = self.clock.now();
+        let created_at = self.clock.now().truncate_to_second(); // as it is stored
         let info_url = fields.required("info_url", |text| InfoUrl::parse(&text));
         let deadline = fields.required("deadline", |text| Deadline::parse(&text, created_at));
         match (name, info_url, deadline) {

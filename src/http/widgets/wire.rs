@@ -3,16 +3,17 @@
 use poem_openapi::{ApiResponse, Object, payload::Json, registry::MetaSchema, types::Example};
 use time::OffsetDateTime;
 
-use super::super::{BASE, auth::Success, fields::Parameter, moment};
+use super::super::{
+    BASE,
+    auth::Success,
+    fields::Parameter,
+    moment,
+    paging::{Links, Paging},
+};
 use crate::{
     model::{User, WidgetName},
     store::{OwnedWidget, Page},
 };
-
-/// How many widgets a page may have.
-pub(super) const PER_PAGE: [u32; 5] = [5, 10, 25, 50, 100];
-/// How many it has where nobody says.
-pub(super) const PER_PAGE_DEFAULT: u32 = 10;
 
 /// The `{name}` in the path.
 pub(super) struct NameParam;
@@ -24,33 +25,6 @@ impl Parameter for NameParam {
             max_length: Some(100),
             pattern: Some("^[a-z0-9_-]+$".to_owned()),
             ..MetaSchema::new("string")
-        }
-    }
-}
-
-/// `?page=`
-pub(super) struct PageParam;
-
-impl Parameter for PageParam {
-    fn schema() -> MetaSchema {
-        MetaSchema {
-            minimum: Some(1.0),
-            maximum: Some(f64::from(u32::MAX)),
-            default: Some(1.into()),
-            ..MetaSchema::new("integer")
-        }
-    }
-}
-
-/// `?per_page=`
-pub(super) struct PerPageParam;
-
-impl Parameter for PerPageParam {
-    fn schema() -> MetaSchema {
-        MetaSchema {
-            enum_items: PER_PAGE.map(Into::into).into(),
-            default: Some(PER_PAGE_DEFAULT.into()),
-            ..MetaSchema::new("integer")
         }
     }
 }
@@ -147,18 +121,6 @@ impl WidgetJson {
     }
 }
 
-/// Where the pages are, as paths.
-#[derive(Object)]
-#[oai(skip_serializing_if_is_none)]
-pub(super) struct Links {
-    #[oai(rename = "self")]
-    this: String,
-    first: String,
-    prev: Option<String>,
-    next: Option<String>,
-    last: String,
-}
-
 /// A page of widgets in order of creation.
 #[derive(Object)]
 pub(super) struct WidgetPage {
@@ -222,26 +184,17 @@ pub(super) enum Deleted {
 }
 
 impl Listed {
-    /// The page `page` of pages of `per_page`.
-    pub(super) fn new(found: Page, page: u32, per_page: u32, now: OffsetDateTime) -> Self {
-        let total_pages = found.total.div_ceil(u64::from(per_page));
-        let to = |page: u64| format!("{BASE}/widgets?page={page}&per_page={per_page}");
-        let (page_n, last) = (u64::from(page), total_pages.max(1));
-        let links = Links {
-            this: to(page_n),
-            first: to(1),
-            prev: (page_n > 1).then(|| to((page_n - 1).min(last))),
-            next: (page_n < total_pages).then(|| to(page_n + 1)),
-            last: to(last),
-        };
-        let header = link_header(&links);
+    /// What was found for `paging`.
+    pub(super) fn new(found: Page, paging: &Paging, now: OffsetDateTime) -> Self {
+        let links = paging.links(&format!("{BASE}/widgets"), "", found.total);
+        let header = links.header();
         let body = WidgetPage {
-            has_prev: links.prev.is_some(),
-            has_next: links.next.is_some(),
+            has_prev: links.has_prev(),
+            has_next: links.has_next(),
             links,
-            page,
-            total_pages,
-            items_per_page: per_page,
+            page: paging.page,
+            total_pages: paging.pages(found.total),
+            items_per_page: paging.per_page,
             total_items: found.total,
             items: found.items.into_iter().map(|item| WidgetJson::new(item, now)).collect(),
         };
@@ -252,16 +205,4 @@ impl Listed {
 /// The path of a widget.
 pub(super) fn link(name: &WidgetName) -> String {
     format!("{BASE}/widgets/{name}")
-}
-
-fn link_header(links: &Links) -> String {
-    let relations = [
-        ("self", Some(&links.this)),
-        ("first", Some(&links.first)),
-        ("prev", links.prev.as_ref()),
-        ("next", links.next.as_ref()),
-        ("last", Some(&links.last)),
-    ];
-    let present = relations.iter().filter_map(|(rel, to)| Some(format!("<{}>; rel=\"{rel}\"", (*to)?)));
-    present.collect::<Vec<_>>().join(", ")
 }

@@ -1,0 +1,71 @@
+//! Where a command gets a password from: a prompt without echo, stdin, or the random numbers of the operating system.
+//!
+//! Guarantees: never from argv, where every user of the machine could read it; a generated one is printed once and kept
+//! nowhere.
+
+use std::io::{self, BufRead as _, IsTerminal as _};
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use zeroize::Zeroizing;
+
+use super::UsageError;
+use crate::random;
+
+/// Where the password comes from; asked for where nothing is said.
+#[derive(Args)]
+pub(super) struct PasswordSource {
+    /// Read the password from the first line of stdin
+    #[arg(long, conflicts_with = "generate")]
+    password_stdin: bool,
+
+    /// Make up a password and print it, once
+    #[arg(long)]
+    pub(super) generate: bool,
+}
+
+impl PasswordSource {
+    /// The password.
+    pub(super) fn read(&self) -> anyhow::Result<Zeroizing<String>> {
+        if self.generate {
+            return Ok(generate());
+        }
+        if self.password_stdin {
+            return first_line("the password");
+        }
+        if !io::stdin().is_terminal() {
+            let text = "there is no terminal to ask for the password; use --password-stdin or --generate";
+            return Err(UsageError(text.to_owned()).into());
+        }
+        let ask =
+            |prompt| rpassword::prompt_password(prompt).map(Zeroizing::new).context("cannot ask for the password");
+        let (first, again) = (ask("Password: ")?, ask("Again: ")?);
+        if first != again {
+            bail!("the two passwords differ");
+        }
+        Ok(first)
+    }
+
+    /// Shows a generated password, once.
+    pub(super) fn print(&self, password: &str, json: bool) {
+        if self.generate && !json {
+            println!("password: {password}");
+        }
+    }
+}
+
+/// The first line of stdin without its end.
+pub(super) fn first_line(what: &str) -> anyhow::Result<Zeroizing<String>> {
+    let mut line = Zeroizing::new(String::new());
+    io::stdin().lock().read_line(&mut line).with_context(|| format!("cannot read {what} from stdin"))?;
+    let length = line.trim_end_matches(['\n', '\r']).len();
+    line.truncate(length);
+    Ok(line)
+}
+
+/// 24 characters of 32 that nobody mistakes for another: 120 random bits.
+fn generate() -> Zeroizing<String> {
+    const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
+    let bytes = Zeroizing::new(random::bytes::<24>());
+    Zeroizing::new(bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte % 32)])).collect())
+}

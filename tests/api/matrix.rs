@@ -1,0 +1,135 @@
+//! Who may do what: every operation of the document against everyone who might ask.
+//!
+//! The operations come from the document, so a new one without an entry here fails the test.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use latchkey::clock::ManualClock;
+use reqwest::Method;
+use serde_json::json;
+
+use super::harness::{TestServer, claims};
+
+/// Who may call an operation.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum For {
+    Everyone,
+    Users,
+    Admins,
+}
+
+const ENTRIES: [(&str, For); 18] = [
+    ("register", For::Everyone),
+    ("log_in", For::Everyone),
+    ("get_user", For::Users),
+    ("delete_account", For::Users),
+    ("log_out", For::Users),
+    ("log_out_everywhere", For::Users),
+    ("change_password", For::Users),
+    ("list_users", For::Admins),
+    ("create_user", For::Admins),
+    ("get_user_by_id", For::Admins),
+    ("change_user", For::Admins),
+    ("end_sessions", For::Admins),
+    ("delete_user", For::Admins),
+    ("list_widgets", For::Users),
+    ("get_widget", For::Users),
+    ("create_widget", For::Admins),
+    ("put_widget", For::Admins),
+    ("delete_widget", For::Admins),
+];
+
+/// What an operation says to someone it does not let in; `None` where it goes on to the request itself.
+fn refusal(who: &str, operation: For) -> Option<u16> {
+    match (who, operation) {
+        (_, For::Everyone) | ("user" | "demoted", For::Users) | ("admin", _) => None,
+        ("user" | "demoted", For::Admins) => Some(403),
+        _ => Some(401),
+    }
+}
+
+/// A fresh token of each kind; what happened to it is in its name.
+async fn token(server: &TestServer, clock: &ManualClock, admin: &str, who: &str) -> Option<String> {
+    let email = format!("the-{who}-one@example.com");
+    let change = async |token: &str, change: serde_json::Value| {
+        let path = format!("/users/{}", claims(token)["sub"].as_str().unwrap());
+        assert_eq!(server.request(Method::PATCH, &path).bearer(admin).json(&change).await.status, 200);
+    };
+    let token = match who {
+        "anonymous" => return None,
+        "forged" => return Some("eyJ0eXAiOiJKV1QiLCJhbGciOiJub25lIn0.e30.".to_owned()),
+        _ => server.anybody(&email).await,
+    };
+    match who {
+        "user" => {}
+        "admin" => change(&token, json!({ "admin": true })).await,
+        "demoted" => {
+            change(&token, json!({ "admin": true })).await;
+            change(&token, json!({ "admin": false })).await;
+        }
+        "deleted" => {
+            let path = format!("/users/{}", claims(&token)["sub"].as_str().unwrap());
+            assert_eq!(server.request(Method::DELETE, &path).bearer(admin).send().await.status, 204);
+        }
+        "logged-out" => assert_eq!(server.post("/auth/logout").bearer(&token).send().await.status, 200),
+        "ended" => assert_eq!(server.post("/auth/logout-all").bearer(&token).send().await.status, 200),
+        "expired" => clock.advance(3600),
+        other => panic!("who is {other}?"),
+    }
+    Some(token)
+}
+
+#[tokio::test]
+async fn every_operation_lets_in_exactly_those_it_is_for() {
+    let entries: BTreeMap<_, _> = ENTRIES.into();
+    for who in
+        ["anonymous", "forged", "user", "admin", "demoted", "disabled", "deleted", "logged-out", "ended", "expired"]
+    {
+        let clock = Arc::new(ManualClock::at(1_800_000_000));
+        let server = TestServer::at(Arc::clone(&clock), &["--with-admin"]).await;
+        let admin = server.admin().await;
+        let document = server.get("/openapi.json").send().await.json();
+        let mut operations = 0;
+        for (path, methods) in document["paths"].as_object().unwrap() {
+            for (method, operation) in methods.as_object().unwrap() {
+                let id = operation["operationId"].as_str().unwrap();
+                let entry = *entries.get(id).unwrap_or_else(|| panic!("who is {id} for? Say so in ENTRIES"));
+                operations += 1;
+                let token = match who {
+                    "disabled" => disabled(&server, &admin, id).await,
+                    "expired" => {
+                        let token = token(&server, &clock, &admin, who).await;
+                        let answer = ask(&server, method, path, token.as_deref()).await;
+                        clock.advance(-3600);
+                        assert_eq!(answer, refusal(who, entry), "{who}: {id}");
+                        continue;
+                    }
+                    _ => token(&server, &clock, &admin, who).await,
+                };
+                assert_eq!(ask(&server, method, path, token.as_deref()).await, refusal(who, entry), "{who}: {id}");
+            }
+        }
+        assert_eq!(operations, ENTRIES.len(), "an entry is for an operation that is gone");
+    }
+}
+
+/// Once disabled a user cannot log in for the next operation: a new one each time.
+async fn disabled(server: &TestServer, admin: &str, operation: &str) -> Option<String> {
+    let token = server.user(&format!("disabled-{}@example.com", operation.replace('_', "-"))).await;
+    let path = format!("/users/{}", claims(&token)["sub"].as_str().unwrap());
+    let change = json!({ "admin": true, "disabled": true });
+    assert_eq!(server.request(Method::PATCH, &path).bearer(admin).json(&change).await.status, 200);
+    Some(token)
+}
+
+/// Asks without a body, which decides who may enter and nothing more.
+async fn ask(server: &TestServer, method: &str, path: &str, token: Option<&str>) -> Option<u16> {
+    let path = path.replace("{name}", "x").replace("{public_id}", "x");
+    let call = server.request(method.to_uppercase().parse().unwrap(), &path);
+    let call = match token {
+        Some(token) => call.bearer(token),
+        None => call,
+    };
+    let status = call.send().await.status.as_u16();
+    (status == 401 || status == 403).then_some(status)
+}
