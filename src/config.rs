@@ -23,15 +23,16 @@ use zeroize::Zeroizing;
 
 use crate::{
     auth::{
-        password::{PasswordPolicy, ScryptCost},
+        password::{Password, PasswordPolicy, ScryptCost},
         token::KEY_BYTES_MIN,
     },
     http::CorsOrigins,
+    model::Email,
     store::read_secret,
 };
 
 /// The variable that holds the secret itself; it has no flag.
-const SECRET_VARIABLE: &str = "LATCHKEY_SECRET_KEY";
+pub const SECRET_VARIABLE: &str = "LATCHKEY_SECRET_KEY";
 const PREFIX: &str = "LATCHKEY_";
 
 /// Every setting.
@@ -62,6 +63,19 @@ pub struct Config {
     /// itself instead.
     #[arg(long, global = true, env = "LATCHKEY_SECRET_KEY_FILE", value_name = "FILE")]
     pub secret_key_file: Option<PathBuf>,
+
+    /// Whether strangers may register.
+    #[arg(long, global = true, env = "LATCHKEY_SIGNUP", value_name = "WHO", default_value = "open")]
+    pub signup: Signup,
+
+    /// Email of an administrator who is made at the start where there is no such user; one that exists is never touched. Needs
+    /// --admin-password-file.
+    #[arg(long, global = true, env = "LATCHKEY_ADMIN_EMAIL", value_name = "EMAIL", value_parser = admin_email)]
+    pub admin_email: Option<Email>,
+
+    /// File with the password of that administrator; one line end behind it is not part of it.
+    #[arg(long, global = true, env = "LATCHKEY_ADMIN_PASSWORD_FILE", value_name = "FILE")]
+    pub admin_password_file: Option<PathBuf>,
 
     /// How often expired entries are purged from the blacklist, such as 30s or 10m.
     #[arg(long, global = true, env = "LATCHKEY_PURGE_INTERVAL", value_name = "DURATION", default_value = "1m",
@@ -103,6 +117,15 @@ pub struct Config {
     pub log_format: LogFormat,
 }
 
+/// Whether strangers may register.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Signup {
+    /// Whoever has an email may register.
+    Open,
+    /// Administrators make the users.
+    Closed,
+}
+
 /// How a line of the log looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -131,7 +154,25 @@ impl Config {
         if self.secret_key_file.is_some() && env::var_os(SECRET_VARIABLE).is_some() {
             return Err(ConfigError(format!("--secret-key-file and {SECRET_VARIABLE} are both given; give one")));
         }
+        if self.admin_email.is_some() != self.admin_password_file.is_some() {
+            return Err(ConfigError("--admin-email and --admin-password-file go together; give both".to_owned()));
+        }
         Ok(())
+    }
+
+    /// The administrator that must exist, with the password where one has to be made.
+    ///
+    /// # Errors
+    /// [`ConfigError`] where the password cannot be read, is no text, or is one that nobody may have.
+    pub fn first_admin(&self) -> Result<Option<(Email, Password)>, ConfigError> {
+        let (Some(email), Some(path)) = (&self.admin_email, &self.admin_password_file) else { return Ok(None) };
+        let wrong = |why: String| ConfigError(format!("--admin-password-file {}: {why}", path.display()));
+        let bytes = read_secret(path).map_err(|error| wrong(error.to_string()))?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| wrong("is not text".to_owned()))?;
+        let password = Password::new(Zeroizing::new(text.to_owned()));
+        let checked = self.password_policy().check(&password, Some(email));
+        checked.map_err(|weak| wrong(format!("the password {weak}")))?;
+        Ok(Some((email.clone(), password)))
     }
 
     /// The secret that the operator gives, from the file or the variable; `None` where there is neither.
@@ -204,6 +245,10 @@ pub fn check_environment<C: CommandFactory>() -> Result<(), ConfigError> {
             Err(ConfigError(format!("{name} is not a setting of latchkey; `latchkey --help` lists them")))
         }
     }
+}
+
+fn admin_email(text: &str) -> Result<Email, String> {
+    Email::parse(text).map_err(|error| error.to_string())
 }
 
 fn domain(text: &str) -> Result<String, String> {

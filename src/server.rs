@@ -12,12 +12,12 @@ use zeroize::Zeroizing;
 
 use crate::{
     auth::{
-        Auth,
+        Auth, AuthError,
         password::Hasher,
         token::{KEY_BYTES_MIN, Tokens},
     },
     clock::Clock,
-    config::{self, Config},
+    config::{self, Config, Signup},
     http::{self, operator::Socket},
     purge, random,
     store::{DataDir, Store},
@@ -74,6 +74,7 @@ impl Core {
             clock: Arc::clone(&self.clock),
             cors: config.cors(),
             domain: config.domain.clone(),
+            signup: config.signup == Signup::Open,
         })
     }
 
@@ -113,6 +114,13 @@ impl Server {
         let core = Core::open(&config, clock)?;
         if !config.scrypt.is_strong() {
             tracing::warn!(cost = %config.scrypt, "password hashes are cheap to guess; this is for tests");
+        }
+        if let Some((email, password)) = config.first_admin()? {
+            match core.auth.add_user(email, password, true).await {
+                Ok(user) => tracing::info!(email = %user.email, "made the first administrator"),
+                Err(AuthError::EmailTaken(_)) => {} // whatever became of the account since is not undone
+                Err(error) => return Err(error.into()),
+            }
         }
         let listener = TcpListener::bind(config.listen)
             .await

@@ -284,6 +284,56 @@ fn set_schema(path: &Path, version: u64) {
 }
 
 #[test]
+fn an_administrator_of_the_settings_needs_a_password_that_can_be_used() {
+    let (dir, data) = data();
+    let file = dir.path().join("password");
+    fs::write(&file, "short\n").unwrap();
+    let path = file.to_str().unwrap();
+    let with = |args: &[&str]| finish(latchkey().args(args).arg("--data-dir").arg(&data), "");
+    refused(&with(&["--admin-email", "boss@example.com"]), 2, "--admin-password-file go together");
+    refused(&with(&["--admin-email", "boss", "--admin-password-file", path]), 2, "--admin-email");
+    let weak = with(&["--admin-email", "boss@example.com", "--admin-password-file", path]);
+    refused(&weak, 2, "the password must have at least 8 characters");
+    let missing = with(&["--admin-email", "boss@example.com", "--admin-password-file", "/nonexistent"]);
+    refused(&missing, 2, "--admin-password-file /nonexistent: No such file");
+}
+
+#[test]
+fn the_settings_in_force_are_shown_with_their_source_and_without_secrets() {
+    let secret = "a secret of more than thirty-two bytes";
+    let mut command = latchkey();
+    command.args(["config", "--domain", "example.org"]).env("LATCHKEY_SECRET_KEY", secret);
+    let output = finish(&mut command, "");
+    let shown = text(&output.stdout);
+    let line = |name: &str| {
+        let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        shown.lines().map(words).find(|words| words[0] == name).unwrap_or_else(|| panic!("{name}: {shown}"))
+    };
+    assert_eq!(line("domain"), ["domain", "example.org", "--domain"]);
+    assert_eq!(line("scrypt"), ["scrypt", "ln=1,r=8,p=1", "LATCHKEY_SCRYPT"]);
+    assert_eq!(line("token-lifetime"), ["token-lifetime", "1h", "default"]);
+    assert_eq!(line("secret-key"), ["secret-key", "(not", "shown)", "LATCHKEY_SECRET_KEY"]);
+    assert!(!shown.contains(secret));
+    let json = finish(command.arg("--json"), "");
+    assert!(text(&json.stdout).lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
+}
+
+#[tokio::test]
+async fn the_document_the_completions_and_the_man_page_need_no_data() {
+    let (_dir, data) = data();
+    let printed = |args: &[&str]| {
+        let output = run(args, &data, "");
+        assert!(output.status.success() && output.stderr.is_empty());
+        text(&output.stdout).to_owned()
+    };
+    let server = TestServer::start();
+    assert_eq!(printed(&["openapi"]).trim_end(), server.get("/openapi.json").send().await.text);
+    assert!(printed(&["completions", "bash"]).contains("set-password"));
+    assert!(printed(&["man"]).contains(".TH latchkey 1"));
+    assert!(!data.exists());
+}
+
+#[test]
 fn a_taken_port_is_named() {
     let (_dir, data) = data();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -317,6 +367,9 @@ fn the_help_names_every_setting_with_its_variable_and_default() {
         "password-min-length",
         "password-max-length",
         "allow-common-passwords",
+        "signup",
+        "admin-email",
+        "admin-password-file",
         "cors-origin",
         "log",
         "log-format",
@@ -325,6 +378,6 @@ fn the_help_names_every_setting_with_its_variable_and_default() {
         assert!(help.contains(&format!("--{setting}")) && help.contains(&variable), "{setting}");
     }
     assert!(help.contains("LATCHKEY_SECRET_KEY can hold the secret"));
-    assert_eq!(help.matches("[default: ").count(), 10);
+    assert_eq!(help.matches("[default: ").count(), 11);
     assert!(text(&finish(latchkey().arg("--version"), "").stdout).starts_with("latchkey 0."));
 }

@@ -3,6 +3,7 @@
 //! Guarantees: exit code 0 is done, 1 is failed, 2 is a wrong call or a wrong setting; results go to stdout, everything else
 //! to stderr; a password is never an argument.
 
+mod about;
 mod client;
 mod password;
 mod serve;
@@ -12,7 +13,7 @@ mod user;
 use std::{ffi::OsString, io::IsTerminal as _, process::ExitCode};
 
 use clap::{
-    CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
+    ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
     error::{ContextKind, ContextValue, ErrorKind},
 };
 use tracing_subscriber::{
@@ -44,6 +45,21 @@ enum Command {
     /// Make and manage users
     #[command(subcommand)]
     User(user::UserCommand),
+    /// Show the settings in force and where each came from
+    Config {
+        /// Print one JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the OpenAPI document as JSON
+    Openapi,
+    /// Print the completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the man page
+    Man,
     /// End tokens
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -52,8 +68,8 @@ enum Command {
 /// Does what `args` say and returns the exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
-    let cli = match parse(&args) {
-        Ok(cli) => cli,
+    let (cli, matches) = match parse(&args) {
+        Ok(parsed) => parsed,
         Err(error) => {
             let _ = error.print(); // where stderr is gone there is nobody to tell
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
@@ -63,6 +79,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let done = config::check_environment::<Cli>().map_err(Into::into).and_then(|()| match cli.command {
         None | Some(Command::Serve) => serve::run(cli.config, &program),
         Some(Command::User(command)) => quietly(&cli.config, |config| user::run(command, config)),
+        Some(Command::Config { json }) => about::config::<Cli>(&cli.config, &matches, json),
+        Some(Command::Openapi) => about::openapi(),
+        Some(Command::Completions { shell }) => about::completions::<Cli>(shell),
+        Some(Command::Man) => about::man::<Cli>(),
         Some(Command::Token(command)) => quietly(&cli.config, |config| token::run(&command, config)),
     });
     let Err(error) = done else { return ExitCode::SUCCESS };
@@ -71,9 +91,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if error.is::<ConfigError>() || error.is::<UsageError>() { ExitCode::from(2) } else { ExitCode::FAILURE }
 }
 
-fn parse(args: &[OsString]) -> Result<Cli, clap::Error> {
+fn parse(args: &[OsString]) -> Result<(Cli, ArgMatches), clap::Error> {
     let matches = Cli::command().try_get_matches_from(args);
-    matches.and_then(|matches| Cli::from_arg_matches(&matches)).map_err(|error| name_the_variable(error, args))
+    let parsed = matches.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    parsed.map_err(|error| name_the_variable(error, args))
 }
 
 /// clap names the flag of a wrong value, also where the value came from the variable: says so.

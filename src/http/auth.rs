@@ -24,6 +24,8 @@ use crate::{
 pub struct AuthApi {
     /// Decides, and names the realm where it refuses.
     pub guard: Arc<Guard>,
+    /// Whether strangers may register.
+    pub signup: bool,
 }
 
 /// Email and password.
@@ -174,6 +176,9 @@ impl AuthApi {
     /// Makes an account and answers with its first token.
     #[oai(path = "/register", method = "post", operation_id = "register")]
     async fn register(&self, body: Body<Credentials>) -> Result<Registered, Fails<409>> {
+        if !self.signup {
+            return Err(ApiError::SignupClosed.into());
+        }
         let mut fields = body.fields;
         let email = email(&mut fields);
         let policy = self.guard.auth.policy();

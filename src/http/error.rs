@@ -85,6 +85,9 @@ pub enum ApiError {
     /// 403: the resource is for administrators.
     #[error("You are not an administrator")]
     NotAdministrator(Challenge),
+    /// 403: strangers may not register here.
+    #[error("Registration is closed. Ask an administrator for an account.")]
+    SignupClosed,
     /// 404: nothing of this name.
     #[error("{0}")]
     NotFound(String),
@@ -168,7 +171,7 @@ impl ApiError {
         match self {
             Self::Validation(_) | Self::BadRequest(_) | Self::InvalidRequest(_) => StatusCode::BAD_REQUEST,
             Self::Unauthorized(_) | Self::InvalidToken(..) | Self::InvalidCredentials(_) => StatusCode::UNAUTHORIZED,
-            Self::NotAdministrator(_) => StatusCode::FORBIDDEN,
+            Self::NotAdministrator(_) | Self::SignupClosed => StatusCode::FORBIDDEN,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Conflict(_) => StatusCode::CONFLICT,

@@ -59,8 +59,20 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// The domain that challenges name.
     pub domain: String,
+    /// Whether strangers may register.
+    pub signup: bool,
     /// Which web pages may call from a browser.
     pub cors: CorsOrigins,
+}
+
+/// The OpenAPI document as JSON, of a server on which strangers may register.
+#[must_use]
+pub fn document() -> String {
+    openapi::complete(&service(openapi::Shape).spec(), BASE, true).json
+}
+
+fn service<T>(api: T) -> OpenApiService<T, ()> {
+    OpenApiService::new(api, "latchkey", env!("CARGO_PKG_VERSION")).description(DESCRIPTION).server(BASE)
 }
 
 /// Everything that is served, shared by all who serve it.
@@ -70,21 +82,19 @@ pub type Routes = Arc<BoxEndpoint<'static, Response>>;
 #[must_use]
 pub fn routes(parts: Parts) -> Routes {
     let guard = Arc::new(guard::Guard { auth: parts.auth, domain: parts.domain });
-    let auth = auth::AuthApi { guard: Arc::clone(&guard) };
+    let auth = auth::AuthApi { guard: Arc::clone(&guard), signup: parts.signup };
     let users = users::UsersApi { guard: Arc::clone(&guard), store: Arc::clone(&parts.store) };
     let widgets = widgets::WidgetsApi { store: parts.store, clock: parts.clock };
-    let service = OpenApiService::new((auth, users, widgets), "latchkey", env!("CARGO_PKG_VERSION"))
-        .description(DESCRIPTION)
-        .server(BASE);
-
+    let service = service((auth, users, widgets));
     let derived = service.spec();
-    let openapi::Document { json, yaml, methods } = openapi::complete(&derived, BASE);
+    let openapi::Document { json, yaml, methods } = openapi::complete(&derived, BASE, parts.signup);
     // Inside a script element `<` could end the element: JSON has another spelling for it.
     let in_script = json.replace('<', "\\u003c");
     let plain_ui = service.swagger_ui_html();
     let swagger_ui = move || plain_ui.replacen(&derived, &in_script, 1);
 
-    let routes = pages::add(Route::new(), BASE, json, yaml, swagger_ui).nest(BASE, service).data(guard);
+    let pages = pages::Pages { base: BASE, signup: parts.signup, json, yaml };
+    let routes = pages.add(Route::new(), swagger_ui).nest(BASE, service).data(guard);
     let framed = frame::Frame { routes: routes.map_to_response(), cors: parts.cors, methods };
     Arc::new(framed.boxed())
 }

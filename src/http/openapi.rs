@@ -3,7 +3,31 @@
 //! Guarantees: a status that every operation of a kind can answer is written down once, here, and is in the document of each
 //! of them; `tests/api/document.rs` holds that the document and what is served are the same.
 
+use std::collections::HashMap;
+
+use poem::{endpoint::BoxEndpoint, http::Method};
+use poem_openapi::{
+    OpenApi,
+    registry::{MetaApi, Registry},
+};
 use serde_json::{Map, Value, json};
+
+use super::{auth::AuthApi, users::UsersApi, widgets::WidgetsApi};
+
+/// The operations without anything behind them: enough for a document.
+pub struct Shape;
+
+impl OpenApi for Shape {
+    fn meta() -> Vec<MetaApi> {
+        <(AuthApi, UsersApi, WidgetsApi)>::meta()
+    }
+
+    fn register(registry: &mut Registry) {
+        <(AuthApi, UsersApi, WidgetsApi)>::register(registry);
+    }
+
+    fn add_routes(self, _: &mut HashMap<String, HashMap<Method, BoxEndpoint<'static>>>) {}
+}
 
 /// The document in its two spellings.
 pub struct Document {
@@ -33,14 +57,15 @@ impl Methods {
 }
 
 /// Completes the document that poem-openapi made (`derived`), whose paths are served below `base`.
-pub fn complete(derived: &str, base: &str) -> Document {
+pub fn complete(derived: &str, base: &str, signup: bool) -> Document {
     let mut document: Value = serde_json::from_str(derived).expect("BUG: poem-openapi writes JSON");
     let mut methods = Vec::new();
     for (path, operations) in object(&mut document, "paths") {
         let operations = operations.as_object_mut().expect("BUG: a path is an object");
         methods.push((format!("{base}{path}"), allow(operations)));
         for operation in operations.values_mut() {
-            add_failures(operation.as_object_mut().expect("BUG: an operation is an object"));
+            let operation = operation.as_object_mut().expect("BUG: an operation is an object");
+            add_failures(operation, !signup && path == "/auth/register");
         }
     }
     // Two schemes would ask for the same token twice in Swagger UI's dialog; the 403 tells administrators' operations apart.
@@ -63,7 +88,7 @@ fn allow(operations: &Map<String, Value>) -> String {
     methods.join(", ")
 }
 
-fn add_failures(operation: &mut Map<String, Value>) {
+fn add_failures(operation: &mut Map<String, Value>, closed: bool) {
     let secured = operation.get("security").map(Value::to_string).unwrap_or_default();
     let for_admins = secured.contains("AdminAuth");
     let has_body = operation.contains_key("requestBody");
@@ -71,7 +96,7 @@ fn add_failures(operation: &mut Map<String, Value>) {
     let rules = [
         (has_body || has_parameters || !secured.is_empty(), "400"),
         (!secured.is_empty(), "401"),
-        (for_admins, "403"),
+        (for_admins || closed, "403"),
         (has_body, "413"),
         (true, "414"),
         (has_body, "415"),
@@ -120,7 +145,7 @@ fn failure(status: &str) -> Value {
     let description = match status {
         "400" => "Fields failed, each named in `errors`; or the request cannot be read.",
         "401" => "Who is asking is not known; `WWW-Authenticate` says why.",
-        "403" => "The user is not an administrator.",
+        "403" => "The user is not an administrator; at `register`, registration is closed.",
         "404" => "There is nothing of this name.",
         "409" => "The name is taken.",
         "413" => "The body is too large.",

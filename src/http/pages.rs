@@ -100,27 +100,53 @@ fn page(make: impl Fn() -> Page + Send + Sync + 'static) -> impl Endpoint {
     }))
 }
 
-/// Adds every page to `routes`; those of the API below `base`.
-pub fn add(
-    mut routes: Route,
-    base: &str,
-    json: String,
-    yaml: String,
-    swagger_ui: impl Fn() -> String + Send + Sync + 'static,
-) -> Route {
-    for file in FILES.files() {
-        let name = file.path().to_str().expect("BUG: our own files have plain names");
-        let path = if name == "index.html" { "/".to_owned() } else { format!("/{name}") };
-        let body = file.contents_utf8().expect("BUG: our own files are text");
-        routes = routes.at(path, page(move || Page::new(content_type(name), body.to_owned(), POLICY.to_owned())));
+/// What the pages are made of.
+pub struct Pages {
+    /// Where the API begins.
+    pub base: &'static str,
+    /// Whether the start page may speak of registering.
+    pub signup: bool,
+    /// The OpenAPI document.
+    pub json: String,
+    /// The same as YAML.
+    pub yaml: String,
+}
+
+impl Pages {
+    /// Adds every page to `routes`; `swagger_ui` makes that one.
+    pub fn add(self, mut routes: Route, swagger_ui: impl Fn() -> String + Send + Sync + 'static) -> Route {
+        let Self { base, signup, json, yaml } = self;
+        for file in FILES.files() {
+            let name = file.path().to_str().expect("BUG: our own files have plain names");
+            let path = if name == "index.html" { "/".to_owned() } else { format!("/{name}") };
+            let body = file.contents_utf8().expect("BUG: our own files are text");
+            let body = for_signup(body, signup);
+            routes = routes.at(path, page(move || Page::new(content_type(name), body.clone(), POLICY.to_owned())));
+        }
+        let document =
+            move |content_type, body: String| page(move || Page::new(content_type, body.clone(), POLICY.to_owned()));
+        routes
+            .at(format!("{base}/swagger.json"), document("application/json", json.clone()))
+            .at(format!("{base}/openapi.json"), document("application/json", json))
+            .at(format!("{base}/openapi.yaml"), document("application/yaml", yaml))
+            .at(format!("{base}/ui"), page(move || swagger_page(&swagger_ui())))
     }
-    let document =
-        move |content_type, body: String| page(move || Page::new(content_type, body.clone(), POLICY.to_owned()));
-    routes
-        .at(format!("{base}/swagger.json"), document("application/json", json.clone()))
-        .at(format!("{base}/openapi.json"), document("application/json", json))
-        .at(format!("{base}/openapi.yaml"), document("application/yaml", yaml))
-        .at(format!("{base}/ui"), page(move || swagger_page(&swagger_ui())))
+}
+
+/// Ends a part of [`for_signup`].
+const END: &str = "<!-- signup end -->";
+
+/// A page has parts for when strangers may register, between comments: `<!-- signup open -->`, `<!-- signup closed -->` and
+/// [`END`]. Those for the other case are taken out.
+fn for_signup(html: &str, signup: bool) -> String {
+    let other = if signup { "<!-- signup closed -->" } else { "<!-- signup open -->" };
+    let mut kept = String::new();
+    let mut rest = html;
+    while let Some((before, after)) = rest.split_once(other) {
+        kept.push_str(before);
+        rest = after.split_once(END).map_or("", |(_, behind)| behind);
+    }
+    (kept + rest).replace(if signup { "<!-- signup open -->" } else { "<!-- signup closed -->" }, "").replace(END, "")
 }
 
 fn content_type(name: &str) -> &'static str {

@@ -353,7 +353,7 @@ impl Answer {
             assert!(members.iter().all(|name| ["status", "message", "errors"].contains(&name.as_str())), "{members:?}");
             assert!(json.get("errors").is_none_or(|errors| !errors.as_object().unwrap().is_empty()));
         }
-        if *status == StatusCode::UNAUTHORIZED || *status == StatusCode::FORBIDDEN {
+        if *status == StatusCode::UNAUTHORIZED {
             assert!(self.header("www-authenticate").starts_with("Bearer realm=\""));
         }
         if *status == StatusCode::SERVICE_UNAVAILABLE {

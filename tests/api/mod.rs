@@ -15,6 +15,7 @@ mod logout;
 mod matrix;
 mod register;
 mod secrets;
+mod signup;
 mod user;
 mod users;
 mod widgets;

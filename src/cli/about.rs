@@ -1,0 +1,78 @@
+//! What latchkey says about itself: the settings in force, the OpenAPI document, shell completions, the man page.
+//!
+//! Guarantees: a secret is never shown, only where it comes from; none of these opens the data.
+
+use std::{
+    env,
+    ffi::OsStr,
+    io::{self, Write as _},
+};
+
+use anyhow::Context as _;
+use clap::{ArgMatches, CommandFactory, parser::ValueSource};
+use serde_json::json;
+
+use crate::config::{Config, SECRET_VARIABLE};
+
+/// Prints every setting, its value and where that came from.
+pub(super) fn config<C: CommandFactory>(config: &Config, matches: &ArgMatches, as_json: bool) -> anyhow::Result<()> {
+    config.check()?;
+    config.secret_key()?; // says what is wrong with it
+    let mut rows = Vec::new();
+    for arg in C::command().get_arguments() {
+        let (Some(long), Some(variable)) = (arg.get_long(), arg.get_env()) else { continue };
+        let id = arg.get_id().as_str();
+        let raw = matches.get_raw(id).into_iter().flatten().map(OsStr::to_string_lossy);
+        let value = raw.collect::<Vec<_>>().join(",");
+        let source = match matches.value_source(id) {
+            Some(ValueSource::CommandLine) => format!("--{long}"),
+            Some(ValueSource::EnvVariable) => variable.to_string_lossy().into_owned(),
+            _ => "default".to_owned(),
+        };
+        rows.push((long.to_owned(), value, source));
+    }
+    let secret = match (&config.secret_key_file, env::var_os(SECRET_VARIABLE)) {
+        (None, None) => ("made at the first start, kept in the data directory", "default"),
+        (Some(_), _) => ("(not shown)", "--secret-key-file"),
+        (None, Some(_)) => ("(not shown)", SECRET_VARIABLE),
+    };
+    rows.push(("secret-key".to_owned(), secret.0.to_owned(), secret.1.to_owned()));
+    rows.sort();
+    let width = |of: fn(&(String, String, String)) -> &String| rows.iter().map(|row| of(row).chars().count()).max();
+    let (names, values) = (width(|row| &row.0).unwrap_or(0), width(|row| &row.1).unwrap_or(0));
+    let line = |(name, value, source): &(String, String, String)| {
+        if as_json {
+            format!("{}\n", json!({ "setting": name, "value": value, "source": source }))
+        } else {
+            format!("{name:names$}  {value:values$}  {source}\n")
+        }
+    };
+    let text: Vec<String> = rows.iter().map(line).collect();
+    print(text.concat().as_bytes())
+}
+
+/// Prints the OpenAPI document.
+pub(super) fn openapi() -> anyhow::Result<()> {
+    print(format!("{}\n", crate::http::document()).as_bytes())
+}
+
+/// Prints the completions for `shell`.
+pub(super) fn completions<C: CommandFactory>(shell: clap_complete::Shell) -> anyhow::Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut C::command(), "latchkey", &mut script);
+    print(&script)
+}
+
+/// Prints the man page.
+pub(super) fn man<C: CommandFactory>() -> anyhow::Result<()> {
+    let mut page = Vec::new();
+    clap_mangen::Man::new(C::command()).render(&mut page)?;
+    print(&page)
+}
+
+fn print(bytes: &[u8]) -> anyhow::Result<()> {
+    match io::stdout().lock().write_all(bytes) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()), // `| head` has seen enough
+        printed => printed.context("cannot print"),
+    }
+}
