@@ -24,6 +24,7 @@ pub(super) fn config<C: CommandFactory>(config: &Config, matches: &ArgMatches, a
         let id = arg.get_id().as_str();
         let raw = matches.get_raw(id).into_iter().flatten().map(OsStr::to_string_lossy);
         let value = raw.collect::<Vec<_>>().join(",");
+        let value = if value.is_empty() { "-".to_owned() } else { value };
         let source = match matches.value_source(id) {
             Some(ValueSource::CommandLine) => format!("--{long}"),
             Some(ValueSource::EnvVariable) => variable.to_string_lossy().into_owned(),
