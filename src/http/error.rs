@@ -3,6 +3,8 @@
 //! Guarantees: every error of the API has one shape (`{"status":"fail","message":…,"errors":…}`); every 401 says how to
 //! authenticate (RFC 9110 §11.6.1, RFC 6750 §3); the cause of a 5xx goes to the log once, here, and never to the client.
 
+use std::collections::BTreeMap;
+
 use poem::{
     IntoResponse, Response,
     error::{MethodNotAllowedError, NotFoundError, ParsePathError},
@@ -14,8 +16,10 @@ use poem_openapi::{
     registry::{MetaResponse, MetaResponses, Registry},
 };
 
-use super::fields::FieldErrors;
 use crate::{auth::AuthError, store::StoreError};
+
+/// What is wrong with each field that failed.
+pub type FieldErrors = BTreeMap<&'static str, String>;
 
 /// The body of every error.
 #[derive(Object)]
@@ -26,7 +30,7 @@ pub struct Failure {
     /// What went wrong, for a person.
     message: String,
     /// What is wrong with each field that failed; absent where no field did.
-    errors: Option<std::collections::BTreeMap<String, String>>,
+    errors: Option<BTreeMap<String, String>>,
 }
 
 /// Who may use a resource: names the realm of its challenge.

@@ -4,7 +4,7 @@
 //! text is an error and never a guess; [`Fields`] collects what is wrong with every field, not with the first alone; the
 //! text of a field is wiped from memory after use, since one of them is a password.
 
-use std::{collections::BTreeMap, collections::HashMap, fmt::Display, marker::PhantomData};
+use std::{collections::HashMap, fmt::Display, marker::PhantomData};
 
 use poem::{Request, RequestBody, http::header};
 use poem_openapi::{
@@ -16,10 +16,10 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::{error::ApiError, frame::BODY_BYTES_MAX};
+use super::error::{ApiError, FieldErrors};
 
-/// What is wrong with each field that failed.
-pub type FieldErrors = BTreeMap<&'static str, String>;
+/// The largest body that is read, in bytes.
+pub const BODY_BYTES_MAX: usize = 64 * 1024;
 
 enum Sent {
     Text(Zeroizing<String>),

@@ -14,7 +14,7 @@ use poem::{
 use tokio::io::AsyncReadExt as _;
 use tracing::Instrument as _;
 
-use super::{error::ApiError, openapi::Methods};
+use super::{error::ApiError, fields::BODY_BYTES_MAX, openapi::Methods};
 use crate::random;
 
 /// The longest path with its query, in bytes.
@@ -22,8 +22,6 @@ const URL_BYTES_MAX: usize = 8 * 1024;
 /// The most header fields, and the most bytes of their names and values.
 const HEADERS_MAX: usize = 100;
 const HEADER_BYTES_MAX: usize = 32 * 1024;
-/// The largest body that is read, in bytes. A route sees one byte more of a body that is larger, and refuses it in its turn.
-pub const BODY_BYTES_MAX: usize = 64 * 1024;
 /// How much of a body that is too large is read all the same and thrown away. A client reads the answer only after it has
 /// sent its request, and a connection that is closed in between looks like a broken server.
 const BODY_BYTES_DISCARDED_MAX: u64 = 1024 * 1024;
@@ -140,7 +138,8 @@ fn check_size(request: &Request) -> Result<(), ApiError> {
     }
 }
 
-/// Reads the body before anything is decided, so that an answer never overtakes the request.
+/// Reads the body before anything is decided, so that an answer never overtakes the request. A route sees one byte more of a
+/// body that is too large, and refuses it in its turn.
 async fn read_body(request: &mut Request) -> Result<(), ApiError> {
     let body = request.take_body();
     if body.is_empty() {

@@ -3,31 +3,7 @@
 //! Guarantees: a status that every operation of a kind can answer is written down once, here, and is in the document of each
 //! of them; `tests/api/document.rs` holds that the document and what is served are the same.
 
-use std::collections::HashMap;
-
-use poem::{endpoint::BoxEndpoint, http::Method};
-use poem_openapi::{
-    OpenApi,
-    registry::{MetaApi, Registry},
-};
 use serde_json::{Map, Value, json};
-
-use super::{auth::AuthApi, users::UsersApi, widgets::WidgetsApi};
-
-/// The operations without anything behind them: enough for a document.
-pub struct Shape;
-
-impl OpenApi for Shape {
-    fn meta() -> Vec<MetaApi> {
-        <(AuthApi, UsersApi, WidgetsApi)>::meta()
-    }
-
-    fn register(registry: &mut Registry) {
-        <(AuthApi, UsersApi, WidgetsApi)>::register(registry);
-    }
-
-    fn add_routes(self, _: &mut HashMap<String, HashMap<Method, BoxEndpoint<'static>>>) {}
-}
 
 /// The document in its two spellings.
 pub struct Document {

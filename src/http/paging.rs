@@ -2,7 +2,12 @@
 //!
 //! Guarantees: every list of the API is paged alike; links are paths, so that they hold behind any proxy.
 
-use poem_openapi::{Object, registry::MetaSchema};
+use poem_openapi::{
+    ApiResponse, Object,
+    payload::Json,
+    registry::MetaSchema,
+    types::{ParseFromJSON, ToJSON, Type},
+};
 
 use super::fields::{Fields, Parameter};
 
@@ -61,17 +66,11 @@ impl Paging {
         u64::from(self.page - 1) * u64::from(self.per_page)
     }
 
-    /// How many pages `total` items fill.
-    pub fn pages(&self, total: u64) -> u64 {
-        total.div_ceil(u64::from(self.per_page))
-    }
-
     /// Where the pages of `path` are; `query` is what they keep of the query, encoded.
-    pub fn links(&self, path: &str, query: &str, total: u64) -> Links {
+    fn links(&self, path: &str, query: &str, pages: u64) -> Links {
         let and = if query.is_empty() { "" } else { "&" };
         let to = |page: u64| format!("{path}?page={page}&per_page={}{and}{query}", self.per_page);
-        let (page, pages) = (u64::from(self.page), self.pages(total));
-        let last = pages.max(1);
+        let (page, last) = (u64::from(self.page), pages.max(1));
         Links {
             this: to(page),
             first: to(1),
@@ -82,10 +81,60 @@ impl Paging {
     }
 }
 
+/// A page of a list, in order of creation.
+#[derive(Object)]
+pub struct PageOf<T: Type + ToJSON + ParseFromJSON> {
+    links: Links,
+    has_prev: bool,
+    has_next: bool,
+    page: u32,
+    total_pages: u64,
+    items_per_page: u32,
+    total_items: u64,
+    items: Vec<T>,
+}
+
+/// The answer of a list.
+#[derive(ApiResponse)]
+pub enum Listed<T: Type + ToJSON + ParseFromJSON> {
+    /// A page of the list.
+    #[oai(status = 200)]
+    Ok(
+        Json<PageOf<T>>,
+        /// The `links` of the body (RFC 8288).
+        #[oai(header = "Link")]
+        String,
+        /// How many items there are in all.
+        #[oai(header = "Total-Count")]
+        String,
+    ),
+}
+
+impl<T: Type + ToJSON + ParseFromJSON> Listed<T> {
+    /// `items` are what is on the page, of `total` in all; `path` and `query` are those of the list, the latter encoded and
+    /// without the paging.
+    pub fn new(items: Vec<T>, total: u64, paging: &Paging, path: &str, query: &str) -> Self {
+        let total_pages = total.div_ceil(u64::from(paging.per_page));
+        let links = paging.links(path, query, total_pages);
+        let header = links.header();
+        let body = PageOf {
+            has_prev: links.prev.is_some(),
+            has_next: links.next.is_some(),
+            links,
+            page: paging.page,
+            total_pages,
+            items_per_page: paging.per_page,
+            total_items: total,
+            items,
+        };
+        Self::Ok(Json(body), header, total.to_string())
+    }
+}
+
 /// Where the pages are, as paths.
 #[derive(Object)]
 #[oai(skip_serializing_if_is_none)]
-pub struct Links {
+struct Links {
     #[oai(rename = "self")]
     this: String,
     first: String,
@@ -95,18 +144,8 @@ pub struct Links {
 }
 
 impl Links {
-    /// Whether there is a page before this one.
-    pub fn has_prev(&self) -> bool {
-        self.prev.is_some()
-    }
-
-    /// Whether there is a page behind this one.
-    pub fn has_next(&self) -> bool {
-        self.next.is_some()
-    }
-
     /// The same as a `Link` header (RFC 8288).
-    pub fn header(&self) -> String {
+    fn header(&self) -> String {
         let relations = [
             ("self", Some(&self.this)),
             ("first", Some(&self.first)),

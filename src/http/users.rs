@@ -16,7 +16,7 @@ use super::{
     fields::{Body, Fields, Parameter, Path, Query},
     guard::{Guard, ManagerAuth},
     moment,
-    paging::{Links, PageParam, Paging, PerPageParam},
+    paging::{Listed, PageParam, Paging, PerPageParam},
 };
 use crate::{
     auth::{
@@ -130,34 +130,6 @@ impl UserJson {
     }
 }
 
-/// A page of users in order of registration.
-#[derive(Object)]
-struct UserPage {
-    links: Links,
-    has_prev: bool,
-    has_next: bool,
-    page: u32,
-    total_pages: u64,
-    items_per_page: u32,
-    total_items: u64,
-    items: Vec<UserJson>,
-}
-
-#[derive(ApiResponse)]
-enum Listed {
-    /// A page of users.
-    #[oai(status = 200)]
-    Ok(
-        Json<UserPage>,
-        /// The `links` of the body (RFC 8288).
-        #[oai(header = "Link")]
-        String,
-        /// How many users fit in all.
-        #[oai(header = "Total-Count")]
-        String,
-    ),
-}
-
 #[derive(ApiResponse)]
 enum Added {
     /// The user was made.
@@ -203,7 +175,7 @@ impl UsersApi {
         /// Only administrators, or only those who are none.
         #[oai(name = "admin")]
         _admin: Query<FlagParam>,
-    ) -> Result<Listed, ApiError> {
+    ) -> Result<Listed<UserJson>, ApiError> {
         let mut fields = Fields::of_query(request)?;
         let paging = Paging::of(&mut fields);
         let filter = UserFilter {
@@ -222,19 +194,8 @@ impl UsersApi {
                 query.append_pair(name, &flag.to_string());
             }
         }
-        let links = paging.links(&format!("{BASE}/users"), &query.finish(), found.total);
-        let header = links.header();
-        let body = UserPage {
-            has_prev: links.has_prev(),
-            has_next: links.has_next(),
-            links,
-            page: paging.page,
-            total_pages: paging.pages(found.total),
-            items_per_page: paging.per_page,
-            total_items: found.total,
-            items: found.items.iter().map(UserJson::new).collect(),
-        };
-        Ok(Listed::Ok(Json(body), header, found.total.to_string()))
+        let items = found.items.iter().map(UserJson::new).collect();
+        Ok(Listed::new(items, found.total, &paging, &format!("{BASE}/users"), &query.finish()))
     }
 
     /// Make a user

@@ -10,19 +10,19 @@ use poem::Request;
 use poem_openapi::{OpenApi, payload::Json};
 
 use super::{
-    Tag,
+    BASE, Tag,
     auth::Success,
     error::{ApiError, Fails},
     fields::{Body, Fields, Path, Query},
     guard::{AdminAuth, BearerAuth},
-    paging::{PageParam, Paging, PerPageParam},
+    paging::{Listed, PageParam, Paging, PerPageParam},
 };
 use crate::{
     clock::Clock,
     model::{Deadline, InfoUrl, User, Widget, WidgetName, WidgetNameError},
     store::Store,
 };
-use wire::{Added, Deleted, Listed, NameParam, NewWidget, Put, WidgetChange, WidgetJson, link};
+use wire::{Added, Deleted, NameParam, NewWidget, Put, WidgetChange, WidgetJson, link};
 
 /// The operations under `/widgets`.
 pub struct WidgetsApi {
@@ -48,12 +48,14 @@ impl WidgetsApi {
         /// How many widgets a page has.
         #[oai(name = "per_page")]
         _per_page: Query<PerPageParam>,
-    ) -> Result<Listed, ApiError> {
+    ) -> Result<Listed<WidgetJson>, ApiError> {
         let mut fields = Fields::of_query(request)?;
         let paging = Paging::of(&mut fields);
         fields.finish()?;
         let found = self.store.widget_page(paging.skip(), paging.per_page as usize)?;
-        Ok(Listed::new(found, &paging, self.clock.now()))
+        let now = self.clock.now();
+        let items = found.items.into_iter().map(|item| WidgetJson::new(item, now)).collect();
+        Ok(Listed::new(items, found.total, &paging, &format!("{BASE}/widgets"), ""))
     }
 
     /// Add a widget

@@ -3,16 +3,10 @@
 use poem_openapi::{ApiResponse, Object, payload::Json, registry::MetaSchema, types::Example};
 use time::OffsetDateTime;
 
-use super::super::{
-    BASE,
-    auth::Success,
-    fields::Parameter,
-    moment,
-    paging::{Links, Paging},
-};
+use super::super::{BASE, auth::Success, fields::Parameter, moment};
 use crate::{
     model::{User, WidgetName},
-    store::{OwnedWidget, Page},
+    store::OwnedWidget,
 };
 
 /// The `{name}` in the path.
@@ -121,34 +115,6 @@ impl WidgetJson {
     }
 }
 
-/// A page of widgets in order of creation.
-#[derive(Object)]
-pub(super) struct WidgetPage {
-    links: Links,
-    has_prev: bool,
-    has_next: bool,
-    page: u32,
-    total_pages: u64,
-    items_per_page: u32,
-    total_items: u64,
-    items: Vec<WidgetJson>,
-}
-
-#[derive(ApiResponse)]
-pub(super) enum Listed {
-    /// A page of widgets.
-    #[oai(status = 200)]
-    Ok(
-        Json<WidgetPage>,
-        /// The `links` of the body (RFC 8288).
-        #[oai(header = "Link")]
-        String,
-        /// How many widgets there are in all.
-        #[oai(header = "Total-Count")]
-        String,
-    ),
-}
-
 #[derive(ApiResponse)]
 pub(super) enum Added {
     /// The widget was added.
@@ -181,25 +147,6 @@ pub(super) enum Deleted {
     /// The widget is gone.
     #[oai(status = 204)]
     NoContent,
-}
-
-impl Listed {
-    /// What was found for `paging`.
-    pub(super) fn new(found: Page, paging: &Paging, now: OffsetDateTime) -> Self {
-        let links = paging.links(&format!("{BASE}/widgets"), "", found.total);
-        let header = links.header();
-        let body = WidgetPage {
-            has_prev: links.has_prev(),
-            has_next: links.has_next(),
-            links,
-            page: paging.page,
-            total_pages: paging.pages(found.total),
-            items_per_page: paging.per_page,
-            total_items: found.total,
-            items: found.items.into_iter().map(|item| WidgetJson::new(item, now)).collect(),
-        };
-        Self::Ok(Json(body), header, found.total.to_string())
-    }
 }
 
 /// The path of a widget.
