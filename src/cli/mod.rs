@@ -5,6 +5,7 @@
 
 mod about;
 mod client;
+mod health;
 mod password;
 mod serve;
 mod token;
@@ -42,6 +43,8 @@ struct Cli {
 enum Command {
     /// Serve the API and its pages (the default)
     Serve,
+    /// Ask the running server whether it is ready
+    Health,
     /// Make and manage users
     #[command(subcommand)]
     User(user::UserCommand),
@@ -78,6 +81,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let program = args.first().map_or_else(|| "latchkey".into(), |program| program.to_string_lossy().into_owned());
     let done = config::check_environment::<Cli>().map_err(Into::into).and_then(|()| match cli.command {
         None | Some(Command::Serve) => serve::run(cli.config, &program),
+        Some(Command::Health) => health::run(&cli.config),
         Some(Command::User(command)) => quietly(&cli.config, |config| user::run(command, config)),
         Some(Command::Config { json }) => about::config::<Cli>(&cli.config, &matches, json),
         Some(Command::Openapi) => about::openapi(),

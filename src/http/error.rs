@@ -122,6 +122,9 @@ pub enum ApiError {
     /// 503: the disk fails. Whether a write happened is unknown; repeating the request is safe.
     #[error("The server cannot reach its data. Please try again soon.")]
     Unavailable(#[source] StoreError),
+    /// 503: looking found that the database does not work; whoever looked has logged why.
+    #[error("The server cannot reach its data. Please try again soon.")]
+    NotReady,
     /// 500: a defect; the cause is for the log.
     #[error("Internal server error")]
     Internal(String),
@@ -184,7 +187,7 @@ impl ApiError {
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Framework(status, _) => *status,
-            Self::Busy | Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy | Self::Unavailable(_) | Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

@@ -74,7 +74,8 @@ impl<E: Endpoint<Output = Response>> Endpoint for Frame<E> {
         let id_text = id.to_str().unwrap_or_default();
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let origin = request.headers().get(header::ORIGIN).cloned();
-        let span = tracing::info_span!("request", id = id_text, %method, path);
+        // At the level of errors, so that an error says its request also where nothing else is logged.
+        let span = tracing::error_span!("request", id = id_text, %method, path);
         let started = Instant::now();
         let mut response = self.answer(request, &path).instrument(span.clone()).await;
         let duration_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);

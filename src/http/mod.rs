@@ -16,6 +16,7 @@ mod linger;
 mod moment;
 mod openapi;
 pub mod operator;
+mod ops;
 mod pages;
 mod paging;
 mod transport;
@@ -105,7 +106,7 @@ pub fn routes(parts: Parts) -> Routes {
     let guard = Arc::new(guard::Guard { auth: parts.auth, domain: parts.domain });
     let auth = auth::AuthApi { guard: Arc::clone(&guard), signup: parts.signup };
     let users = users::UsersApi { guard: Arc::clone(&guard), store: Arc::clone(&parts.store) };
-    let widgets = widgets::WidgetsApi { store: parts.store, clock: parts.clock };
+    let widgets = widgets::WidgetsApi { store: Arc::clone(&parts.store), clock: parts.clock };
     let service = service((auth, users, widgets));
     let derived = service.spec();
     let openapi::Document { json, yaml, methods } = openapi::complete(&derived, BASE, parts.signup);
@@ -115,7 +116,8 @@ pub fn routes(parts: Parts) -> Routes {
     let swagger_ui = move || plain_ui.replacen(&derived, &in_script, 1);
 
     let pages = pages::Pages { base: BASE, signup: parts.signup, json, yaml };
-    let routes = pages.add(Route::new(), swagger_ui).nest(BASE, service).data(guard);
+    let routes = pages.add(Route::new(), swagger_ui);
+    let routes = ops::add(routes, parts.store).nest(BASE, service).data(guard);
     let framed = frame::Frame { routes: routes.map_to_response(), cors: parts.cors, methods };
     Arc::new(framed.boxed())
 }

@@ -100,6 +100,15 @@ impl Store {
         }
     }
 
+    /// Reads, and writes durably: whether both work.
+    ///
+    /// # Errors
+    /// [`StoreError`] says what does not.
+    pub async fn probe(&self) -> Result<(), StoreError> {
+        self.purged_through_s()?;
+        self.writer.write(schema::probe).await
+    }
+
     /// Adds a user. `false` where the email is taken, in whatever letter case.
     ///
     /// # Errors

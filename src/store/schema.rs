@@ -11,8 +11,8 @@ use std::{
 };
 
 use redb::{
-    Database, DatabaseError, ReadableDatabase, StorageError, TableDefinition, TableError, WriteTransaction,
-    backends::FileBackend,
+    Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition, TableError,
+    WriteTransaction, backends::FileBackend,
 };
 
 use super::{StoreError, blacklist, sync_dir, users, widgets, writer::transact};
@@ -23,6 +23,8 @@ pub(super) const META: TableDefinition<&str, u64> = TableDefinition::new("latchk
 const SCHEMA_VERSION: &str = "schema_version";
 /// Key in [`META`]: the latest expiry among purged entries of the blacklist, in seconds since 1970.
 pub(super) const PURGED_THROUGH_S: &str = "blacklist_purged_through_s";
+/// Key in [`META`]: how often it was tried whether the file takes a write. The number means nothing.
+const PROBES: &str = "probes";
 
 type Step = fn(&WriteTransaction) -> Result<(), StoreError>;
 
@@ -120,6 +122,14 @@ fn migrate(database: &Database, taken: usize) -> Result<(), StoreError> {
         txn.open_table(META)?.insert(SCHEMA_VERSION, STEPS.len() as u64)?;
         Ok(())
     })
+}
+
+/// Writes what is of no use to anyone, to see whether it can be written.
+pub(super) fn probe(txn: &WriteTransaction) -> Result<(), StoreError> {
+    let mut meta = txn.open_table(META)?;
+    let before = meta.get(PROBES)?.map_or(0, |probes| probes.value());
+    meta.insert(PROBES, before.wrapping_add(1))?;
+    Ok(())
 }
 
 fn refusal(path: &Path, error: DatabaseError) -> StoreError {

@@ -13,6 +13,7 @@ mod http;
 mod login;
 mod logout;
 mod matrix;
+mod ops;
 mod register;
 mod secrets;
 mod signup;

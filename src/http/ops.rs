@@ -1,0 +1,87 @@
+//! What whoever runs the server asks it: does the process answer, does the database work.
+//!
+//! Guarantees: the answers say nothing about the inside; however often `/readyz` is asked, the disk gets at most one write a
+//! second from it, and an answer never takes much longer than [`PROBE_MAX`]. Deliberately absent: any authentication, so that
+//! a load balancer can ask, and anything worth protecting.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use poem::{Endpoint, EndpointExt as _, IntoResponse as _, Response, Route, endpoint, get};
+use poem_openapi::{Object, payload::Json};
+use tokio::sync::Mutex;
+use tracing::Instrument as _;
+
+use super::error::ApiError;
+use crate::store::Store;
+
+/// Where the process is asked, and where the database is.
+const HEALTHZ: &str = "/healthz";
+const READYZ: &str = "/readyz";
+/// How long what was found is told again, and how long looking may take.
+const FOUND_FOR: Duration = Duration::from_secs(1);
+const PROBE_MAX: Duration = Duration::from_secs(1);
+
+/// All is well.
+#[derive(Object)]
+struct Fine {
+    /// Always `ok`.
+    status: String,
+}
+
+/// Adds `/healthz` and `/readyz`.
+pub fn add(routes: Route, store: Arc<Store>) -> Route {
+    let readiness = Arc::new(Readiness { store, found: Mutex::new(None) });
+    let readyz = move |_| {
+        let readiness = Arc::clone(&readiness);
+        async move { if Readiness::of(readiness).await { Ok(fine()) } else { Err(ApiError::NotReady.into()) } }
+    };
+    routes.at(HEALTHZ, answering(|_| async { Ok(fine()) })).at(READYZ, answering(readyz))
+}
+
+fn answering<F>(answer: impl Fn(poem::Request) -> F + Send + Sync + 'static) -> impl Endpoint
+where
+    F: Future<Output = poem::Result<Response>> + Send + 'static,
+{
+    get(endpoint::make(answer)).boxed()
+}
+
+fn fine() -> Response {
+    Json(Fine { status: "ok".to_owned() }).into_response()
+}
+
+/// Whether the database works, as far as was found lately.
+struct Readiness {
+    store: Arc<Store>,
+    found: Mutex<Option<(Instant, bool)>>,
+}
+
+impl Readiness {
+    /// Those who ask while someone looks wait for what that one finds.
+    async fn of(this: Arc<Self>) -> bool {
+        // As a task of its own: a client that hangs up must not make the next one look again.
+        let look = async move {
+            let mut found = this.found.lock().await;
+            match *found {
+                Some((at, ready)) if at.elapsed() < FOUND_FOR => ready,
+                _ => {
+                    let ready = this.look().await;
+                    *found = Some((Instant::now(), ready));
+                    ready
+                }
+            }
+        };
+        tokio::spawn(look.in_current_span()).await.unwrap_or(false)
+    }
+
+    async fn look(&self) -> bool {
+        match tokio::time::timeout(PROBE_MAX, self.store.probe()).await {
+            Ok(Ok(())) => return true,
+            Ok(Err(error)) => tracing::error!(%error, "not ready: the database does not take a write"),
+            Err(_) => tracing::error!(seconds = PROBE_MAX.as_secs(), "not ready: a write takes too long"),
+        }
+        false
+    }
+}
