@@ -3,6 +3,7 @@
 mod api;
 mod browser;
 mod cli;
+mod log;
 mod operator;
 mod stopping;
 mod tidy;

@@ -91,6 +91,8 @@ impl Caller {
 
 /// A new access token.
 pub struct AccessToken {
+    /// Whose it is.
+    pub user: PublicId,
     /// The JWT.
     pub text: String,
     /// How long it lives, in seconds.
@@ -286,7 +288,11 @@ impl Auth {
             token_id: TokenId::new(),
             epoch: user.epoch,
         };
-        Ok(AccessToken { text: self.tokens.sign(&claims), expires_in_s: self.tokens.lifetime_s() })
+        Ok(AccessToken {
+            user: user.public_id,
+            text: self.tokens.sign(&claims),
+            expires_in_s: self.tokens.lifetime_s(),
+        })
     }
 
     /// The time now, from the one clock.

@@ -145,7 +145,7 @@ fn start_log(config: &Config, level: LevelFilter) {
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let layer = match config.log_format {
         LogFormat::Text => layer.with_ansi(terminal && !no_color).boxed(),
-        LogFormat::Json => layer.with_ansi(false).json().boxed(),
+        LogFormat::Json => layer.with_ansi(false).json().with_span_list(false).boxed(),
     };
     tracing_subscriber::registry().with(layer.with_filter(filter)).init();
 }

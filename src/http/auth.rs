@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Tag,
+    audit::{self, Account, Client},
     error::{ApiError, Fails, Realm},
     fields::{Body, Fields},
     guard::{BearerAuth, Guard},
@@ -175,7 +176,7 @@ impl AuthApi {
     ///
     /// Makes an account and answers with its first token.
     #[oai(path = "/register", method = "post", operation_id = "register")]
-    async fn register(&self, body: Body<Credentials>) -> Result<Registered, Fails<409>> {
+    async fn register(&self, client: Client, body: Body<Credentials>) -> Result<Registered, Fails<409>> {
         if !self.signup {
             return Err(ApiError::SignupClosed.into());
         }
@@ -187,7 +188,9 @@ impl AuthApi {
             policy.check(&password, email.as_ref()).map(|()| password)
         });
         let (Some(email), Some(password)) = (email, password) else { return Err(fields.failed().into()) };
+        let typed = email.clone();
         let token = self.guard.auth.register(email, password).await.map_err(|error| self.refuse(error))?;
+        audit::record("register", &Account { email: &typed, user: Some(token.user) }, None, client);
         Ok(Registered::Created(Token::new("successfully registered", token), no_cache()))
     }
 
@@ -195,12 +198,18 @@ impl AuthApi {
     ///
     /// Answers with a new token. Tokens from earlier logins stay valid.
     #[oai(path = "/login", method = "post", operation_id = "log_in")]
-    async fn log_in(&self, body: Body<Credentials>) -> Result<LoggedIn, Fails<401>> {
+    async fn log_in(&self, client: Client, body: Body<Credentials>) -> Result<LoggedIn, Fails<401>> {
         let mut fields = body.fields;
         let email = email(&mut fields);
         let password = fields.required("password", |text| Ok::<_, String>(Password::new(text)));
         let (Some(email), Some(password)) = (email, password) else { return Err(fields.failed().into()) };
-        let token = self.guard.auth.log_in(&email, password).await.map_err(|error| self.refuse(error))?;
+        let token = self.guard.auth.log_in(&email, password).await.map_err(|error| {
+            if matches!(error, AuthError::InvalidCredentials) {
+                audit::record("login_failed", &Account { email: &email, user: None }, None, client);
+            }
+            self.refuse(error)
+        })?;
+        audit::record("login", &Account { email: &email, user: Some(token.user) }, None, client);
         Ok(LoggedIn::Ok(Token::new("successfully logged in", token), no_cache()))
     }
 
@@ -224,8 +233,10 @@ impl AuthApi {
     ///
     /// Kills the token that the request carries, for good, before it answers. Other tokens of the user live on.
     #[oai(path = "/logout", method = "post", operation_id = "log_out")]
-    async fn log_out(&self, BearerAuth(caller): BearerAuth) -> Result<Json<Success>, ApiError> {
+    async fn log_out(&self, client: Client, BearerAuth(caller): BearerAuth) -> Result<Json<Success>, ApiError> {
         self.guard.auth.log_out(&caller).await.map_err(|error| self.refuse(error))?;
+        let user = caller.user();
+        audit::record("logout", &Account { email: &user.email, user: Some(user.public_id) }, None, client);
         Ok(Success::new("successfully logged out"))
     }
 

@@ -4,7 +4,7 @@
 //! whose line or header is too large is turned away before anything reads it; no URL's query, no header and no body is
 //! logged, since any of them may carry a secret.
 
-use std::{any::Any, panic::AssertUnwindSafe, time::Instant};
+use std::{any::Any, borrow::Cow, panic::AssertUnwindSafe, time::Instant};
 
 use futures_util::FutureExt as _;
 use poem::{
@@ -14,7 +14,7 @@ use poem::{
 use tokio::io::AsyncReadExt as _;
 use tracing::Instrument as _;
 
-use super::{error::ApiError, fields::BODY_BYTES_MAX, openapi::Methods};
+use super::{audit::Client, error::ApiError, fields::BODY_BYTES_MAX, openapi::Templates};
 use crate::random;
 
 /// The longest path with its query, in bytes.
@@ -25,6 +25,8 @@ const HEADER_BYTES_MAX: usize = 32 * 1024;
 /// How much of a body that is too large is read all the same and thrown away. A client reads the answer only after it has
 /// sent its request, and a connection that is closed in between looks like a broken server.
 const BODY_BYTES_DISCARDED_MAX: u64 = 1024 * 1024;
+/// How much is logged of a path that is not served.
+const UNKNOWN_PATH_CHARS_MAX: usize = 200;
 /// The longest request id that is kept.
 const REQUEST_ID_BYTES_MAX: usize = 64;
 
@@ -62,8 +64,8 @@ pub struct Frame<E> {
     pub routes: E,
     /// Who may call from a browser.
     pub cors: CorsOrigins,
-    /// For `Allow`.
-    pub methods: Methods,
+    /// What is served.
+    pub templates: Templates,
 }
 
 impl<E: Endpoint<Output = Response>> Endpoint for Frame<E> {
@@ -75,7 +77,11 @@ impl<E: Endpoint<Output = Response>> Endpoint for Frame<E> {
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let origin = request.headers().get(header::ORIGIN).cloned();
         // At the level of errors, so that an error says its request also where nothing else is logged.
-        let span = tracing::error_span!("request", id = id_text, %method, path);
+        // A template has no names in it. What is not served is logged as it was asked for, up to a length.
+        let template = self.templates.of(&path);
+        let route = template.map_or_else(|| path.chars().take(UNKNOWN_PATH_CHARS_MAX).collect(), Cow::Borrowed);
+        let span =
+            tracing::error_span!("request", id = id_text, %method, route = &*route, client = %Client::of(&request));
         let started = Instant::now();
         let mut response = self.answer(request, &path).instrument(span.clone()).await;
         let duration_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -110,7 +116,7 @@ impl<E: Endpoint<Output = Response>> Frame<E> {
         }
         match AssertUnwindSafe(self.routes.call(request)).catch_unwind().await {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) => ApiError::from_poem(error, || self.methods.allow(path)).into_response(),
+            Ok(Err(error)) => ApiError::from_poem(error, || self.templates.allow(path)).into_response(),
             Err(panic) => ApiError::Internal(format!("a handler panicked: {}", panic_text(&*panic))).into_response(),
         }
     }

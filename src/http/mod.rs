@@ -7,6 +7,7 @@
 //! Guarantees: a handler decides nothing about who may enter; it takes a guard's type as an argument and cannot be reached
 //! without one (I8). Deliberately absent: cookies and sessions.
 
+mod audit;
 mod auth;
 mod error;
 mod fields;
@@ -109,7 +110,8 @@ pub fn routes(parts: Parts) -> Routes {
     let widgets = widgets::WidgetsApi { store: Arc::clone(&parts.store), clock: parts.clock };
     let service = service((auth, users, widgets));
     let derived = service.spec();
-    let openapi::Document { json, yaml, methods } = openapi::complete(&derived, BASE, parts.signup);
+    let openapi::Document { json, yaml, mut templates } = openapi::complete(&derived, BASE, parts.signup);
+    templates.add(pages::paths(BASE).chain(ops::paths()));
     // Inside a script element `<` could end the element: JSON has another spelling for it.
     let in_script = json.replace('<', "\\u003c");
     let plain_ui = service.swagger_ui_html();
@@ -118,6 +120,6 @@ pub fn routes(parts: Parts) -> Routes {
     let pages = pages::Pages { base: BASE, signup: parts.signup, json, yaml };
     let routes = pages.add(Route::new(), swagger_ui);
     let routes = ops::add(routes, parts.store).nest(BASE, service).data(guard);
-    let framed = frame::Frame { routes: routes.map_to_response(), cors: parts.cors, methods };
+    let framed = frame::Frame { routes: routes.map_to_response(), cors: parts.cors, templates };
     Arc::new(framed.boxed())
 }

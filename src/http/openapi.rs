@@ -5,40 +5,55 @@
 
 use serde_json::{Map, Value, json};
 
+const GET: &str = "GET, HEAD";
+
 /// The document in its two spellings.
 pub struct Document {
     /// As JSON.
     pub json: String,
     /// As YAML.
     pub yaml: String,
-    /// The methods of each path, for `Allow`.
-    pub methods: Methods,
+    /// The templates of its paths.
+    pub templates: Templates,
 }
 
-/// Which methods each path template of the document has.
+/// The templates of all paths that are served, such as `/api/v1/widgets/{name}`, with the methods of each.
 #[derive(Clone)]
-pub struct Methods(Vec<(String, String)>);
+pub struct Templates(Vec<(String, String)>);
 
-impl Methods {
-    /// The methods that work for `path`, as the value of an `Allow` header (RFC 9110 §10.2.1). A page has `GET` alone.
+impl Templates {
+    /// Adds paths that have `GET` alone and are not in the document.
+    pub fn add(&mut self, pages: impl IntoIterator<Item = String>) {
+        self.0.extend(pages.into_iter().map(|path| (path, GET.to_owned())));
+    }
+
+    /// The template that `path` fits; `None` where nothing is served.
+    pub fn of(&self, path: &str) -> Option<&str> {
+        self.find(path).map(|(template, _)| template.as_str())
+    }
+
+    /// The methods that work for `path`, as the value of an `Allow` header (RFC 9110 §10.2.1).
     pub fn allow(&self, path: &str) -> String {
+        self.find(path).map_or(GET, |(_, methods)| methods).to_owned()
+    }
+
+    fn find(&self, path: &str) -> Option<&(String, String)> {
         let fits = |template: &str| {
-            let (mut ours, mut theirs) = (template.split('/'), path.split('/'));
-            ours.by_ref().zip(theirs.by_ref()).all(|(our, their)| our.starts_with('{') || our == their)
-                && template.split('/').count() == path.split('/').count()
+            let fits = |our: &str, their: &str| our == their || our.starts_with('{') && !their.is_empty();
+            template.split('/').count() == path.split('/').count()
+                && template.split('/').zip(path.split('/')).all(|(our, their)| fits(our, their))
         };
-        let found = self.0.iter().find(|(template, _)| fits(template));
-        found.map_or_else(|| "GET, HEAD".to_owned(), |(_, methods)| methods.clone())
+        self.0.iter().find(|(template, _)| fits(template))
     }
 }
 
 /// Completes the document that poem-openapi made (`derived`), whose paths are served below `base`.
 pub fn complete(derived: &str, base: &str, signup: bool) -> Document {
     let mut document: Value = serde_json::from_str(derived).expect("BUG: poem-openapi writes JSON");
-    let mut methods = Vec::new();
+    let mut templates = Vec::new();
     for (path, operations) in object(&mut document, "paths") {
         let operations = operations.as_object_mut().expect("BUG: a path is an object");
-        methods.push((format!("{base}{path}"), allow(operations)));
+        templates.push((format!("{base}{path}"), allow(operations)));
         for operation in operations.values_mut() {
             let operation = operation.as_object_mut().expect("BUG: an operation is an object");
             add_failures(operation, !signup && path == "/auth/register");
@@ -51,7 +66,7 @@ pub fn complete(derived: &str, base: &str, signup: bool) -> Document {
     Document {
         json: document.to_string(),
         yaml: serde_yaml::to_string(&document).expect("BUG: JSON is YAML"),
-        methods: Methods(methods),
+        templates: Templates(templates),
     }
 }
 

@@ -31,6 +31,11 @@ struct Fine {
     status: String,
 }
 
+/// What [`add`] adds.
+pub fn paths() -> impl Iterator<Item = String> {
+    [HEALTHZ, READYZ].into_iter().map(str::to_owned)
+}
+
 /// Adds `/healthz` and `/readyz`.
 pub fn add(routes: Route, store: Arc<Store>) -> Route {
     let readiness = Arc::new(Readiness { store, found: Mutex::new(None) });

@@ -5,12 +5,13 @@
 
 use std::{
     fmt::Write as _,
+    path::Path,
     sync::{Arc, OnceLock},
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use flate2::{Compression, write::GzEncoder};
-use include_dir::{Dir, include_dir};
+use include_dir::{Dir, File, include_dir};
 use poem::{
     Endpoint, Request, Response, Route, get,
     http::{StatusCode, header},
@@ -18,6 +19,12 @@ use poem::{
 use sha2::{Digest, Sha256};
 
 static FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/static");
+
+/// Below the base path of the API.
+const UI: &str = "/ui";
+const SWAGGER_JSON: &str = "/swagger.json";
+const OPENAPI_JSON: &str = "/openapi.json";
+const OPENAPI_YAML: &str = "/openapi.yaml";
 
 /// For everything but Swagger UI, which needs its inline parts named.
 const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; \
@@ -100,6 +107,17 @@ fn page(make: impl Fn() -> Page + Send + Sync + 'static) -> impl Endpoint {
     }))
 }
 
+/// What [`Pages::add`] adds.
+pub fn paths(base: &str) -> impl Iterator<Item = String> {
+    let documents = [UI, SWAGGER_JSON, OPENAPI_JSON, OPENAPI_YAML].into_iter();
+    FILES.files().map(file_path).chain(documents.map(move |path| format!("{base}{path}")))
+}
+
+fn file_path(file: &File<'_>) -> String {
+    let name = file.path().to_str().expect("BUG: our own files have plain names");
+    if name == "index.html" { "/".to_owned() } else { format!("/{name}") }
+}
+
 /// What the pages are made of.
 pub struct Pages {
     /// Where the API begins.
@@ -117,19 +135,18 @@ impl Pages {
     pub fn add(self, mut routes: Route, swagger_ui: impl Fn() -> String + Send + Sync + 'static) -> Route {
         let Self { base, signup, json, yaml } = self;
         for file in FILES.files() {
-            let name = file.path().to_str().expect("BUG: our own files have plain names");
-            let path = if name == "index.html" { "/".to_owned() } else { format!("/{name}") };
+            let (path, kind) = (file_path(file), content_type(file.path()));
             let body = file.contents_utf8().expect("BUG: our own files are text");
             let body = for_signup(body, signup);
-            routes = routes.at(path, page(move || Page::new(content_type(name), body.clone(), POLICY.to_owned())));
+            routes = routes.at(path, page(move || Page::new(kind, body.clone(), POLICY.to_owned())));
         }
         let document =
             move |content_type, body: String| page(move || Page::new(content_type, body.clone(), POLICY.to_owned()));
         routes
-            .at(format!("{base}/swagger.json"), document("application/json", json.clone()))
-            .at(format!("{base}/openapi.json"), document("application/json", json))
-            .at(format!("{base}/openapi.yaml"), document("application/yaml", yaml))
-            .at(format!("{base}/ui"), page(move || swagger_page(&swagger_ui())))
+            .at(format!("{base}{SWAGGER_JSON}"), document("application/json", json.clone()))
+            .at(format!("{base}{OPENAPI_JSON}"), document("application/json", json))
+            .at(format!("{base}{OPENAPI_YAML}"), document("application/yaml", yaml))
+            .at(format!("{base}{UI}"), page(move || swagger_page(&swagger_ui())))
     }
 }
 
@@ -149,12 +166,12 @@ fn for_signup(html: &str, signup: bool) -> String {
     (kept + rest).replace(if signup { "<!-- signup open -->" } else { "<!-- signup closed -->" }, "").replace(END, "")
 }
 
-fn content_type(name: &str) -> &'static str {
-    match name.rsplit_once('.') {
-        Some((_, "html")) => "text/html; charset=utf-8",
-        Some((_, "css")) => "text/css; charset=utf-8",
-        Some((_, "svg")) => "image/svg+xml",
-        Some((_, "txt")) => "text/plain; charset=utf-8",
+fn content_type(name: &Path) -> &'static str {
+    match name.extension().and_then(|extension| extension.to_str()) {
+        Some("html") => "text/html; charset=utf-8",
+        Some("css") => "text/css; charset=utf-8",
+        Some("svg") => "image/svg+xml",
+        Some("txt") => "text/plain; charset=utf-8",
         _ => unreachable!("BUG: a kind of file in static/ that has no content type here"),
     }
 }

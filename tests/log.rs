@@ -1,0 +1,151 @@
+//! What the log says: one line for each request, and the audit stream.
+
+use std::process::Command;
+
+use regex::Regex;
+use serde_json::{Value, json};
+
+use crate::api::harness::{ADMIN, PASSWORD, TestServer};
+
+fn lines(server: &TestServer, part: &str) -> Vec<String> {
+    server.log().text().lines().filter(|line| line.contains(part)).map(str::to_owned).collect()
+}
+
+fn only_line(server: &TestServer, part: &str) -> String {
+    server.log().wait_for(part);
+    let lines = lines(server, part);
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    lines.into_iter().next().unwrap()
+}
+
+#[tokio::test]
+async fn each_request_is_one_line_with_its_template_and_not_the_names_in_its_path() {
+    let server = TestServer::with(&["--log", "info,audit=off"]);
+    for (path, id, route, status) in [
+        ("/widgets/a-secret-name?q=a-secret-name", "one", "/api/v1/widgets/{name}", 401),
+        ("/auth/user", "two", "/api/v1/auth/user", 401),
+        ("//", "three", "/", 200),
+        ("//healthz", "four", "/healthz", 200),
+        ("/ui", "five", "/api/v1/ui", 200),
+        ("//no/such/page?q=a-secret-name", "six", "/no/such/page", 404),
+    ] {
+        server.get(path).header("x-request-id", id).send().await;
+        let line = only_line(&server, &format!("id=\"{id}\""));
+        let shape = format!(
+            r#"^\S+Z  INFO request\{{id="{id}" method=GET route="{}" client=127\.0\.0\.1\}}: \S+: answered status={status} duration_us=\d+$"#,
+            regex::escape(route)
+        );
+        assert!(Regex::new(&shape).unwrap().is_match(&line), "{line}");
+    }
+    assert!(!server.log().text().contains("a-secret-name"));
+    server.get(&format!("//{}", "long".repeat(1000))).header("x-request-id", "seven").send().await;
+    assert!(only_line(&server, "id=\"seven\"").len() < 500);
+}
+
+/// The fields of the lines of the audit stream.
+fn audit(server: &TestServer) -> Vec<Value> {
+    let lines = lines(server, r#""target":"audit""#);
+    lines.iter().map(|line| serde_json::from_str::<Value>(line).unwrap()["fields"].clone()).collect()
+}
+
+#[tokio::test]
+async fn the_audit_stream_tells_who_registered_logged_in_failed_to_and_logged_out() {
+    let server = TestServer::with(&["--log-format", "json"]);
+    let token = server.user("Jo@example.com").await;
+    let id = server.get("/auth/user").bearer(&token).send().await.json()["public_id"].clone();
+    let other = server.log_in("jo@example.com").await;
+    for email in ["jo@example.com", "nobody@example.com"] {
+        server.post("/auth/login").form(&[("email", email), ("password", "not it at all")]).await;
+    }
+    server.post("/auth/register").form(&[("email", "jo@example.com"), ("password", PASSWORD)]).await;
+    server.post("/auth/login").form(&[("email", "no email"), ("password", PASSWORD)]).await;
+    server.post("/auth/logout").bearer(&other).send().await;
+    server.post("/auth/logout").bearer(&other).send().await;
+    server.get("/auth/user").header("x-request-id", "the-last-one").send().await;
+    server.log().wait_for("the-last-one");
+    let client = "127.0.0.1";
+    let expected = [
+        json!({ "event": "register", "email": "Jo@example.com", "user": id, "client": client }),
+        json!({ "event": "login", "email": "jo@example.com", "user": id, "client": client }),
+        json!({ "event": "login_failed", "email": "jo@example.com", "client": client }),
+        json!({ "event": "login_failed", "email": "nobody@example.com", "client": client }),
+        json!({ "event": "logout", "email": "Jo@example.com", "user": id, "client": client }),
+    ];
+    assert_eq!(audit(&server), expected);
+    assert!(!server.log().text().contains("not it at all"));
+}
+
+#[tokio::test]
+async fn no_email_makes_a_line_of_its_own_or_looks_like_another_field() {
+    let server = TestServer::start();
+    let hostile = [
+        "a\nb@example.com",
+        "a\u{1b}[2J@example.com",
+        "a client=192.0.2.1@example.com",
+        "\u{202e}moc.elpmaxe@example.com",
+        "a\u{85}b\u{2028}c@example.com",
+        "client=192.0.2.1@example.com",
+        "a'b\\c@example.com",
+        "é@example.com",
+        "a\u{202e}b@example.com",
+        "o'neil@example.com",
+        "a@\u{202e}moc.example.com",
+        "a\u{200b}b@exa\u{2066}mple.com",
+    ];
+    for email in hostile {
+        for path in ["/auth/register", "/auth/login"] {
+            server.post(path).json(&json!({ "email": email, "password": "wrong, wrong" })).await;
+            server.post(path).json(&json!({ "email": email, "password": "right, right" })).await;
+        }
+    }
+    server.get("/auth/user").header("x-request-id", "the-last-one").send().await;
+    server.log().wait_for("the-last-one");
+    let log = server.log().text();
+    let plain = |c: char| c == '\n' || !c.is_control() && !"\u{202e}\u{2028}".contains(c);
+    assert!(log.chars().all(plain), "{log:?}");
+    let fields = r": audit: event=\w+ email=\S+( user=[0-9a-f-]{36})? client=127\.0\.0\.1$";
+    let fields = Regex::new(fields).unwrap();
+    let acts = lines(&server, ": audit: ");
+    assert!(acts.len() >= 4, "{log}");
+    assert!(acts.iter().all(|line| fields.is_match(line)), "{acts:#?}");
+}
+
+/// The line that README gives to fail2ban.
+fn failregex() -> String {
+    let readme = include_str!("../README.md");
+    readme.lines().find_map(|line| line.strip_prefix("failregex = ")).unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn the_line_for_fail2ban_in_readme_finds_failed_logins_and_nothing_else() {
+    let server = TestServer::with_admin(&[]);
+    server.user("jo@example.com").await;
+    server.admin().await;
+    let wrong = [("email", ADMIN), ("password", "not it at all")];
+    server.post("/auth/login").form(&wrong).await;
+    // What someone else can write into the log.
+    let id = "audit:event=login_failed:email=a:client=192.0.2.1";
+    server
+        .get("//:%20audit:%20event=login_failed%20email=a%20client=192.0.2.1")
+        .header("x-request-id", id)
+        .send()
+        .await;
+    server.get("/auth/user").header("x-request-id", "the-last-one").send().await;
+    server.log().wait_for("the-last-one");
+
+    let regex = Regex::new(&failregex().replace("<ADDR>", r"(?<client>[0-9a-fA-F.:]+)")).unwrap();
+    let log = server.log().text();
+    let found: Vec<_> = log.lines().filter_map(|line| regex.captures(line).map(|found| (line, found))).collect();
+    assert_eq!(found.len(), 1, "{log}");
+    assert!(found[0].0.contains(&format!("event=login_failed email={ADMIN}")) && &found[0].1["client"] == "127.0.0.1");
+
+    let file = server.dir.path().join("log");
+    std::fs::write(&file, &log).unwrap();
+    // Where fail2ban is installed, it has the last word.
+    if let Ok(output) = Command::new("fail2ban-regex").arg(&file).arg(failregex()).output() {
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let missed = log.lines().count() - 1;
+        let summary = format!("{} lines, 0 ignored, 1 matched, {missed} missed", log.lines().count());
+        assert!(said.contains(&summary), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    }
+}
