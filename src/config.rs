@@ -44,6 +44,10 @@ pub struct Config {
     #[arg(long, global = true, env = "LATCHKEY_LISTEN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:5282")]
     pub listen: SocketAddr,
 
+    /// Address and port to serve Prometheus metrics on, at /metrics. By default there are none. Whoever can reach it can read it.
+    #[arg(long, global = true, env = "LATCHKEY_METRICS_LISTEN", value_name = "ADDRESS:PORT")]
+    pub metrics_listen: Option<SocketAddr>,
+
     /// Directory that holds the database and the signing key; made where it is missing.
     #[arg(long, global = true, env = "LATCHKEY_DATA_DIR", value_name = "DIR", default_value = "./latchkey-data")]
     pub data_dir: PathBuf,

@@ -14,6 +14,7 @@
 //! | [`auth`] | the heart: decides who may enter | jsonwebtoken, scrypt |
 //! | [`store`] | the cellar: tables, transactions, the schema, the data directory | redb, bincode |
 //! | [`model`] | the nouns: plain data, parsed once | |
+//! | [`metrics`] | what is counted, and its text for Prometheus | |
 //! | [`clock`], [`random`] | the only readers of wall-clock time and of the system's random numbers | |
 //!
 //! # The path of a request
@@ -57,6 +58,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod http;
+pub mod metrics;
 pub mod model;
 pub mod purge;
 pub mod random;

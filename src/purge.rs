@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{clock::Clock, store::Store};
+use crate::{clock::Clock, metrics::METRICS, store::Store};
 
 /// How many entries one transaction removes.
 const BATCH: usize = 1000;
@@ -31,6 +31,8 @@ pub async fn run(store: Arc<Store>, clock: Arc<dyn Clock>, interval: Duration) {
                 }
             }
         }
+        METRICS.purge_runs.inc();
+        METRICS.purged.add(purged as u64);
         if purged > 0 {
             tracing::info!(entries = purged, "purged expired entries from the blacklist");
         }

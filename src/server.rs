@@ -25,6 +25,8 @@ use crate::{
 
 /// How long requests in flight may take to finish when the server stops.
 const DRAIN: Duration = Duration::from_secs(10);
+/// The same for metrics.
+const METRICS_DRAIN: Duration = Duration::from_secs(1);
 /// How much of the database redb keeps in memory. The operating system's page cache keeps the rest.
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
 
@@ -101,6 +103,7 @@ async fn wait_for(mut stopping: watch::Receiver<()>) {
 pub struct Server {
     core: Core,
     listener: TcpListener,
+    metrics: Option<TcpListener>,
     socket: Option<Socket>,
     config: Config,
 }
@@ -122,15 +125,17 @@ impl Server {
                 Err(error) => return Err(error.into()),
             }
         }
-        let listener = TcpListener::bind(config.listen)
-            .await
-            .with_context(|| format!("cannot listen on {} (--listen)", config.listen))?;
+        let listener = listen(config.listen, "--listen").await?;
+        let metrics = match config.metrics_listen {
+            Some(address) => Some(listen(address, "--metrics-listen").await?),
+            None => None,
+        };
         let path = core.dir.admin_socket();
         let socket = Socket::bind(&path).inspect_err(|error| {
             let path = path.display();
             tracing::warn!(%error, %path, "no admin socket; commands need the server to be stopped");
         });
-        Ok(Self { core, listener, socket: socket.ok(), config })
+        Ok(Self { core, listener, metrics, socket: socket.ok(), config })
     }
 
     /// The address that was bound, with the port that was taken.
@@ -139,6 +144,12 @@ impl Server {
     /// Where the operating system does not tell.
     pub fn address(&self) -> anyhow::Result<SocketAddr> {
         self.listener.local_addr().context("cannot tell the address")
+    }
+
+    /// The address of the metrics, with the port that was taken; `None` where there are none.
+    #[must_use]
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().and_then(|listener| listener.local_addr().ok())
     }
 
     /// The absolute path of the data directory.
@@ -152,11 +163,15 @@ impl Server {
     /// # Errors
     /// Where the database cannot be closed cleanly.
     pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { core, listener, socket, config } = self;
+        let Self { core, listener, metrics, socket, config } = self;
         let janitor = purge::run(Arc::clone(&core.store), Arc::clone(&core.clock), config.purge_interval);
         let janitor = tokio::spawn(janitor);
         let routes = core.routes(&config);
         let (stopped, stopping) = watch::channel(());
+        let metrics = metrics.map(|listener| {
+            let stop = wait_for(stopping.clone());
+            tokio::spawn(http::serve(listener, http::metrics(Arc::clone(&core.store)), stop, METRICS_DRAIN))
+        });
         let admin = socket.map(|socket| {
             let (routes, stop) = (Arc::clone(&routes), wait_for(stopping));
             tokio::spawn(async move { socket.serve(routes, stop).await })
@@ -164,7 +179,10 @@ impl Server {
         if !http::serve(listener, routes, stop, DRAIN).await {
             tracing::warn!(seconds = DRAIN.as_secs(), "some requests did not finish in time and were cut off");
         }
-        drop(stopped);
+        drop(stopped); // after the last answer, so that the metrics show it
+        if let Some(metrics) = metrics {
+            let _ = metrics.await;
+        }
         if let Some(admin) = admin {
             let _ = admin.await; // it does not panic, and there is nothing else to know
             let _ = std::fs::remove_file(core.dir.admin_socket()); // one that stays is replaced at the next start
@@ -173,4 +191,8 @@ impl Server {
         let _ = janitor.await; // aborted: what counts is that it holds the store no more
         core.close()
     }
+}
+
+async fn listen(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} ({flag})"))
 }

@@ -9,7 +9,8 @@ use std::{
 const LINES_MAX: usize = 400;
 
 /// From the doors down. A room names rooms further down, never further up.
-const ROOMS: [&str; 10] = ["main", "cli", "server", "purge", "config", "http", "auth", "store", "model", "clock"];
+const ROOMS: [&str; 11] =
+    ["main", "cli", "server", "purge", "config", "http", "auth", "store", "metrics", "model", "clock"];
 
 /// Which room, or which file of it, may name which crate.
 const CRATES: [(&str, &[&str]); 14] = [

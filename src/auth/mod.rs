@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 
 use crate::{
     clock::Clock,
+    metrics::METRICS,
     model::{BlacklistedToken, Email, PasswordHash, PublicId, TokenId, User, UserChange},
     store::{Changed, Store, StoreError},
 };
@@ -164,6 +165,17 @@ impl Auth {
     /// # Errors
     /// [`AuthError::InvalidCredentials`], [`AuthError::Busy`], [`AuthError::Store`].
     pub async fn log_in(&self, email: &Email, password: Password) -> Result<AccessToken, AuthError> {
+        let answer = self.check_and_issue(email, password).await;
+        let count = match &answer {
+            Ok(_) => &METRICS.logins_good,
+            Err(AuthError::InvalidCredentials) => &METRICS.logins_bad,
+            Err(_) => &METRICS.logins_failed,
+        };
+        count.inc();
+        answer
+    }
+
+    async fn check_and_issue(&self, email: &Email, password: Password) -> Result<AccessToken, AuthError> {
         let user = self.store.find_user(email)?;
         let verdict = self.hasher.verify(password, user.as_ref().map(|user| user.password_hash.clone())).await?;
         let Some(user) = user.filter(|user| verdict.matches && !user.disabled) else {
@@ -206,7 +218,11 @@ impl Auth {
     /// # Errors
     /// [`AuthError::TokenBlacklisted`] where another logout of the same token was first; [`AuthError::Store`].
     pub async fn log_out(&self, caller: &Caller) -> Result<(), AuthError> {
-        if self.store.blacklist(caller.token).await? { Ok(()) } else { Err(AuthError::TokenBlacklisted) }
+        if !self.store.blacklist(caller.token).await? {
+            return Err(AuthError::TokenBlacklisted);
+        }
+        METRICS.tokens_blacklisted.inc();
+        Ok(())
     }
 
     /// Gives the caller a new password, ends every session of theirs, and makes a token for a new one.
@@ -288,6 +304,7 @@ impl Auth {
             token_id: TokenId::new(),
             epoch: user.epoch,
         };
+        METRICS.tokens_issued.inc();
         Ok(AccessToken {
             user: user.public_id,
             text: self.tokens.sign(&claims),

@@ -26,6 +26,7 @@ use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
 use crate::{
+    metrics::{Held, METRICS},
     model::{Email, PasswordHash},
     random,
 };
@@ -258,6 +259,7 @@ impl Hasher {
             if reply.is_closed() {
                 return; // nobody waits for it any more
             }
+            let _running = METRICS.hashes_running.hold();
             let started = Instant::now();
             let done = work();
             load.measured(started.elapsed());
@@ -285,19 +287,22 @@ impl Load {
 }
 
 /// A place in the queue.
-struct Ticket(Arc<Load>);
+struct Ticket {
+    load: Arc<Load>,
+    _waiting: Held,
+}
 
 impl Ticket {
     fn take(load: &Arc<Load>) -> Option<Self> {
         let waiting = load.waiting.fetch_add(1, Ordering::Relaxed);
-        let ticket = Self(Arc::clone(load));
+        let ticket = Self { load: Arc::clone(load), _waiting: METRICS.hashes_waiting.hold() };
         (load.wait(waiting) < WAIT_MAX).then_some(ticket)
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.load.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -31,6 +31,9 @@ pub(super) fn run(config: Config, program: &str) -> anyhow::Result<()> {
             data = server.data_dir().display(),
         );
         tracing::info!(%address, "listening");
+        if let Some(address) = server.metrics_address() {
+            tracing::info!(%address, "metrics are served");
+        }
         server
             .run(async move {
                 let name = tokio::select! {

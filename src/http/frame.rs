@@ -15,7 +15,7 @@ use tokio::io::AsyncReadExt as _;
 use tracing::Instrument as _;
 
 use super::{audit::Client, error::ApiError, fields::BODY_BYTES_MAX, openapi::Templates};
-use crate::random;
+use crate::{metrics::METRICS, random};
 
 /// The longest path with its query, in bytes.
 const URL_BYTES_MAX: usize = 8 * 1024;
@@ -84,8 +84,10 @@ impl<E: Endpoint<Output = Response>> Endpoint for Frame<E> {
             tracing::error_span!("request", id = id_text, %method, route = &*route, client = %Client::of(&request));
         let started = Instant::now();
         let mut response = self.answer(request, &path).instrument(span.clone()).await;
-        let duration_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-        span.in_scope(|| tracing::info!(status = response.status().as_u16(), duration_us, "answered"));
+        let (took, status) = (started.elapsed(), response.status().as_u16());
+        let duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        span.in_scope(|| tracing::info!(status, duration_us, "answered"));
+        METRICS.count_request(template, method.as_str(), status, took);
 
         let headers = response.headers_mut();
         headers.insert(X_REQUEST_ID, id);

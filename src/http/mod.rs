@@ -35,6 +35,7 @@ use poem_openapi::{
 use crate::{auth::Auth, clock::Clock, store::Store};
 
 pub use frame::CorsOrigins;
+pub use ops::metrics;
 pub use transport::serve;
 
 /// What all routes of the API begin with.

@@ -15,11 +15,13 @@ use tokio::sync::Mutex;
 use tracing::Instrument as _;
 
 use super::error::ApiError;
-use crate::store::Store;
+use crate::{metrics::METRICS, store::Store};
 
 /// Where the process is asked, and where the database is.
 const HEALTHZ: &str = "/healthz";
 const READYZ: &str = "/readyz";
+/// The text format of Prometheus.
+const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// How long what was found is told again, and how long looking may take.
 const FOUND_FOR: Duration = Duration::from_secs(1);
 const PROBE_MAX: Duration = Duration::from_secs(1);
@@ -44,6 +46,23 @@ pub fn add(routes: Route, store: Arc<Store>) -> Route {
         async move { if Readiness::of(readiness).await { Ok(fine()) } else { Err(ApiError::NotReady.into()) } }
     };
     routes.at(HEALTHZ, answering(|_| async { Ok(fine()) })).at(READYZ, answering(readyz))
+}
+
+/// `GET /metrics` and nothing else: for a listener of its own, which not everyone can reach.
+#[must_use]
+pub fn metrics(store: Arc<Store>) -> impl Endpoint<Output = Response> {
+    let answer = move |_| {
+        let sizes = store.sizes();
+        async move {
+            let sizes = sizes.inspect_err(|error| tracing::error!(%error, "metrics without the sizes of the database"));
+            let text = METRICS.text(sizes.ok().as_ref());
+            Ok(Response::builder().content_type(METRICS_TYPE).body(text))
+        }
+    };
+    Route::new()
+        .at("/metrics", answering(answer))
+        .catch_all_error(async |error| ApiError::from_poem(error, || "GET, HEAD".to_owned()).into_response())
+        .map_to_response()
 }
 
 fn answering<F>(answer: impl Fn(poem::Request) -> F + Send + Sync + 'static) -> impl Endpoint

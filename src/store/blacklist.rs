@@ -4,7 +4,7 @@
 //! index. Guarantees: an entry is gone only after its token has expired (I2), and how far that went is remembered in the same
 //! transaction (I3).
 
-use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
 
 use super::{
     StoreError,
@@ -25,6 +25,10 @@ pub(super) fn contains(txn: &ReadTransaction, token: BlacklistedToken) -> Result
 
 pub(super) fn purged_through_s(txn: &ReadTransaction) -> Result<u64, StoreError> {
     Ok(txn.open_table(META)?.get(PURGED_THROUGH_S)?.map_or(0, |through| through.value()))
+}
+
+pub(super) fn count(txn: &ReadTransaction) -> Result<u64, StoreError> {
+    Ok(txn.open_table(BLACKLIST)?.len()?)
 }
 
 pub(super) fn has_expired(txn: &ReadTransaction, now_s: u64) -> Result<bool, StoreError> {

@@ -11,11 +11,18 @@ mod users;
 mod widgets;
 mod writer;
 
-use std::{path::Path, sync::Arc};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use redb::{Database, ReadableDatabase};
 
-use crate::model::{BlacklistedToken, Email, PasswordHash, PublicId, User, UserChange, UserFilter, Widget, WidgetName};
+use crate::{
+    metrics::Sizes,
+    model::{BlacklistedToken, Email, PasswordHash, PublicId, User, UserChange, UserFilter, Widget, WidgetName},
+};
 
 pub use data_dir::{ADMIN_SOCKET, DataDir, DataDirError, read_secret};
 pub use users::{Changed, UserPage};
@@ -71,6 +78,7 @@ pub struct TokenState {
 
 /// The open database.
 pub struct Store {
+    file: PathBuf,
     writer: writer::Writer, // dropped first: its thread holds the database too
     database: Arc<Database>,
 }
@@ -85,7 +93,7 @@ impl Store {
     pub fn open(dir: &DataDir, cache_bytes: usize) -> Result<Self, StoreError> {
         let database = Arc::new(schema::open(&dir.database(), cache_bytes)?);
         let writer = writer::Writer::start(Arc::clone(&database));
-        Ok(Self { writer, database })
+        Ok(Self { file: dir.database(), writer, database })
     }
 
     /// Finishes the writes that wait and closes the file, so that the next start finds it clean.
@@ -107,6 +115,16 @@ impl Store {
     pub async fn probe(&self) -> Result<(), StoreError> {
         self.purged_through_s()?;
         self.writer.write(schema::probe).await
+    }
+
+    /// How much of everything there is.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the disk fails.
+    pub fn sizes(&self) -> Result<Sizes, StoreError> {
+        let txn = self.database.begin_read()?;
+        let database_bytes = fs::metadata(&self.file).map_err(redb::StorageError::from)?.len();
+        Ok(Sizes { users: users::count(&txn)?, blacklist: blacklist::count(&txn)?, database_bytes })
     }
 
     /// Adds a user. `false` where the email is taken, in whatever letter case.

@@ -216,6 +216,10 @@ fn page_by_email(
     Ok(page)
 }
 
+pub(super) fn count(txn: &ReadTransaction) -> Result<u64, StoreError> {
+    Ok(txn.open_table(USERS)?.len()?)
+}
+
 fn to_row(user: &User) -> UserRow {
     UserRow {
         email: user.email.as_str().to_owned(),

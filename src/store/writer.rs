@@ -7,12 +7,14 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     thread,
+    time::Instant,
 };
 
 use redb::{Database, WriteTransaction};
 use tokio::sync::{mpsc, oneshot};
 
 use super::StoreError;
+use crate::metrics::METRICS;
 
 /// How many writes may wait. At half a millisecond each this is two seconds.
 const WAITING_MAX: usize = 4096;
@@ -47,8 +49,13 @@ impl Writer {
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         let job = Box::new(move |database: &Database| {
+            let started = Instant::now();
+            let done = transact(database, work);
+            if done.is_ok() {
+                METRICS.count_commit(1, started.elapsed());
+            }
             // The receiver may be gone: a client that hung up does not undo what it asked for.
-            let _ = reply.send(transact(database, work));
+            let _ = reply.send(done);
         });
         let jobs = self.jobs.as_ref().expect("BUG: only drop takes the queue away");
         jobs.try_send(job).map_err(|refused| match refused {

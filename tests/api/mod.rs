@@ -13,6 +13,7 @@ mod http;
 mod login;
 mod logout;
 mod matrix;
+mod metrics;
 mod ops;
 mod register;
 mod secrets;

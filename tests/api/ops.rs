@@ -100,8 +100,9 @@ async fn a_database_that_takes_no_writes_is_not_ready_and_the_process_is_well_al
     command.args(["--ignore-signal=XFSZ", env!("CARGO_BIN_EXE_latchkey"), "--log", "error"]);
     command.args(["--listen", "127.0.0.1:0", "--data-dir"]).arg(dir.path());
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let stdout = BufReader::new(child.stdout.take().unwrap());
-    let page = stdout.lines().map_while(Result::ok).find(|line| line.contains("Start page")).unwrap();
+    // Kept to the end: a server that cannot write what it has to say ends.
+    let mut said = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let page = said.find(|line| line.contains("Start page")).unwrap();
     let base = page.split_whitespace().last().unwrap().trim_end_matches('/').to_owned();
     let status = async |path: &str| reqwest::get(format!("{base}{path}")).await.unwrap();
 

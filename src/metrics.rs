@@ -1,0 +1,279 @@
+//! What is counted, and its text for Prometheus (exposition format 0.0.4).
+//!
+//! Guarantees: counting is a few atomic additions; the number of series does not grow with traffic, since routes are those
+//! that are served, methods and statuses those below, and everything else is `other`. Counts are those of this process since
+//! it started; there is one set of them, as there is one process. Deliberately absent: anything about a single person.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    sync::{
+        PoisonError, RwLock,
+        atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+/// The counts of this process.
+pub static METRICS: Metrics = Metrics::new();
+
+const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "other"];
+const STATUSES: [u16; 20] =
+    [200, 201, 204, 304, 400, 401, 403, 404, 405, 409, 411, 413, 414, 415, 429, 431, 500, 501, 503, 0];
+/// The label of what is none of the above.
+const OTHER: &str = "other";
+const SECONDS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+const WRITES: [f64; 8] = [1.0, 2.0, 4.0, 8.0, 16.0, 64.0, 256.0, 1024.0];
+/// A sum is kept in millionths, so that it can be an integer.
+const MILLION: f64 = 1e6;
+
+/// Goes up.
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// One more.
+    pub fn inc(&self) {
+        self.add(1);
+    }
+
+    /// `n` more.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Relaxed);
+    }
+}
+
+/// Goes up and down.
+pub struct Gauge(AtomicI64);
+
+impl Gauge {
+    /// One more, until the answer is dropped.
+    pub fn hold(&'static self) -> Held {
+        self.0.fetch_add(1, Relaxed);
+        Held(self)
+    }
+}
+
+/// One of what a [`Gauge`] counts.
+pub struct Held(&'static Gauge);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Relaxed);
+    }
+}
+
+/// How many values were at most as large as each of `N` bounds.
+pub struct Histogram<const N: usize> {
+    bounds: &'static [f64; N],
+    buckets: [AtomicU64; N],
+    beyond: AtomicU64,
+    sum_millionths: AtomicU64,
+}
+
+impl<const N: usize> Histogram<N> {
+    const fn new(bounds: &'static [f64; N]) -> Self {
+        let buckets = [const { AtomicU64::new(0) }; N];
+        Self { bounds, buckets, beyond: AtomicU64::new(0), sum_millionths: AtomicU64::new(0) }
+    }
+
+    fn count(&self, value: f64, millionths: u64) {
+        let place = self.bounds.iter().position(|bound| value <= *bound);
+        place.map_or(&self.beyond, |place| &self.buckets[place]).fetch_add(1, Relaxed);
+        self.sum_millionths.fetch_add(millionths, Relaxed);
+    }
+
+    fn count_duration(&self, took: Duration) {
+        self.count(took.as_secs_f64(), u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    /// `labels` are those of the series, each with a comma behind it.
+    #[expect(clippy::cast_precision_loss, reason = "a sum beyond 2^53 millionths may be rounded")]
+    fn write(&self, text: &mut String, name: &str, labels: &str) {
+        let mut below = 0;
+        for (bound, bucket) in self.bounds.iter().zip(&self.buckets) {
+            below += bucket.load(Relaxed);
+            line(text, &format!("{name}_bucket"), &format!("{labels}le=\"{bound}\""), below);
+        }
+        let all = below + self.beyond.load(Relaxed);
+        line(text, &format!("{name}_bucket"), &format!("{labels}le=\"+Inf\""), all);
+        let labels = labels.trim_end_matches(',');
+        line(text, &format!("{name}_sum"), labels, self.sum_millionths.load(Relaxed) as f64 / MILLION);
+        line(text, &format!("{name}_count"), labels, all);
+    }
+}
+
+/// The requests of one method on one route.
+struct Requests {
+    statuses: [AtomicU64; STATUSES.len()],
+    duration: Histogram<{ SECONDS.len() }>,
+}
+
+impl Requests {
+    const fn new() -> Self {
+        Self { statuses: [const { AtomicU64::new(0) }; STATUSES.len()], duration: Histogram::new(&SECONDS) }
+    }
+}
+
+type Route = [Requests; METHODS.len()];
+
+/// Everything that is counted.
+pub struct Metrics {
+    requests: RwLock<BTreeMap<String, Route>>,
+    /// Logins with the right password.
+    pub logins_good: Counter,
+    /// Logins that were refused for what was typed.
+    pub logins_bad: Counter,
+    /// Logins that were turned away because too many waited, or because the store failed.
+    pub logins_failed: Counter,
+    /// Passwords that are being hashed.
+    pub hashes_running: Gauge,
+    /// Passwords that wait to be hashed.
+    pub hashes_waiting: Gauge,
+    /// Access tokens that were made.
+    pub tokens_issued: Counter,
+    /// Access tokens that were logged out.
+    pub tokens_blacklisted: Counter,
+    /// Runs of the purge.
+    pub purge_runs: Counter,
+    /// Entries of the blacklist that the purge removed.
+    pub purged: Counter,
+    commit: Histogram<{ SECONDS.len() }>,
+    commit_writes: Histogram<{ WRITES.len() }>,
+}
+
+/// What is read from the store when it is asked for.
+pub struct Sizes {
+    /// Accounts.
+    pub users: u64,
+    /// Entries of the blacklist.
+    pub blacklist: u64,
+    /// The file's length.
+    pub database_bytes: u64,
+}
+
+impl Metrics {
+    const fn new() -> Self {
+        Self {
+            requests: RwLock::new(BTreeMap::new()),
+            logins_good: Counter::new(),
+            logins_bad: Counter::new(),
+            logins_failed: Counter::new(),
+            hashes_running: Gauge(AtomicI64::new(0)),
+            hashes_waiting: Gauge(AtomicI64::new(0)),
+            tokens_issued: Counter::new(),
+            tokens_blacklisted: Counter::new(),
+            purge_runs: Counter::new(),
+            purged: Counter::new(),
+            commit: Histogram::new(&SECONDS),
+            commit_writes: Histogram::new(&WRITES),
+        }
+    }
+
+    /// A request was answered. `route` is the template it fits, `None` where it fits none.
+    pub fn count_request(&self, route: Option<&str>, method: &str, status: u16, took: Duration) {
+        let route = route.unwrap_or(OTHER);
+        let count = |routes: &BTreeMap<String, Route>| {
+            let route = routes.get(route)?;
+            let method = METHODS.iter().position(|known| *known == method).unwrap_or(METHODS.len() - 1);
+            let place = STATUSES.iter().position(|known| *known == status).unwrap_or(STATUSES.len() - 1);
+            route[method].statuses[place].fetch_add(1, Relaxed);
+            route[method].duration.count_duration(took);
+            Some(())
+        };
+        if count(&self.requests.read().unwrap_or_else(PoisonError::into_inner)).is_none() {
+            let mut routes = self.requests.write().unwrap_or_else(PoisonError::into_inner);
+            routes.entry(route.to_owned()).or_insert_with(|| [const { Requests::new() }; METHODS.len()]);
+            count(&routes);
+        }
+    }
+
+    /// `writes` were made durable together, and how long that took.
+    #[expect(clippy::cast_precision_loss, reason = "a batch is far smaller than 2^53")]
+    pub fn count_commit(&self, writes: usize, took: Duration) {
+        self.commit.count_duration(took);
+        self.commit_writes.count(writes as f64, writes as u64 * 1_000_000);
+    }
+
+    /// Everything, as Prometheus reads it; without `sizes` where the store cannot tell.
+    #[must_use]
+    pub fn text(&self, sizes: Option<&Sizes>) -> String {
+        let mut text = String::new();
+        self.write_requests(&mut text);
+        let counter = |counter: &Counter| Some(counter.0.load(Relaxed));
+        let gauge = |gauge: &Gauge| u64::try_from(gauge.0.load(Relaxed)).ok();
+        head(
+            &mut text,
+            "latchkey_logins_total",
+            "counter",
+            "Logins by outcome: good, bad (email or password), failed (503).",
+        );
+        for (outcome, logins) in
+            [("good", &self.logins_good), ("bad", &self.logins_bad), ("failed", &self.logins_failed)]
+        {
+            line(&mut text, "latchkey_logins_total", &format!("outcome=\"{outcome}\""), logins.0.load(Relaxed));
+        }
+        for (name, kind, help, value) in [
+            ("hashes_running", "gauge", "Passwords that are being hashed.", gauge(&self.hashes_running)),
+            ("hashes_waiting", "gauge", "Passwords that wait to be hashed.", gauge(&self.hashes_waiting)),
+            ("tokens_issued_total", "counter", "Access tokens made.", counter(&self.tokens_issued)),
+            ("tokens_blacklisted_total", "counter", "Access tokens logged out.", counter(&self.tokens_blacklisted)),
+            ("blacklist_entries", "gauge", "Entries of the blacklist.", sizes.map(|sizes| sizes.blacklist)),
+            ("purge_runs_total", "counter", "Runs of the purge.", counter(&self.purge_runs)),
+            ("purged_entries_total", "counter", "Entries the purge removed.", counter(&self.purged)),
+            ("users", "gauge", "Accounts.", sizes.map(|sizes| sizes.users)),
+            ("database_bytes", "gauge", "Length of the database file.", sizes.map(|sizes| sizes.database_bytes)),
+        ] {
+            let name = format!("latchkey_{name}");
+            if let Some(value) = value {
+                head(&mut text, &name, kind, help);
+                line(&mut text, &name, "", value);
+            }
+        }
+        let name = "latchkey_commit_duration_seconds";
+        head(&mut text, name, "histogram", "How long making a batch of writes durable took.");
+        self.commit.write(&mut text, name, "");
+        head(&mut text, "latchkey_commit_writes", "histogram", "Writes made durable together.");
+        self.commit_writes.write(&mut text, "latchkey_commit_writes", "");
+        head(&mut text, "latchkey_build_info", "gauge", "Always 1; the version is a label.");
+        line(&mut text, "latchkey_build_info", concat!("version=\"", env!("CARGO_PKG_VERSION"), "\""), 1);
+        text
+    }
+
+    fn write_requests(&self, text: &mut String) {
+        let routes = self.requests.read().unwrap_or_else(PoisonError::into_inner);
+        let series =
+            || routes.iter().flat_map(|(route, methods)| methods.iter().zip(METHODS).map(move |of| (route, of)));
+        let name = "latchkey_http_requests_total";
+        head(text, name, "counter", "Requests answered, by route, method and status.");
+        for (route, (requests, method)) in series() {
+            for (count, status) in requests.statuses.iter().zip(STATUSES) {
+                let status = if status == 0 { OTHER.to_owned() } else { status.to_string() };
+                let labels = format!("route=\"{route}\",method=\"{method}\",status=\"{status}\"");
+                match count.load(Relaxed) {
+                    0 => {}
+                    count => line(text, name, &labels, count),
+                }
+            }
+        }
+        let name = "latchkey_http_request_duration_seconds";
+        head(text, name, "histogram", "How long answering took, by route and method.");
+        for (route, (requests, method)) in series() {
+            if requests.statuses.iter().any(|count| count.load(Relaxed) > 0) {
+                requests.duration.write(text, name, &format!("route=\"{route}\",method=\"{method}\","));
+            }
+        }
+    }
+}
+
+fn head(text: &mut String, name: &str, kind: &str, help: &str) {
+    writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}").expect("BUG: writing to memory does not fail");
+}
+
+fn line(text: &mut String, name: &str, labels: &str, value: impl std::fmt::Display) {
+    let labels = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
+    writeln!(text, "{name}{labels} {value}").expect("BUG: writing to memory does not fail");
+}
