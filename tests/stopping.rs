@@ -1,13 +1,23 @@
 //! How the server stops, and what its log looks like.
 
 use std::{
+    collections::BTreeSet,
     io::{Read as _, Write as _},
     net::TcpStream,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
+use futures_util::future::join_all;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::api::harness::{PASSWORD, TestServer};
+use crate::api::{
+    harness::{PASSWORD, TestServer, latchkey},
+    raw::is_complete,
+};
 
 fn connect(server: &TestServer) -> TcpStream {
     TcpStream::connect(server.base.trim_start_matches("http://")).unwrap()
@@ -44,6 +54,76 @@ async fn sigterm_and_sigint_finish_what_is_in_flight_and_exit_0() {
         server.start_again();
         server.log_in("jo@example.com").await;
     }
+}
+
+#[tokio::test]
+async fn sighup_changes_nothing() {
+    let mut server = TestServer::start();
+    let token = server.user("jo@example.com").await;
+    for _ in 0..3 {
+        server.signal("HUP");
+        assert_eq!(server.status_of(&token).await, 200);
+    }
+    server.log_in("jo@example.com").await;
+    server.stop();
+}
+
+/// One request after the other on one connection, until the server ends it. Returns the emails whose registration was
+/// answered, each with the status, and whether there was half an answer.
+async fn register_until_the_end(
+    address: String,
+    worker: usize,
+    answered: Arc<AtomicUsize>,
+) -> (Vec<(String, u16)>, bool) {
+    let mut done = Vec::new();
+    let Ok(mut stream) = tokio::net::TcpStream::connect(&address).await else { return (done, false) };
+    for n in 0.. {
+        let email = format!("u{worker}-{n}@example.com");
+        let body = format!(r#"{{"email":"{email}","password":"{PASSWORD}"}}"#);
+        let request = format!(
+            "POST /api/v1/auth/register HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        if stream.write_all(request.as_bytes()).await.is_err() {
+            break;
+        }
+        let mut answer = Vec::new();
+        while !is_complete(&answer) && stream.read_buf(&mut answer).await.unwrap_or(0) > 0 {}
+        if !is_complete(&answer) {
+            return (done, !answer.is_empty());
+        }
+        done.push((email, str::from_utf8(&answer[9..12]).unwrap().parse().unwrap()));
+        answered.fetch_add(1, Ordering::Relaxed);
+    }
+    (done, false)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_under_load_answers_what_was_accepted_in_full_and_does_nothing_else() {
+    let mut server = TestServer::start();
+    let address = server.base.trim_start_matches("http://").to_owned();
+    let answered = Arc::new(AtomicUsize::new(0));
+    let work = |worker| tokio::spawn(register_until_the_end(address.clone(), worker, Arc::clone(&answered)));
+    let workers: Vec<_> = (0..32).map(work).collect();
+    while answered.load(Ordering::Relaxed) < 200 {
+        tokio::task::yield_now().await; // until all of them are busy
+    }
+    let log = server.log().clone();
+    server.stop();
+    let mut registered = BTreeSet::new();
+    for worker in join_all(workers).await {
+        let (done, cut_off) = worker.unwrap();
+        assert!(!cut_off, "half an answer");
+        assert!(done.iter().all(|(_, status)| *status == 201), "{done:?}");
+        registered.extend(done.into_iter().map(|(email, _)| email));
+    }
+    assert!(!log.text().contains("were cut off"));
+    // Whoever got no answer has no account.
+    let list =
+        latchkey().args(["user", "list", "--json", "--data-dir"]).arg(server.dir.path().join("data")).output().unwrap();
+    let user = |line: &str| serde_json::from_str::<Value>(line).unwrap()["email"].as_str().unwrap().to_owned();
+    let stored: BTreeSet<String> = str::from_utf8(&list.stdout).unwrap().lines().map(user).collect();
+    assert_eq!(stored, registered);
 }
 
 #[tokio::test]

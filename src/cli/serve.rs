@@ -17,6 +17,9 @@ pub(super) fn run(config: Config, program: &str) -> anyhow::Result<()> {
     runtime()?.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+        // A terminal that is closed, or a habit from servers that read their settings again, must not end it. There is nothing to
+        // read again: to be listened for is all that it takes.
+        let _hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
         let data_dir_flag = data_dir_flag(&config);
         let server = Server::bind(config, Arc::new(SystemClock)).await?;
         let address = server.address()?;

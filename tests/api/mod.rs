@@ -2,7 +2,7 @@
 
 pub(crate) mod harness;
 pub(crate) mod log;
-mod raw;
+pub(crate) mod raw;
 
 mod account;
 mod bearer;

@@ -64,7 +64,7 @@ async fn exchange(server: &TestServer, bytes: &[u8], end: bool) -> RawAnswer {
 }
 
 /// Whether an answer with a `Content-Length` is here in full. Others end with their connection.
-fn is_complete(answer: &[u8]) -> bool {
+pub(crate) fn is_complete(answer: &[u8]) -> bool {
     let text = String::from_utf8_lossy(answer).to_ascii_lowercase();
     let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
     let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
