@@ -3,9 +3,10 @@
 use std::process::Command;
 
 use regex::Regex;
+use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::api::harness::{ADMIN, PASSWORD, TestServer};
+use crate::api::harness::{ADMIN, PASSWORD, TestServer, latchkey};
 
 fn lines(server: &TestServer, part: &str) -> Vec<String> {
     server.log().text().lines().filter(|line| line.contains(part)).map(str::to_owned).collect()
@@ -73,6 +74,54 @@ async fn the_audit_stream_tells_who_registered_logged_in_failed_to_and_logged_ou
     ];
     assert_eq!(audit(&server), expected);
     assert!(!server.log().text().contains("not it at all"));
+}
+
+#[tokio::test]
+async fn the_audit_stream_tells_what_was_done_to_whom_and_by_whom() {
+    let server = TestServer::with_admin(&["--log-format", "json"]);
+    let admin = server.admin().await;
+    let fields = json!({ "email": "jo@example.com", "password": PASSWORD });
+    let made = server.post("/users").bearer(&admin).json(&fields).await;
+    let id = made.json()["public_id"].as_str().unwrap().to_owned();
+    let path = format!("/users/{id}");
+    server.request(Method::PATCH, &path).bearer(&admin).json(&json!({ "admin": true })).await;
+    server.post(&format!("{path}/end-sessions")).bearer(&admin).send().await;
+    let data = server.dir.path().join("data");
+    let done = latchkey().args(["user", "disable", "jo@example.com", "--data-dir"]).arg(&data).output().unwrap();
+    assert!(done.status.success(), "{done:?}");
+    server.request(Method::DELETE, &path).bearer(&admin).send().await;
+    let sam = server.user("sam@example.com").await;
+    let change = [("current_password", PASSWORD), ("new_password", "another battery")];
+    let sam = server.post("/auth/password").bearer(&sam).form(&change).await.token();
+    server.post("/auth/logout-all").bearer(&sam).send().await;
+    let sam = server.post("/auth/login").form(&[("email", "sam@example.com"), ("password", "another battery")]).await;
+    server.request(Method::DELETE, "/auth/user").bearer(&sam.token()).form(&[("password", "another battery")]).await;
+    server.get("/auth/user").header("x-request-id", "the-last-one").send().await;
+    server.log().wait_for("the-last-one");
+    let told: Vec<String> = audit(&server)
+        .iter()
+        .map(|act| {
+            let part = |name: &str| act[name].to_string().replace('"', "");
+            assert_eq!(act["user"] == id, act["email"] == "jo@example.com", "{act}");
+            ["event", "email", "by", "client", "admin", "disabled"].map(part).join(" ").replace(" null", "")
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "login admin@example.com 127.0.0.1",
+            "user_created jo@example.com admin@example.com 127.0.0.1 false false",
+            "user_changed jo@example.com admin@example.com 127.0.0.1 true false",
+            "sessions_ended jo@example.com admin@example.com 127.0.0.1 true false",
+            "user_changed jo@example.com operator local true true",
+            "user_deleted jo@example.com admin@example.com 127.0.0.1 true true",
+            "register sam@example.com 127.0.0.1",
+            "password_changed sam@example.com 127.0.0.1",
+            "logout_all sam@example.com 127.0.0.1",
+            "login sam@example.com 127.0.0.1",
+            "account_deleted sam@example.com 127.0.0.1",
+        ]
+    );
 }
 
 #[tokio::test]

@@ -1,15 +1,15 @@
 //! The audit stream: who did what, from where. Log events of the target `audit`, at the level `info`.
 //!
-//! Guarantees: names and order of the fields are stable, since programs such as fail2ban read them: `event`, `email`, `user`
-//! (the public id, absent where the login failed), `client`, and for what is done to someone else `whom_email` and `whom`. A
-//! value has no blanks and no control characters, so that none can look like another field or line. Deliberately absent:
-//! passwords and tokens.
+//! Guarantees: names and order of the fields are stable, since programs such as fail2ban read them: `event`, `email` and `user`
+//! (the public id; absent where a login failed) of the account, `client`, and where someone else did it, `by` and what the
+//! account is now. A value has no blanks and no control characters, so that none can look like another field or line.
+//! Deliberately absent: passwords and tokens.
 
 use std::{fmt, net::IpAddr};
 
 use poem::{Addr, FromRequest, Request, RequestBody};
 
-use crate::model::{Email, PublicId};
+use crate::model::{Email, PublicId, User};
 
 /// The address that a request comes from: that of a proxy where there is one.
 #[derive(Debug, Clone, Copy)]
@@ -41,20 +41,19 @@ impl<'a> FromRequest<'a> for Client {
     }
 }
 
-/// Whose account it is, as far as is known.
-pub struct Account<'a> {
-    /// As it was typed.
-    pub email: &'a Email,
-    /// `None` where nobody proved to be the one.
-    pub user: Option<PublicId>,
+/// Records an act on one's own account. `user` is `None` where nobody proved to be the one.
+pub fn record(event: &'static str, email: &Email, user: Option<PublicId>, client: Client) {
+    let user = user.map(tracing::field::display);
+    tracing::info!(target: "audit", %event, email = %plain(email), user, %client);
 }
 
-/// Records that `who` did `event` (such as `login`), to `whom` where that is someone else.
-pub fn record(event: &'static str, who: &Account, whom: Option<&Account>, client: Client) {
-    let user = who.user.map(tracing::field::display);
-    let whom_email = whom.map(|whom| tracing::field::display(plain(whom.email)));
-    let whom = whom.and_then(|whom| whom.user).map(tracing::field::display);
-    tracing::info!(target: "audit", %event, email = %plain(who.email), user, %client, whom_email, whom);
+/// Records what `by`, an administrator or (`None`) the operator, did to `whom`, who is now as told.
+pub fn record_by(event: &'static str, by: Option<&Email>, whom: &User, client: Client) {
+    let by = by.map_or_else(|| "operator".to_owned(), plain);
+    let (email, user) = (plain(&whom.email), whom.public_id);
+    tracing::info!(
+        target: "audit", %event, %email, %user, %client, %by, admin = whom.admin, disabled = whom.disabled
+    );
 }
 
 /// Without blanks, control characters, quotes, or what would turn the direction of the text.

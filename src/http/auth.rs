@@ -10,14 +10,14 @@ use zeroize::Zeroizing;
 
 use super::{
     Tag,
-    audit::{self, Account, Client},
+    audit::{self, Client},
     error::{ApiError, Fails, Realm},
     fields::{Body, Fields},
     guard::{BearerAuth, Guard},
     moment,
 };
 use crate::{
-    auth::{AccessToken, AuthError, password::Password},
+    auth::{AccessToken, AuthError, Caller, password::Password},
     model::Email,
 };
 
@@ -190,7 +190,7 @@ impl AuthApi {
         let (Some(email), Some(password)) = (email, password) else { return Err(fields.failed().into()) };
         let typed = email.clone();
         let token = self.guard.auth.register(email, password).await.map_err(|error| self.refuse(error))?;
-        audit::record("register", &Account { email: &typed, user: Some(token.user) }, None, client);
+        audit::record("register", &typed, Some(token.user), client);
         Ok(Registered::Created(Token::new("successfully registered", token), no_cache()))
     }
 
@@ -205,11 +205,11 @@ impl AuthApi {
         let (Some(email), Some(password)) = (email, password) else { return Err(fields.failed().into()) };
         let token = self.guard.auth.log_in(&email, password).await.map_err(|error| {
             if matches!(error, AuthError::InvalidCredentials) {
-                audit::record("login_failed", &Account { email: &email, user: None }, None, client);
+                audit::record("login_failed", &email, None, client);
             }
             self.refuse(error)
         })?;
-        audit::record("login", &Account { email: &email, user: Some(token.user) }, None, client);
+        audit::record("login", &email, Some(token.user), client);
         Ok(LoggedIn::Ok(Token::new("successfully logged in", token), no_cache()))
     }
 
@@ -235,8 +235,7 @@ impl AuthApi {
     #[oai(path = "/logout", method = "post", operation_id = "log_out")]
     async fn log_out(&self, client: Client, BearerAuth(caller): BearerAuth) -> Result<Json<Success>, ApiError> {
         self.guard.auth.log_out(&caller).await.map_err(|error| self.refuse(error))?;
-        let user = caller.user();
-        audit::record("logout", &Account { email: &user.email, user: Some(user.public_id) }, None, client);
+        record_own("logout", &caller, client);
         Ok(Success::new("successfully logged out"))
     }
 
@@ -244,8 +243,13 @@ impl AuthApi {
     ///
     /// Kills every token of the user, the one that the request carries too.
     #[oai(path = "/logout-all", method = "post", operation_id = "log_out_everywhere")]
-    async fn log_out_everywhere(&self, BearerAuth(caller): BearerAuth) -> Result<Json<Success>, ApiError> {
+    async fn log_out_everywhere(
+        &self,
+        client: Client,
+        BearerAuth(caller): BearerAuth,
+    ) -> Result<Json<Success>, ApiError> {
         self.guard.auth.log_out_everywhere(&caller).await.map_err(|error| self.refuse(error))?;
+        record_own("logout_all", &caller, client);
         Ok(Success::new("successfully logged out everywhere"))
     }
 
@@ -255,6 +259,7 @@ impl AuthApi {
     #[oai(path = "/password", method = "post", operation_id = "change_password")]
     async fn change_password(
         &self,
+        client: Client,
         BearerAuth(caller): BearerAuth,
         body: Body<PasswordChange>,
     ) -> Result<LoggedIn, ApiError> {
@@ -266,7 +271,10 @@ impl AuthApi {
         });
         let (Some(current), Some(new)) = (current, new) else { return Err(fields.failed()) };
         match self.guard.auth.change_password(&caller, current, new).await {
-            Ok(token) => Ok(LoggedIn::Ok(Token::new("password successfully changed", token), no_cache())),
+            Ok(token) => {
+                record_own("password_changed", &caller, client);
+                Ok(LoggedIn::Ok(Token::new("password successfully changed", token), no_cache()))
+            }
             Err(error @ AuthError::WrongPassword) => {
                 Err(ApiError::Validation([("current_password", error.to_string())].into()))
             }
@@ -280,6 +288,7 @@ impl AuthApi {
     #[oai(path = "/user", method = "delete", operation_id = "delete_account")]
     async fn delete_account(
         &self,
+        client: Client,
         BearerAuth(caller): BearerAuth,
         body: Body<Confirmation>,
     ) -> Result<Removed, Fails<409>> {
@@ -287,6 +296,7 @@ impl AuthApi {
         let password = fields.required("password", |text| Ok::<_, String>(Password::new(text)));
         let Some(password) = password else { return Err(fields.failed().into()) };
         self.guard.auth.remove_own_account(&caller, password).await.map_err(|error| self.refuse(error))?;
+        record_own("account_deleted", &caller, client);
         Ok(Removed::NoContent)
     }
 }
@@ -295,6 +305,10 @@ impl AuthApi {
     fn refuse(&self, error: AuthError) -> ApiError {
         ApiError::from_auth(error, self.guard.challenge(Realm::RegisteredUsers))
     }
+}
+
+fn record_own(event: &'static str, caller: &Caller, client: Client) {
+    audit::record(event, &caller.user().email, Some(caller.user().public_id), client);
 }
 
 fn no_cache() -> String {

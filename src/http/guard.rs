@@ -12,6 +12,7 @@ use poem_openapi::{
 };
 
 use super::{
+    audit::{self, Client},
     error::{ApiError, Challenge, Realm},
     fields::Fields,
 };
@@ -141,9 +142,7 @@ security_scheme!(
 
 impl ManagerAuth {
     /// Notes in the audit stream who did what to whom.
-    pub fn audit(&self, event: &'static str, whom: &User) {
-        let by = self.0.as_ref().map_or_else(|| "operator".to_owned(), |caller| caller.user().email.to_string());
-        let (email, user) = (whom.email.as_str(), whom.public_id);
-        tracing::info!(target: "audit", event, by, email, %user, admin = whom.admin, disabled = whom.disabled);
+    pub fn audit(&self, event: &'static str, whom: &User, client: Client) {
+        audit::record_by(event, self.0.as_ref().map(|caller| &caller.user().email), whom, client);
     }
 }

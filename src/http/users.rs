@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::{
     BASE, Tag,
+    audit::Client,
     auth::Success,
     error::{ApiError, Fails, Realm},
     fields::{Body, Fields, Parameter, Path, Query},
@@ -200,7 +201,12 @@ impl UsersApi {
 
     /// Make a user
     #[oai(path = "/", method = "post", operation_id = "create_user")]
-    async fn create_user(&self, manager: ManagerAuth, body: Body<NewUser>) -> Result<Added, Fails<409>> {
+    async fn create_user(
+        &self,
+        client: Client,
+        manager: ManagerAuth,
+        body: Body<NewUser>,
+    ) -> Result<Added, Fails<409>> {
         let mut fields = body.fields;
         let email = fields.required("email", |text| Email::parse(&text));
         let password = fields.required("password", |text| self.new_password(text, email.as_ref()));
@@ -208,7 +214,7 @@ impl UsersApi {
         let (Some(email), Some(password)) = (email, password) else { return Err(fields.failed().into()) };
         fields.finish()?;
         let user = self.guard.auth.add_user(email, password, admin).await.map_err(|error| self.refuse(error))?;
-        manager.audit("user_created", &user);
+        manager.audit("user_created", &user, client);
         Ok(Added::Created(Json(UserJson::new(&user)), link(user.public_id)))
     }
 
@@ -229,6 +235,7 @@ impl UsersApi {
     #[oai(path = "/:public_id", method = "patch", operation_id = "change_user")]
     async fn change_user(
         &self,
+        client: Client,
         manager: ManagerAuth,
         /// The public id of the user.
         public_id: Path<IdParam>,
@@ -246,7 +253,7 @@ impl UsersApi {
         };
         let change = UserChange { admin, disabled, password_hash, end_sessions: false };
         let user = self.guard.auth.change_user(user.public_id, change).await.map_err(|error| self.refuse(error))?;
-        manager.audit("user_changed", &user);
+        manager.audit("user_changed", &user, client);
         Ok(Json(UserJson::new(&user)))
     }
 
@@ -254,6 +261,7 @@ impl UsersApi {
     #[oai(path = "/:public_id/end-sessions", method = "post", operation_id = "end_sessions")]
     async fn end_sessions(
         &self,
+        client: Client,
         manager: ManagerAuth,
         /// The public id of the user.
         public_id: Path<IdParam>,
@@ -261,7 +269,7 @@ impl UsersApi {
         let user = self.find(&public_id)?;
         let change = UserChange { end_sessions: true, ..UserChange::default() };
         self.guard.auth.change_user(user.public_id, change).await.map_err(|error| self.refuse(error))?;
-        manager.audit("sessions_ended", &user);
+        manager.audit("sessions_ended", &user, client);
         Ok(Success::new(format!("all sessions of {} have ended", user.email)))
     }
 
@@ -271,13 +279,14 @@ impl UsersApi {
     #[oai(path = "/:public_id", method = "delete", operation_id = "delete_user")]
     async fn delete_user(
         &self,
+        client: Client,
         manager: ManagerAuth,
         /// The public id of the user.
         public_id: Path<IdParam>,
     ) -> Result<Deleted, Fails<404, 409>> {
         let user = self.find(&public_id)?;
         self.guard.auth.remove_user(user.public_id).await.map_err(|error| self.refuse(error))?;
-        manager.audit("user_deleted", &user);
+        manager.audit("user_deleted", &user, client);
         Ok(Deleted::NoContent)
     }
 }
