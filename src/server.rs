@@ -28,7 +28,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// The same for metrics.
 const METRICS_DRAIN: Duration = Duration::from_secs(1);
 /// How much of the database redb keeps in memory. The operating system's page cache keeps the rest.
-const CACHE_BYTES: usize = 64 * 1024 * 1024;
+pub(crate) const CACHE_BYTES: usize = 64 * 1024 * 1024;
 
 /// The core over an open data directory: all that the doors need.
 pub struct Core {

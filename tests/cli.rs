@@ -15,11 +15,11 @@ use tempfile::TempDir;
 
 use crate::api::harness::{PASSWORD, TestServer, add_user, latchkey};
 
-fn run(args: &[&str], data_dir: &Path, stdin: &str) -> Output {
+pub(crate) fn run(args: &[&str], data_dir: &Path, stdin: &str) -> Output {
     finish(latchkey().args(args).arg("--data-dir").arg(data_dir), stdin)
 }
 
-fn finish(command: &mut Command, stdin: &str) -> Output {
+pub(crate) fn finish(command: &mut Command, stdin: &str) -> Output {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let (pid, (done, ended)) = (child.id().to_string(), mpsc::channel::<()>());
     std::thread::spawn(move || {
@@ -34,12 +34,12 @@ fn finish(command: &mut Command, stdin: &str) -> Output {
     output
 }
 
-fn text(bytes: &[u8]) -> &str {
+pub(crate) fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 
 /// It ended with this code, said this on stderr in one line, and nothing on stdout.
-fn refused(output: &Output, code: i32, part: &str) {
+pub(crate) fn refused(output: &Output, code: i32, part: &str) {
     let stderr = text(&output.stderr);
     let errors: Vec<_> = stderr.lines().filter(|line| !line.contains("WARN")).collect();
     assert_eq!(output.status.code(), Some(code), "{stderr}");

@@ -1,6 +1,7 @@
 //! All integration tests in one binary, which links once. They speak through the doors: HTTP and argv.
 
 mod api;
+mod backup;
 mod browser;
 mod cli;
 mod log;

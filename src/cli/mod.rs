@@ -4,9 +4,11 @@
 //! to stderr; a password is never an argument.
 
 mod about;
+mod backup;
 mod client;
 mod health;
 mod password;
+mod progress;
 mod serve;
 mod token;
 mod user;
@@ -66,6 +68,8 @@ enum Command {
     /// End tokens
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Copy the database as of one moment
+    Backup(backup::Backup),
 }
 
 /// Does what `args` say and returns the exit code.
@@ -88,6 +92,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Completions { shell }) => about::completions::<Cli>(shell),
         Some(Command::Man) => about::man::<Cli>(),
         Some(Command::Token(command)) => quietly(&cli.config, |config| token::run(&command, config)),
+        Some(Command::Backup(backup)) => quietly(&cli.config, |config| backup.run(config)),
     });
     let Err(error) = done else { return ExitCode::SUCCESS };
     let causes: Vec<String> = error.chain().map(ToString::to_string).collect();

@@ -13,6 +13,7 @@ use std::{
 use zeroize::Zeroizing;
 
 use super::sync_dir;
+use crate::random;
 
 /// Why the data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +21,9 @@ pub enum DataDirError {
     /// Another latchkey has it.
     #[error("{0} is in use by another latchkey; stop that one first")]
     InUse(PathBuf),
+    /// It would be written over.
+    #[error("{0} is a file that latchkey works with; write to another one")]
+    OwnFile(PathBuf),
     /// The operating system says no.
     #[error("cannot {verb} {path}")]
     Io {
@@ -43,6 +47,7 @@ const DATABASE_FILE: &str = "latchkey.redb";
 /// The name of the socket in the data directory.
 pub const ADMIN_SOCKET: &str = "admin.sock";
 const KEY_FILE: &str = "signing.key";
+const LOCK_FILE: &str = "latchkey.lock";
 
 impl DataDir {
     /// Makes the directory where it is missing, and takes it for this process.
@@ -62,7 +67,7 @@ impl DataDir {
             fs::set_permissions(&path, Permissions::from_mode(0o700))
                 .map_err(io("write to the data directory", &path))?;
         }
-        let lock_path = path.join("latchkey.lock");
+        let lock_path = path.join(LOCK_FILE);
         let lock = OpenOptions::new()
             .write(true)
             .create(true)
@@ -99,6 +104,31 @@ impl DataDir {
     #[must_use]
     pub fn database(&self) -> PathBuf {
         self.path.join(DATABASE_FILE)
+    }
+
+    /// An empty file without a name, gone with the last handle, also where the process is killed.
+    ///
+    /// # Errors
+    /// [`DataDirError`] where it cannot be made.
+    pub fn scratch_file(&self) -> Result<File, DataDirError> {
+        let path = self.path.join(format!("scratch-{:032x}", u128::from_be_bytes(random::bytes())));
+        let make = || {
+            let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+            fs::remove_file(&path).map(|()| file)
+        };
+        make().map_err(|source| DataDirError::Io { verb: "make", path: path.clone(), source })
+    }
+
+    /// Whether `path` may be written: a copy never takes the place of the files that are in use here.
+    ///
+    /// # Errors
+    /// [`DataDirError::OwnFile`].
+    pub fn refuse_own(&self, path: &Path) -> Result<(), DataDirError> {
+        let own = [DATABASE_FILE, KEY_FILE, LOCK_FILE].map(|name| self.path.join(name));
+        match path.canonicalize() {
+            Ok(path) if own.contains(&path) => Err(DataDirError::OwnFile(path)),
+            _ => Ok(()), // where it does not exist it is none of them
+        }
     }
 
     /// The text of the signing key kept here, from `make` at the first call; without the line end.

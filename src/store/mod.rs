@@ -3,16 +3,18 @@
 //! Guarantees: every method is one thing that happens and one transaction (I5); a write answers after the disk has it (I1);
 //! a read sees one moment. Deliberately absent: rules about who may do what, and any second copy of the data in memory.
 
+mod backup;
 mod blacklist;
 mod data_dir;
 mod record;
 mod schema;
 mod users;
+mod whole_file;
 mod widgets;
 mod writer;
 
 use std::{
-    fs,
+    fs::{self, File},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -26,7 +28,11 @@ use crate::{
 
 pub use data_dir::{ADMIN_SOCKET, DataDir, DataDirError, read_secret};
 pub use users::{Changed, UserPage};
+pub use whole_file::WholeFile;
 pub use widgets::{OwnedWidget, Page};
+
+/// Told how much of long work is done, and of how much.
+pub type Progress<'a> = &'a mut (dyn FnMut(u64, u64) + Send);
 
 /// Why the store could not do it.
 #[derive(Debug, thiserror::Error)]
@@ -125,6 +131,14 @@ impl Store {
         let txn = self.database.begin_read()?;
         let database_bytes = fs::metadata(&self.file).map_err(redb::StorageError::from)?.len();
         Ok(Sizes { users: users::count(&txn)?, blacklist: blacklist::count(&txn)?, database_bytes })
+    }
+
+    /// Copies the database as it is at this moment into the empty `file`. Writers do not wait for it.
+    ///
+    /// # Errors
+    /// [`StoreError`] where a disk fails; what is in `file` then is refused by whoever opens it.
+    pub fn backup(&self, file: File, progress: Progress<'_>) -> Result<(), StoreError> {
+        backup::copy(&self.database.begin_read()?, file, progress)
     }
 
     /// Adds a user. `false` where the email is taken, in whatever letter case.

@@ -51,7 +51,7 @@ pub(super) fn open(path: &Path, cache_bytes: usize) -> Result<Database, StoreErr
     Ok(database)
 }
 
-fn builder(cache_bytes: usize) -> redb::Builder {
+pub(super) fn builder(cache_bytes: usize) -> redb::Builder {
     let mut builder = Database::builder();
     builder.set_cache_size(cache_bytes);
     // A plain open trusts the file, and an altered file would serve wrong answers to "who may enter".

@@ -20,7 +20,7 @@ pub(super) const USERS: TableDefinition<[u8; 16], &[u8]> = TableDefinition::new(
 pub(super) const USERS_BY_EMAIL: TableDefinition<&str, [u8; 16]> = TableDefinition::new("users_by_email_1");
 
 /// Public ids of the users who can act as administrators: how many there are must be known without reading all users.
-const ADMINS: TableDefinition<[u8; 16], ()> = TableDefinition::new("admins_1");
+pub(super) const ADMINS: TableDefinition<[u8; 16], ()> = TableDefinition::new("admins_1");
 
 /// What became of a change to one user.
 pub enum Changed {

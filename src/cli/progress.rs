@@ -1,0 +1,37 @@
+//! How far long work is: a bar on a terminal, nothing in a pipe.
+
+use std::io::{self, IsTerminal as _, Write as _};
+
+/// One line on stderr that is drawn over itself and is gone at the end.
+pub(super) struct Bar {
+    label: &'static str,
+    terminal: bool,
+    percent: Option<u64>,
+}
+
+impl Bar {
+    /// A bar that says `label`.
+    pub(super) fn new(label: &'static str) -> Self {
+        Self { label, terminal: io::stderr().is_terminal(), percent: None }
+    }
+
+    /// `done` of `all` is done.
+    pub(super) fn show(&mut self, done: u64, all: u64) {
+        const CELLS: usize = 30;
+        let percent = (done.min(all) * 100).checked_div(all).unwrap_or(100);
+        if self.terminal && self.percent != Some(percent) {
+            self.percent = Some(percent);
+            let full = CELLS * usize::try_from(percent).unwrap_or(100) / 100;
+            let bar = "#".repeat(full) + &"-".repeat(CELLS - full);
+            let _ = write!(io::stderr(), "\r{} [{bar}] {percent:3}%", self.label); // nobody watches
+        }
+    }
+}
+
+impl Drop for Bar {
+    fn drop(&mut self) {
+        if self.percent.is_some() {
+            let _ = write!(io::stderr(), "\r\x1b[K");
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Nothing lost: backup, check and restore through argv.
+
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    path::Path,
+    process::{Command, Output},
+};
+
+use tempfile::TempDir;
+
+use crate::{
+    api::harness::{ADMIN, TestServer, add_user, latchkey},
+    cli::{finish, refused, run, text},
+};
+
+/// A data directory with a user, an administrator, a widget and a logged-out token.
+async fn furnished() -> TestServer {
+    let mut server = TestServer::with_admin(&[]);
+    let admin = server.admin().await;
+    server.user("Jo@example.com").await;
+    let token = server.log_in("jo@example.com").await;
+    assert_eq!(server.post("/auth/logout").bearer(&token).send().await.status, 200);
+    let fields = [("name", "one"), ("info_url", "https://example.com/"), ("deadline", "2999-12-31")];
+    assert_eq!(server.post("/widgets").bearer(&admin).form(&fields).await.status, 201);
+    server.stop();
+    server
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> = names.collect();
+    names.sort();
+    names
+}
+
+fn done(output: &Output) {
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+#[tokio::test]
+async fn a_backup_is_a_database_of_its_own_with_everything_in_it() {
+    let server = furnished().await;
+    let data = server.dir.path().join("data");
+    let file = server.dir.path().join("copy.redb");
+    done(&run(&["backup", file.to_str().unwrap()], &data, ""));
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(names(server.dir.path()), ["copy.redb", "data"], "nothing else is left");
+    assert_eq!(names(&data), ["latchkey.lock", "latchkey.redb", "signing.key"]);
+
+    let moved = TempDir::new().unwrap();
+    fs::create_dir(moved.path().join("data")).unwrap();
+    fs::copy(&file, moved.path().join("data/latchkey.redb")).unwrap();
+    let moved = TestServer::on(moved.into(), &[]);
+    moved.log_in("jo@example.com").await;
+    let token = moved.admin().await;
+    let widgets = moved.get("/widgets").bearer(&token).send().await.json();
+    assert_eq!(widgets["items"][0]["name"], "one");
+    let copied = redb::ReadOnlyDatabase::open(&file).unwrap();
+    let blacklist = redb::TableDefinition::<[u8; 24], ()>::new("blacklist_1");
+    let txn = redb::ReadableDatabase::begin_read(&copied).unwrap();
+    assert_eq!(redb::ReadableTableMetadata::len(&txn.open_table(blacklist).unwrap()).unwrap(), 1);
+}
+
+#[test]
+fn a_backup_to_stdout_is_the_same_and_leaves_nothing_behind() {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("data");
+    add_user(&data, ADMIN, true);
+    let output = run(&["backup", "-"], &data, "");
+    done(&output);
+    assert_eq!(names(&data), ["latchkey.lock", "latchkey.redb", "signing.key"]);
+    let copy = dir.path().join("copy");
+    fs::create_dir(&copy).unwrap();
+    fs::write(copy.join("latchkey.redb"), output.stdout).unwrap();
+    assert!(text(&run(&["user", "list"], &copy, "").stdout).contains(ADMIN));
+}
+
+#[test]
+fn a_backup_replaces_a_file_only_when_told_to_and_never_the_database_itself() {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("data");
+    let file = dir.path().join("copy.redb");
+    let backup = |args: &[&str]| run(&[&["backup", file.to_str().unwrap()], args].concat(), &data, "");
+    refused(&backup(&[]), 1, "there is no latchkey database in");
+    assert!(!data.exists() && !file.exists());
+    add_user(&data, ADMIN, true);
+    fs::write(&file, "last week's").unwrap();
+    refused(&backup(&[]), 1, "it exists (--force replaces it)");
+    assert_eq!(fs::read(&file).unwrap(), b"last week's");
+    done(&backup(&["--force"]));
+    assert!(fs::read(&file).unwrap().starts_with(b"redb"));
+
+    for name in ["latchkey.redb", "signing.key", "latchkey.lock"] {
+        let file = data.join(name);
+        let before = fs::metadata(&file).unwrap().ino();
+        refused(
+            &run(&["backup", "--force", file.to_str().unwrap()], &data, ""),
+            1,
+            "is a file that latchkey works with",
+        );
+        assert_eq!(fs::metadata(&file).unwrap().ino(), before, "{name}");
+    }
+    refused(&run(&["backup", "--force", dir.path().to_str().unwrap()], &data, ""), 1, "it is a directory");
+    refused(&run(&["backup", "/nonexistent/copy"], &data, ""), 1, "cannot write /nonexistent/copy: No such file");
+}
+
+/// A limit on file size stands in for a full disk.
+#[test]
+fn a_backup_that_fails_half_way_leaves_no_file_and_keeps_the_old_one() {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("data");
+    add_user(&data, ADMIN, true);
+    let file = dir.path().join("copy.redb");
+    fs::write(&file, "last week's").unwrap();
+    let mut command = Command::new("bash");
+    let line = "trap '' XFSZ; ulimit -f 8; exec \"$0\" backup --force \"$1\" --data-dir \"$2\"";
+    command.args(["-c", line]).arg(latchkey().get_program()).arg(&file).arg(&data);
+    let output = finish(command.env("LATCHKEY_SCRYPT", "ln=1,r=8,p=1"), "");
+    refused(&output, 1, "cannot copy the database");
+    assert_eq!(fs::read(&file).unwrap(), b"last week's");
+    assert_eq!(names(dir.path()), ["copy.redb", "data"]);
+}
