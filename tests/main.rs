@@ -4,6 +4,7 @@ mod api;
 mod backup;
 mod browser;
 mod cli;
+mod hashes;
 mod log;
 mod operator;
 mod stopping;

@@ -5,6 +5,7 @@
 //! Deliberately absent: HTTP, SQL, and the rules of any resource but users.
 
 pub mod password;
+pub mod stored_hash;
 pub mod token;
 
 use std::sync::Arc;
@@ -62,7 +63,7 @@ impl From<HashError> for AuthError {
     fn from(error: HashError) -> Self {
         match error {
             HashError::Busy => Self::Busy,
-            HashError::Unusable(cause) => Self::UnusableHash(cause),
+            HashError::Unusable(cause) => Self::UnusableHash(cause.to_string()),
         }
     }
 }

@@ -21,10 +21,10 @@ use scrypt::{
     Params,
     password_hash::phc::{Output, ParamsString, PasswordHash as Phc, Salt},
 };
-use subtle::ConstantTimeEq;
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
+use super::stored_hash::{StoredHash, UnusableHash};
 use crate::{
     metrics::{Held, METRICS},
     model::{Email, PasswordHash},
@@ -39,6 +39,10 @@ impl Password {
     #[must_use]
     pub fn new(text: Zeroizing<String>) -> Self {
         Self(text)
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.0.as_bytes()
     }
 }
 
@@ -107,12 +111,12 @@ pub struct ScryptCost {
 }
 
 impl ScryptCost {
-    fn new(log_n: u8, r: u32, p: u32) -> Option<Self> {
+    pub(super) fn new(log_n: u8, r: u32, p: u32) -> Option<Self> {
         let bounded = (1..=18).contains(&log_n) && (1..=8).contains(&r) && (1..=10).contains(&p);
         bounded.then_some(Self { log_n, r, p })
     }
 
-    fn of(params: &ParamsString) -> Option<Self> {
+    pub(super) fn of(params: &ParamsString) -> Option<Self> {
         let number = |name| params.get_decimal(name);
         Self::new(u8::try_from(number("ln")?).ok()?, number("r")?, number("p")?)
     }
@@ -129,11 +133,11 @@ impl ScryptCost {
         self.work() >= Self { log_n: 13, r: 8, p: 10 }.work()
     }
 
-    fn work(self) -> u64 {
+    pub(super) fn work(self) -> u64 {
         self.memory_bytes() * u64::from(self.p)
     }
 
-    fn derive(self, password: &Password, salt: &[u8], output: &mut [u8]) {
+    pub(super) fn derive(self, password: &Password, salt: &[u8], output: &mut [u8]) {
         let params = Params::new(self.log_n, self.r, self.p).expect("BUG: bounded parameters are valid");
         scrypt::scrypt(password.0.as_bytes(), salt, &params, output).expect("BUG: the output has a valid length");
     }
@@ -161,9 +165,9 @@ pub enum HashError {
     /// The wait would be longer than a few seconds, or the server is stopping.
     #[error("too many passwords are waiting to be hashed")]
     Busy,
-    /// The stored hash is malformed, of another kind, or asks for more than the bounds of [`ScryptCost`].
-    #[error("{0}")]
-    Unusable(String),
+    /// The stored hash is malformed, of an unknown kind, or asks for too much.
+    #[error(transparent)]
+    Unusable(#[from] UnusableHash),
 }
 
 /// What a verification found.
@@ -242,9 +246,9 @@ impl Hasher {
         let known = stored.is_some();
         let stored = stored.unwrap_or_else(|| self.decoy.clone());
         self.run(move || {
-            let (matches, stored_cost) = verify(&password, &stored)?;
-            let matches = matches && known;
-            let rehashed = (matches && stored_cost.work() < cost.work()).then(|| hash(cost, &password));
+            let stored = StoredHash::read(&stored)?;
+            let matches = stored.matches(&password) && known;
+            let rehashed = (matches && stored.is_weaker_than(cost)).then(|| hash(cost, &password));
             Ok(Verdict { matches, rehashed })
         })
         .await?
@@ -326,20 +330,4 @@ fn phc(cost: ScryptCost, salt: &[u8], output: &[u8]) -> PasswordHash {
         hash: Some(Output::new(output).expect("BUG: the output has a valid length")),
     };
     PasswordHash::new(phc.to_string())
-}
-
-/// Whether it matches, compared in constant time, and what the stored hash cost.
-fn verify(password: &Password, stored: &PasswordHash) -> Result<(bool, ScryptCost), HashError> {
-    let unusable = |what: &str| HashError::Unusable(what.to_owned());
-    let phc = Phc::new(stored.as_str()).map_err(|error| HashError::Unusable(error.to_string()))?;
-    let (Some(salt), Some(expected)) = (phc.salt, phc.hash) else {
-        return Err(unusable("it has no salt or no hash"));
-    };
-    if phc.algorithm != scrypt::phc::ALG_ID {
-        return Err(unusable("it is not a scrypt hash"));
-    }
-    let cost = ScryptCost::of(&phc.params).ok_or_else(|| unusable("its scrypt parameters are out of bounds"))?;
-    let mut actual = vec![0; expected.len()];
-    cost.derive(password, &salt, &mut actual);
-    Ok((bool::from(actual.ct_eq(expected.as_bytes())), cost))
 }

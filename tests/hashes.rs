@@ -1,0 +1,101 @@
+//! Hashes that others made: each is verified as it is, and none that asks for too much is run.
+//!
+//! The hashes come from Python's bcrypt 4.0.1, argon2-cffi and Werkzeug.
+
+use latchkey::{
+    auth::{
+        password::{Password, ScryptCost},
+        stored_hash::StoredHash,
+    },
+    model::PasswordHash,
+};
+
+use crate::api::harness::PASSWORD;
+
+pub(crate) const BCRYPT: &str = "$2b$04$abcdefghijklmnopqrstuuqREtd3VJD2QVZbuFskFSLk6eRIrQoOS";
+
+fn read(text: &str) -> Result<StoredHash, String> {
+    StoredHash::read(&PasswordHash::new(text.to_owned())).map_err(|unusable| unusable.to_string())
+}
+
+fn matches(text: &str, password: &str) -> bool {
+    read(text).unwrap().matches(&Password::new(password.to_owned().into()))
+}
+
+#[test]
+fn a_hash_of_each_kind_matches_its_password_alone_and_gives_way_to_ours() {
+    let weakest: ScryptCost = "ln=1,r=1,p=1".parse().unwrap();
+    for hash in [
+        BCRYPT,
+        "$2b$12$abcdefghijklmnopqrstuuE3j5FFjC71WyDL2KIK7ShSoj8tPD3m6",
+        "$argon2d$v=19$m=256,t=2,p=2$c2FsdHNhbHRzYWx0$8fKFm0mb2p4INMPUW6HPb4mHGHJBxWEf9mcE6XyLxvo",
+        "$argon2i$v=19$m=256,t=2,p=2$c2FsdHNhbHRzYWx0$BIUjaNxCg5p8Qc+LG1UT0fL0RZG1l/HhKw81vbSlqxg",
+        "$argon2id$v=19$m=256,t=2,p=2$c2FsdHNhbHRzYWx0$iyvOuAN5FSMxR/tZTq71Eyr+3EuaqMC6KR1HIOxGykQ",
+        "$argon2i$v=16$m=64,t=1,p=1$c2FsdHNhbHRzYWx0$Hrp9atFqV1rSYEU3dTymKEcCcOz64yAA",
+        "scrypt:32768:8:1$sxRklPg2kHfNb9NA$10b1a588c7ddb335eea69d84b7db117c27113c84f115ab39a4f45c33d80dc0ecf5c8258803a0674013d652ccfef00e4cfda12872cbc04c1cdcfcb835564d5871",
+        "pbkdf2:sha256:1000$1KCQbBMhw3jiHm2s$3b90792273a3727832bc39c193be1bb343fd15b8dd621818a7fb7d56ec2804a3",
+        "pbkdf2:sha512:1000$7XjgZ0RFiKe5O3cv$5d43b4e892e2f9c7d11c2572358776e99e064c11c08de94d1fc8d7e66500333ae29efc4f0a977916f53e3a7938d8fb1871f0930339b1f32e01f9fe9c75be354b",
+    ] {
+        assert!(matches(hash, PASSWORD), "{hash}");
+        assert!(!matches(hash, "correct horse batterx"), "{hash}");
+        assert!(!matches(hash, ""), "{hash}");
+        assert!(read(hash).unwrap().is_weaker_than(weakest), "{hash}");
+    }
+}
+
+#[test]
+fn bcrypt_takes_72_bytes_and_a_zero_byte_like_any_other_as_pythons_does() {
+    let of_80 = "$2b$04$abcdefghijklmnopqrstuuNt.0ah97gHY3F7JC1Z6EXmQc0bQBhIO";
+    assert!(matches(of_80, &"p".repeat(80)) && matches(of_80, &"p".repeat(72)));
+    assert!(!matches(of_80, &"p".repeat(71)));
+    let with_zero = "$2b$04$abcdefghijklmnopqrstuuU8Rgm0REdvZ0WHY/1al21xqZXmq41/C";
+    assert!(matches(with_zero, "abc\0def") && !matches(with_zero, "abc"));
+    for prefix in ["$2a", "$2b", "$2y"] {
+        let hash = format!("{prefix}$04$abcdefghijklmnopqrstuu9suszgp5xirRHQg7Vs8Kh33tRXUVQci");
+        assert!(matches(&hash, "pässwörd🔑"));
+    }
+}
+
+#[test]
+fn a_hash_that_is_malformed_or_asks_for_too_much_is_refused_before_it_runs() {
+    let salt_and_output = "c2FsdHNhbHRzYWx0$iyvOuAN5FSMxR/tZTq71Eyr+3EuaqMC6KR1HIOxGykQ";
+    let phc = |start: &str| format!("{start}${salt_and_output}");
+    let hex = "00".repeat(32);
+    for (hash, why) in [
+        (phc("$scrypt$ln=19,r=8,p=1"), "scrypt parameters"),
+        (phc("$scrypt$ln=15,r=9,p=1"), "scrypt parameters"),
+        (phc("$scrypt$ln=15,r=8,p=11"), "scrypt parameters"),
+        (phc("$scrypt$ln=15,r=8"), "scrypt parameters"),
+        (phc("$argon2id$v=19$m=262145,t=1,p=1"), "argon2 parameters"),
+        (phc("$argon2id$v=19$m=1024,t=11,p=1"), "argon2 parameters"),
+        (phc("$argon2id$v=19$m=1024,t=1,p=17"), "argon2 parameters"),
+        (phc("$argon2id$v=19$m=4294967295,t=1,p=1"), "argon2 parameters"),
+        (phc("$argon2id$v=19$m=1,t=1,p=1"), "argon2 parameters"),
+        (phc("$argon2id$v=19$m=64,t=1,p=1,keyid=AAAA"), "argon2 parameters"),
+        (phc("$argon2id$v=20$m=64,t=1,p=1"), "argon2 version"),
+        (phc("$argon2x$v=19$m=64,t=1,p=1"), "neither scrypt nor argon2"),
+        ("$scrypt$ln=15,r=8,p=3$c2FsdHNhbHRzYWx0".into(), "no salt or no hash"),
+        ("$scrypt$ln=15,r=8,p=3$c2FsdHNhbHRzYWx0$AAAA".into(), "short"),
+        (BCRYPT.replace("$04$", "$15$"), "bcrypt cost"),
+        (BCRYPT.replace("$04$", "$03$"), "bcrypt cost"),
+        (BCRYPT.replace("$04$", "$+4$"), "malformed bcrypt"),
+        (BCRYPT.replace("$2b", "$2x"), "malformed bcrypt"),
+        (BCRYPT[..59].into(), "malformed bcrypt"),
+        (BCRYPT.replace('q', "ä").replacen("u", "", 2), "malformed bcrypt"),
+        (format!("scrypt:524288:8:1$salt${hex}"), "scrypt parameters"),
+        (format!("scrypt:1000:8:1$salt${hex}"), "scrypt parameters"),
+        (format!("pbkdf2:sha256:2000001$salt${hex}"), "pbkdf2 iterations"),
+        (format!("pbkdf2:sha256:0$salt${hex}"), "pbkdf2 iterations"),
+        (format!("pbkdf2:md5:1000$salt${hex}"), "not a hash of"),
+        ("pbkdf2:sha256:1000$salt$".into(), "output is too short"),
+        ("pbkdf2:sha256:1000$salt$zz".into(), "not hexadecimal"),
+        (format!("pbkdf2:sha256:1000${}${hex}", "s".repeat(600)), "longer than"),
+        ("d41d8cd98f00b204e9800998ecf8427e".into(), "not a hash of"),
+        (String::new(), "not a hash of"),
+        ("$".into(), ""),
+        ("$2".into(), "malformed bcrypt"),
+    ] {
+        let said = read(&hash).err().unwrap_or_else(|| panic!("{hash} was taken"));
+        assert!(said.contains(why), "{hash}: {said}");
+    }
+}
