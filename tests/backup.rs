@@ -1,4 +1,4 @@
-//! Nothing lost: backup, check and restore through argv.
+//! `latchkey backup` through argv.
 
 use std::{
     fs,
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// A data directory with a user, an administrator, a widget and a logged-out token.
-async fn furnished() -> TestServer {
+pub(crate) async fn furnished() -> TestServer {
     let mut server = TestServer::with_admin(&[]);
     let admin = server.admin().await;
     server.user("Jo@example.com").await;
@@ -27,14 +27,14 @@ async fn furnished() -> TestServer {
     server
 }
 
-fn names(dir: &Path) -> Vec<String> {
+pub(crate) fn names(dir: &Path) -> Vec<String> {
     let names = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let mut names: Vec<_> = names.collect();
     names.sort();
     names
 }
 
-fn done(output: &Output) {
+pub(crate) fn done(output: &Output) {
     assert!(output.status.success(), "{}", text(&output.stderr));
 }
 

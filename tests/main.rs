@@ -7,6 +7,7 @@ mod cli;
 mod hashes;
 mod log;
 mod operator;
+mod restore;
 mod stopping;
 mod tidy;
 mod upgrade;

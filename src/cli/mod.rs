@@ -5,10 +5,12 @@
 
 mod about;
 mod backup;
+mod check;
 mod client;
 mod health;
 mod password;
 mod progress;
+mod restore;
 mod serve;
 mod token;
 mod user;
@@ -70,6 +72,10 @@ enum Command {
     Token(token::TokenCommand),
     /// Copy the database as of one moment
     Backup(backup::Backup),
+    /// Say whether a database or a copy of one is sound; changes nothing
+    Check(check::Check),
+    /// Put a backup in the place of the database, with the server stopped
+    Restore(restore::Restore),
 }
 
 /// Does what `args` say and returns the exit code.
@@ -93,6 +99,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Man) => about::man::<Cli>(),
         Some(Command::Token(command)) => quietly(&cli.config, |config| token::run(&command, config)),
         Some(Command::Backup(backup)) => quietly(&cli.config, |config| backup.run(config)),
+        Some(Command::Check(check)) => quietly(&cli.config, |config| check.run(config)),
+        Some(Command::Restore(restore)) => quietly(&cli.config, |config| restore.run(config)),
     });
     let Err(error) = done else { return ExitCode::SUCCESS };
     let causes: Vec<String> = error.chain().map(ToString::to_string).collect();

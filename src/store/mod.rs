@@ -5,8 +5,11 @@
 
 mod backup;
 mod blacklist;
+mod check;
 mod data_dir;
+mod overlay;
 mod record;
+mod restore;
 mod schema;
 mod users;
 mod whole_file;
@@ -26,7 +29,9 @@ use crate::{
     model::{BlacklistedToken, Email, PasswordHash, PublicId, User, UserChange, UserFilter, Widget, WidgetName},
 };
 
+pub use check::{Contents, JudgeHash, check};
 pub use data_dir::{ADMIN_SOCKET, DataDir, DataDirError, read_secret};
+pub use restore::{Restored, restore};
 pub use users::{Changed, UserPage};
 pub use whole_file::WholeFile;
 pub use widgets::{OwnedWidget, Page};

@@ -15,7 +15,7 @@ use redb::{
     WriteTransaction, backends::FileBackend,
 };
 
-use super::{StoreError, blacklist, sync_dir, users, widgets, writer::transact};
+use super::{StoreError, blacklist, overlay::Overlay, sync_dir, users, widgets, writer::transact};
 
 /// Named numbers about the file itself. Its presence is what makes a redb file ours.
 pub(super) const META: TableDefinition<&str, u64> = TableDefinition::new("latchkey");
@@ -49,6 +49,16 @@ pub(super) fn open(path: &Path, cache_bytes: usize) -> Result<Database, StoreErr
     let database = builder(cache_bytes).open(path).map_err(|error| refusal(path, error))?;
     migrate(&database, version(&database, path)?)?;
     Ok(database)
+}
+
+/// Opens the file at `path` without ever changing it, at today's schema, and says which one it has itself.
+pub(super) fn open_over(path: &Path, cache_bytes: usize) -> Result<(Database, usize), StoreError> {
+    look_before_touching(path)?;
+    let overlay = File::open(path).and_then(Overlay::new).map_err(|error| cannot("open", path, &error))?;
+    let database = builder(cache_bytes).create_with_backend(overlay).map_err(|error| refusal(path, error))?;
+    let taken = version(&database, path)?;
+    migrate(&database, taken)?;
+    Ok((database, taken))
 }
 
 pub(super) fn builder(cache_bytes: usize) -> redb::Builder {
@@ -85,7 +95,7 @@ fn create(path: &Path, cache_bytes: usize) -> Result<(), StoreError> {
 }
 
 /// Reads the version through a read-only handle, so that a file that gets refused keeps every byte.
-fn look_before_touching(path: &Path) -> Result<(), StoreError> {
+pub(super) fn look_before_touching(path: &Path) -> Result<(), StoreError> {
     match Database::builder().open_read_only(path) {
         Ok(database) => version(&database, path).map(drop),
         // It was not closed cleanly: only a writing open can repair it, and the version is read after that.
@@ -147,10 +157,10 @@ fn refusal(path: &Path, error: DatabaseError) -> StoreError {
     }
 }
 
-fn refused(path: &Path, what: &str) -> StoreError {
+pub(super) fn refused(path: &Path, what: &str) -> StoreError {
     StoreError::Refused(format!("{} {what}", path.display()))
 }
 
-fn cannot(verb: &str, path: &Path, error: &io::Error) -> StoreError {
+pub(super) fn cannot(verb: &str, path: &Path, error: &io::Error) -> StoreError {
     StoreError::Refused(format!("cannot {verb} {}: {error}", path.display()))
 }

@@ -231,7 +231,7 @@ fn to_row(user: &User) -> UserRow {
     }
 }
 
-fn from_row(public_id: PublicId, bytes: &[u8]) -> Result<User, StoreError> {
+pub(super) fn from_row(public_id: PublicId, bytes: &[u8]) -> Result<User, StoreError> {
     let row: UserRow = record::decode("users", bytes)?;
     let damaged = |cause: String| StoreError::Record { table: "users", cause };
     Ok(User {

@@ -106,7 +106,7 @@ fn to_row(sequence: u64, widget: &Widget) -> WidgetRow {
     }
 }
 
-fn from_row(txn: &ReadTransaction, name: WidgetName, bytes: &[u8]) -> Result<OwnedWidget, StoreError> {
+pub(super) fn from_row(txn: &ReadTransaction, name: WidgetName, bytes: &[u8]) -> Result<OwnedWidget, StoreError> {
     let row: WidgetRow = record::decode("widgets", bytes)?;
     let damaged = |cause: String| StoreError::Record { table: "widgets", cause };
     let moment = |unix_s| OffsetDateTime::from_unix_timestamp(unix_s).map_err(|error| damaged(error.to_string()));

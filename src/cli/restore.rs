@@ -1,0 +1,44 @@
+//! `latchkey restore`: puts a backup in the place of the database while the server is stopped.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use time::macros::format_description;
+
+use super::{
+    check::{describe, judge},
+    progress::Bar,
+};
+use crate::{
+    clock::{Clock as _, SystemClock},
+    config::Config,
+    store::{self, DataDir},
+};
+
+/// From what.
+#[derive(Args)]
+pub(super) struct Restore {
+    /// The backup
+    file: PathBuf,
+}
+
+impl Restore {
+    pub(super) fn run(self, config: &Config) -> anyhow::Result<()> {
+        let dir = DataDir::take(&config.data_dir)?;
+        let form = format_description!("[year][month][day]T[hour][minute][second]Z");
+        let stamp = SystemClock.now().format(form).expect("BUG: a date of today can be written");
+        let mut bar = Bar::new("restore");
+        let restored = store::restore(&dir, &self.file, &stamp, judge, &mut |done, all| bar.show(done, all))?;
+        drop(bar);
+        println!("restored {}: {}", self.file.display(), describe(&restored.contents));
+        if let Some(kept) = restored.kept {
+            println!("the database from before is {}", kept.display());
+        }
+        println!(
+            "tokens that were logged out after the backup was made are valid again until they expire; to end every session, \
+             remove {}",
+            dir.path().join("signing.key").display()
+        );
+        Ok(())
+    }
+}

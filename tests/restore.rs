@@ -1,0 +1,214 @@
+//! `latchkey check` and `latchkey restore` through argv: what is unsound is refused, and nothing is lost on the way.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use redb::TableDefinition;
+use tempfile::TempDir;
+
+use crate::{
+    api::harness::{ADMIN, TestServer, add_user, latchkey},
+    backup::{done, furnished, names},
+    cli::{refused, run, text},
+};
+
+const USERS: TableDefinition<[u8; 16], &[u8]> = TableDefinition::new("users_1");
+const BY_EMAIL: TableDefinition<&str, [u8; 16]> = TableDefinition::new("users_by_email_1");
+const BY_SEQUENCE: TableDefinition<u64, &str> = TableDefinition::new("widgets_by_sequence_1");
+const META: TableDefinition<&str, u64> = TableDefinition::new("latchkey");
+
+fn check(file: &Path) -> std::process::Output {
+    run(&["check", file.to_str().unwrap()], Path::new("/nonexistent"), "")
+}
+
+/// A copy of `good` with `change` made to it.
+fn changed(good: &Path, name: &str, change: impl FnOnce(&redb::WriteTransaction)) -> PathBuf {
+    let path = good.with_file_name(name);
+    fs::copy(good, &path).unwrap();
+    let database = redb::Database::open(&path).unwrap();
+    let txn = database.begin_write().unwrap();
+    change(&txn);
+    txn.commit().unwrap();
+    path
+}
+
+/// Every user's record with `from` replaced by `to` of the same length.
+fn in_users(txn: &redb::WriteTransaction, from: &str, to: &str) {
+    assert_eq!(from.len(), to.len());
+    let mut users = txn.open_table(USERS).unwrap();
+    let copied = |row: Result<(redb::AccessGuard<[u8; 16]>, redb::AccessGuard<&[u8]>), redb::StorageError>| {
+        row.map(|(id, row)| (id.value(), row.value().to_vec())).unwrap()
+    };
+    let rows: Vec<_> = redb::ReadableTable::iter(&users).unwrap().map(copied).collect();
+    for (id, mut row) in rows {
+        while let Some(at) = row.windows(from.len()).position(|window| window == from.as_bytes()) {
+            row[at..at + to.len()].copy_from_slice(to.as_bytes());
+        }
+        users.insert(id, row.as_slice()).unwrap();
+    }
+}
+
+/// Files that are wrong in one way each, and what is said of them.
+fn unsound(good: &Path) -> Vec<(PathBuf, &'static str)> {
+    let with = |name: &str, bytes: &[u8]| {
+        let path = good.with_file_name(name);
+        fs::write(&path, bytes).unwrap();
+        path
+    };
+    let bytes = fs::read(good).unwrap();
+    let mut altered = bytes.clone();
+    let at = altered.windows(14).rposition(|window| window == b"Jo@example.com").unwrap();
+    altered[at] ^= 1;
+    let foreign = good.with_file_name("foreign");
+    drop(redb::Database::create(&foreign).unwrap());
+    vec![
+        (with("text", b"not a database"), "is not a latchkey database"),
+        (with("empty", b""), "is not a latchkey database"),
+        (with("truncated", &bytes[..bytes.len() / 2]), "truncated"),
+        (with("altered", &altered), "is damaged"),
+        (foreign, "is a redb database but not latchkey's"),
+        (
+            changed(good, "newer", |txn| drop(txn.open_table(META).unwrap().insert("schema_version", 99).unwrap())),
+            "was written by a newer latchkey",
+        ),
+        (changed(good, "hostile", |txn| in_users(txn, "ln=1,r=8,p=1", "ln=9,r=9,p=9")), "parameters are out of bounds"),
+        (changed(good, "undecodable", |txn| in_users(txn, "Jo@example.com", "Jo example.com")), "is not a valid email"),
+        (
+            changed(good, "lost", |txn| drop(txn.open_table(BY_EMAIL).unwrap().remove("jo@example.com").unwrap())),
+            "the email Jo@example.com does not lead to its user",
+        ),
+        (
+            changed(good, "dangling", |txn| {
+                txn.open_table(BY_EMAIL).unwrap().insert("x@example.com", [7; 16]).unwrap();
+            }),
+            "an email leads to no user",
+        ),
+        (
+            changed(good, "unordered", |txn| drop(txn.open_table(BY_SEQUENCE).unwrap().remove(0).unwrap())),
+            "the widget one is not in the order of widgets",
+        ),
+        (
+            changed(good, "overordered", |txn| {
+                txn.open_table(BY_SEQUENCE).unwrap().insert(99, "gone").unwrap();
+            }),
+            "names a widget that is not there",
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn what_is_unsound_is_named_by_check_refused_by_restore_and_left_as_it_is() {
+    let server = furnished().await;
+    let good = server.dir.path().join("data/latchkey.redb");
+    let files = server.dir.path().join("files");
+    fs::create_dir(&files).unwrap();
+    fs::copy(&good, files.join("good")).unwrap();
+    let present = TempDir::new().unwrap();
+    add_user(present.path(), "present@example.com", false);
+    let database = present.path().join("latchkey.redb");
+    let (before, beside) = (fs::read(&database).unwrap(), names(present.path()));
+    for (file, sentence) in unsound(&files.join("good")) {
+        let bytes = fs::read(&file).unwrap();
+        let sentence = if sentence == "truncated" { file.to_str().unwrap() } else { sentence };
+        refused(&check(&file), 1, sentence);
+        let output = run(&["restore", file.to_str().unwrap()], present.path(), "");
+        refused(&output, 1, sentence);
+        assert!(text(&output.stderr).contains(file.to_str().unwrap()), "{}", text(&output.stderr));
+        assert!(fs::read(&file).unwrap() == bytes, "{}", file.display());
+        assert!(fs::read(&database).unwrap() == before, "{}", file.display());
+        assert_eq!(names(present.path()), beside);
+    }
+    refused(&check(Path::new("/nonexistent/x")), 1, "cannot open /nonexistent/x");
+    refused(&run(&["check"], Path::new("/nonexistent"), ""), 1, "there is no latchkey database in");
+}
+
+#[tokio::test]
+async fn what_is_sound_is_counted_and_keeps_every_byte_also_after_a_kill_and_of_an_older_schema() {
+    let server = furnished().await;
+    let data = server.dir.path().join("data");
+    let file = data.join("latchkey.redb");
+    let bytes = fs::read(&file).unwrap();
+    let output = check(&file);
+    done(&output);
+    let said = "is sound: 2 users, 1 of them administrators, 1 widgets, 1 logged-out tokens, schema 1";
+    assert!(text(&output.stdout).contains(said), "{}", text(&output.stdout));
+    done(&run(&["check"], &data, ""));
+    assert!(fs::read(&file).unwrap() == bytes);
+
+    let mut killed = TestServer::on(server.dir.clone(), &[]);
+    killed.user("late@example.com").await;
+    refused(&run(&["check"], &data, ""), 1, "in use by another latchkey");
+    refused(&check(&file), 1, "is in use by another process");
+    refused(&run(&["restore", file.to_str().unwrap()], &data, ""), 1, "in use by another latchkey");
+    killed.signal("KILL");
+    killed.wait();
+    let bytes = fs::read(&file).unwrap();
+    assert!(text(&check(&file).stdout).contains("3 users"));
+    assert!(fs::read(&file).unwrap() == bytes);
+    done(&check(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/schema-1.redb")));
+}
+
+#[tokio::test]
+async fn a_restored_backup_serves_and_the_database_from_before_is_kept_beside_it() {
+    let server = furnished().await;
+    let data = server.dir.path().join("data");
+    let file = server.dir.path().join("copy.redb");
+    done(&run(&["backup", file.to_str().unwrap()], &data, ""));
+    add_user(&data, "later@example.com", false);
+    fs::write(data.join("latchkey.redb.restoring"), "left by a crash").unwrap();
+    let before = fs::read(data.join("latchkey.redb")).unwrap();
+    let output = run(&["restore", file.to_str().unwrap()], &data, "");
+    done(&output);
+    assert!(text(&output.stdout).contains("2 users"), "{}", text(&output.stdout));
+    let names = names(&data);
+    assert_eq!(names.len(), 4, "{names:?}");
+    assert!(names[2].starts_with("latchkey.redb.before-restore-2") && names[2].ends_with('Z'), "{names:?}");
+    assert!(text(&output.stdout).contains(&names[2]));
+    assert!(fs::read(data.join(&names[2])).unwrap() == before);
+    let listed = run(&["user", "list"], &data, "");
+    assert!(text(&listed.stdout).contains(ADMIN) && !text(&listed.stdout).contains("later@"));
+
+    let empty = TempDir::new().unwrap();
+    let moved = empty.path().join("data");
+    done(&run(&["restore", file.to_str().unwrap()], &moved, ""));
+    assert_eq!(crate::backup::names(&moved), ["latchkey.lock", "latchkey.redb"]);
+    let moved = TestServer::on(empty.into(), &[]);
+    moved.log_in("jo@example.com").await;
+}
+
+#[test]
+fn a_restore_that_is_killed_leaves_the_old_database_or_the_new_one() {
+    let dir = TempDir::new().unwrap();
+    let (data, file) = (dir.path().join("data"), dir.path().join("copy.redb"));
+    add_user(&data, "new@example.com", false);
+    done(&run(&["backup", file.to_str().unwrap()], &data, ""));
+    let mut restored = 0;
+    for n in 0..16 {
+        fs::remove_dir_all(&data).unwrap();
+        add_user(&data, "old@example.com", false);
+        let started = Instant::now();
+        let mut command = latchkey();
+        command.args(["restore", file.to_str().unwrap(), "--data-dir"]).arg(&data);
+        let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+        while started.elapsed() < Duration::from_millis(2 * n) && child.try_wait().unwrap().is_none() {
+            std::hint::spin_loop();
+        }
+        let _ = child.kill();
+        child.wait().unwrap();
+        let listed = run(&["user", "list"], &data, "");
+        done(&listed);
+        let users = text(&listed.stdout);
+        let kept = names(&data).into_iter().find(|name| name.contains("before-restore"));
+        if users.contains("new@") {
+            restored += 1;
+            assert!(text(&check(&data.join(kept.unwrap())).stdout).contains("1 users"));
+        } else {
+            assert!(users.contains("old@"), "{users}");
+        }
+    }
+    assert!(restored < 16, "none was killed before it was done");
+}
