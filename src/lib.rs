@@ -11,7 +11,7 @@
 //! | [`server`] | the frame: open, bind, serve, drain, stop; [`purge`], the janitor | |
 //! | [`config`] | every setting, checked once | |
 //! | [`http`] | door 2, HTTP: routes, guard, fields, errors, pages | poem |
-//! | [`auth`] | the heart: decides who may enter | jsonwebtoken, scrypt |
+//! | [`auth`] | the heart: decides who may enter; users out and in | jsonwebtoken, scrypt, the hashes of others |
 //! | [`store`] | the cellar: tables, transactions, the schema, the data directory | redb, bincode |
 //! | [`model`] | the nouns: plain data, parsed once | |
 //! | [`metrics`] | what is counted, and its text for Prometheus | |

@@ -18,7 +18,7 @@ use crate::{
     },
     clock::Clock,
     config::{self, Config, Signup},
-    http::{self, operator::Socket},
+    http::{self, bulk::WithBulk, operator::Socket},
     purge, random,
     store::{DataDir, Store},
 };
@@ -173,8 +173,14 @@ impl Server {
             tokio::spawn(http::serve(listener, http::metrics(Arc::clone(&core.store)), stop, METRICS_DRAIN))
         });
         let admin = socket.map(|socket| {
-            let (routes, stop) = (Arc::clone(&routes), wait_for(stopping));
-            tokio::spawn(async move { socket.serve(routes, stop).await })
+            let routes = WithBulk {
+                routes: Arc::clone(&routes),
+                store: Arc::clone(&core.store),
+                clock: Arc::clone(&core.clock),
+                dir: core.dir.path().to_owned(),
+            };
+            let stop = wait_for(stopping);
+            tokio::spawn(async move { socket.serve(Arc::new(routes), stop).await })
         });
         if !http::serve(listener, routes, stop, DRAIN).await {
             tracing::warn!(seconds = DRAIN.as_secs(), "some requests did not finish in time and were cut off");

@@ -62,6 +62,36 @@ async fn a_backup_is_a_database_of_its_own_with_everything_in_it() {
     assert_eq!(redb::ReadableTableMetadata::len(&txn.open_table(blacklist).unwrap()).unwrap(), 1);
 }
 
+/// Each user and each token is one transaction; a copy that mixes two moments has half of one.
+#[tokio::test]
+async fn a_backup_beside_a_busy_server_is_one_moment_and_the_server_goes_on() {
+    let server = TestServer::with_admin(&[]);
+    let data = server.dir.path().join("data");
+    let file = server.dir.path().join("copy.redb");
+    let copying = std::thread::spawn({
+        let (data, file) = (data.clone(), file.clone());
+        move || {
+            for _ in 0..8 {
+                done(&run(&["backup", "--force", file.to_str().unwrap()], &data, ""));
+                done(&run(&["check", file.to_str().unwrap()], &data, ""));
+            }
+        }
+    });
+    let mut registered = 0;
+    while !copying.is_finished() {
+        server.user(&format!("user{registered}@example.com")).await;
+        registered += 1;
+    }
+    copying.join().unwrap();
+    assert!(registered > 0);
+    done(&run(&["backup", "--force", file.to_str().unwrap()], &data, ""));
+    let counted = run(&["check", file.to_str().unwrap()], &data, "");
+    assert!(text(&counted.stdout).contains(&format!("is sound: {} users", registered + 1)));
+    let to_stdout = run(&["backup", "-"], &data, "");
+    assert!(to_stdout.stdout.starts_with(b"redb"));
+    assert_eq!(names(&data), ["admin.sock", "latchkey.lock", "latchkey.redb", "signing.key"]);
+}
+
 #[test]
 fn a_backup_to_stdout_is_the_same_and_leaves_nothing_behind() {
     let dir = TempDir::new().unwrap();

@@ -81,7 +81,7 @@ fn a_hash_that_is_malformed_or_asks_for_too_much_is_refused_before_it_runs() {
         (BCRYPT.replace("$04$", "$+4$"), "malformed bcrypt"),
         (BCRYPT.replace("$2b", "$2x"), "malformed bcrypt"),
         (BCRYPT[..59].into(), "malformed bcrypt"),
-        (BCRYPT.replace('q', "ä").replacen("u", "", 2), "malformed bcrypt"),
+        (BCRYPT.replace('q', "ä").replacen('u', "", 2), "malformed bcrypt"),
         (format!("scrypt:524288:8:1$salt${hex}"), "scrypt parameters"),
         (format!("scrypt:1000:8:1$salt${hex}"), "scrypt parameters"),
         (format!("pbkdf2:sha256:2000001$salt${hex}"), "pbkdf2 iterations"),

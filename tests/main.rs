@@ -5,6 +5,7 @@ mod backup;
 mod browser;
 mod cli;
 mod hashes;
+mod import;
 mod log;
 mod operator;
 mod restore;

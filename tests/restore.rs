@@ -18,6 +18,7 @@ use crate::{
 
 const USERS: TableDefinition<[u8; 16], &[u8]> = TableDefinition::new("users_1");
 const BY_EMAIL: TableDefinition<&str, [u8; 16]> = TableDefinition::new("users_by_email_1");
+const ADMINS: TableDefinition<[u8; 16], ()> = TableDefinition::new("admins_1");
 const BY_SEQUENCE: TableDefinition<u64, &str> = TableDefinition::new("widgets_by_sequence_1");
 const META: TableDefinition<&str, u64> = TableDefinition::new("latchkey");
 
@@ -40,10 +41,11 @@ fn changed(good: &Path, name: &str, change: impl FnOnce(&redb::WriteTransaction)
 fn in_users(txn: &redb::WriteTransaction, from: &str, to: &str) {
     assert_eq!(from.len(), to.len());
     let mut users = txn.open_table(USERS).unwrap();
-    let copied = |row: Result<(redb::AccessGuard<[u8; 16]>, redb::AccessGuard<&[u8]>), redb::StorageError>| {
-        row.map(|(id, row)| (id.value(), row.value().to_vec())).unwrap()
-    };
-    let rows: Vec<_> = redb::ReadableTable::iter(&users).unwrap().map(copied).collect();
+    let rows = redb::ReadableTable::iter(&users).unwrap().map(|row| {
+        let (id, row) = row.unwrap();
+        (id.value(), row.value().to_vec())
+    });
+    let rows: Vec<_> = rows.collect();
     for (id, mut row) in rows {
         while let Some(at) = row.windows(from.len()).position(|window| window == from.as_bytes()) {
             row[at..at + to.len()].copy_from_slice(to.as_bytes());
@@ -86,6 +88,16 @@ fn unsound(good: &Path) -> Vec<(PathBuf, &'static str)> {
                 txn.open_table(BY_EMAIL).unwrap().insert("x@example.com", [7; 16]).unwrap();
             }),
             "an email leads to no user",
+        ),
+        (
+            changed(good, "unindexed", |txn| {
+                txn.open_table(ADMINS).unwrap().retain(|_, ()| false).unwrap();
+            }),
+            "the index of administrators is wrong about admin@example.com",
+        ),
+        (
+            changed(good, "overindexed", |txn| drop(txn.open_table(ADMINS).unwrap().insert([7; 16], ()).unwrap())),
+            "the index of administrators names a user who is not there",
         ),
         (
             changed(good, "unordered", |txn| drop(txn.open_table(BY_SEQUENCE).unwrap().remove(0).unwrap())),
@@ -134,14 +146,15 @@ async fn what_is_sound_is_counted_and_keeps_every_byte_also_after_a_kill_and_of_
     let bytes = fs::read(&file).unwrap();
     let output = check(&file);
     done(&output);
-    let said = "is sound: 2 users, 1 of them administrators, 1 widgets, 1 logged-out tokens, schema 1";
+    let said = "is sound: 2 users, 1 of them administrators, 1 widgets, 1 logged-out tokens, schema 2";
     assert!(text(&output.stdout).contains(said), "{}", text(&output.stdout));
     done(&run(&["check"], &data, ""));
     assert!(fs::read(&file).unwrap() == bytes);
 
     let mut killed = TestServer::on(server.dir.clone(), &[]);
     killed.user("late@example.com").await;
-    refused(&run(&["check"], &data, ""), 1, "in use by another latchkey");
+    assert!(text(&run(&["check"], &data, "").stdout).contains("is sound: 3 users"), "beside the server");
+    assert_eq!(names(&data), ["admin.sock", "latchkey.lock", "latchkey.redb", "signing.key"]);
     refused(&check(&file), 1, "is in use by another process");
     refused(&run(&["restore", file.to_str().unwrap()], &data, ""), 1, "in use by another latchkey");
     killed.signal("KILL");

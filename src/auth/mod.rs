@@ -7,6 +7,7 @@
 pub mod password;
 pub mod stored_hash;
 pub mod token;
+pub mod transfer;
 
 use std::sync::Arc;
 

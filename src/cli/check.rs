@@ -1,16 +1,15 @@
 //! `latchkey check`: whether a database is sound, before someone relies on it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::bail;
 use clap::Args;
 
-use super::progress::Bar;
+use super::{bulk::Data, progress::Bar};
 use crate::{
     auth::stored_hash::StoredHash,
     config::{self, Config},
     model::PasswordHash,
-    store::{self, Contents, DataDir},
+    store::{self, Contents, WholeFile},
 };
 
 /// Of what.
@@ -22,22 +21,34 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn run(self, config: &Config) -> anyhow::Result<()> {
-        let (path, _dir) = match self.file {
-            Some(file) => (file, None),
-            None if !DataDir::has_database(&config.data_dir) => {
-                bail!("there is no latchkey database in {}", config::absolute(&config.data_dir).display())
-            }
-            None => {
-                let dir = DataDir::take(&config.data_dir)?;
-                (dir.database(), Some(dir))
-            }
-        };
-        let mut bar = Bar::new("check");
-        let contents = store::check(&path, judge, &mut |done, all| bar.show(done, all))?;
-        drop(bar);
-        println!("{} is sound: {}", path.display(), describe(&contents));
+        let Some(file) = self.file else { return check_data(config) };
+        say(&file, &look(&file)?);
         Ok(())
     }
+}
+
+/// Of a running server, a copy of this moment is looked at; the server itself looked at the file when it opened it.
+fn check_data(config: &Config) -> anyhow::Result<()> {
+    let database = config::absolute(&config.data_dir).join("latchkey.redb");
+    let contents = match Data::find(config)? {
+        Data::Here(dir) => look(&dir.database())?,
+        server @ Data::Server(..) => {
+            let copy = WholeFile::create(&config.data_dir.join("check"), false)?;
+            server.backup(copy.file(), &mut Bar::new("copy"))?;
+            look(copy.unfinished())?
+        }
+    };
+    say(&database, &contents);
+    Ok(())
+}
+
+fn look(path: &Path) -> anyhow::Result<Contents> {
+    let mut bar = Bar::new("check");
+    Ok(store::check(path, judge, &mut |done, all| bar.show(done, all))?)
+}
+
+fn say(path: &Path, contents: &Contents) {
+    println!("{} is sound: {}", path.display(), describe(contents));
 }
 
 /// What is in a sound database, in words.

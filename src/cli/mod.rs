@@ -5,9 +5,11 @@
 
 mod about;
 mod backup;
+mod bulk;
 mod check;
 mod client;
 mod health;
+mod import;
 mod password;
 mod progress;
 mod restore;
@@ -74,6 +76,10 @@ enum Command {
     Backup(backup::Backup),
     /// Say whether a database or a copy of one is sound; changes nothing
     Check(check::Check),
+    /// Write all users as lines of JSON, with their password hashes
+    Export(import::Export),
+    /// Add users from lines of JSON, such as export writes
+    Import(import::Import),
     /// Put a backup in the place of the database, with the server stopped
     Restore(restore::Restore),
 }
@@ -100,6 +106,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Token(command)) => quietly(&cli.config, |config| token::run(&command, config)),
         Some(Command::Backup(backup)) => quietly(&cli.config, |config| backup.run(config)),
         Some(Command::Check(check)) => quietly(&cli.config, |config| check.run(config)),
+        Some(Command::Export(export)) => quietly(&cli.config, |config| export.run(config)),
+        Some(Command::Import(import)) => quietly(&cli.config, |config| import.run(config)),
         Some(Command::Restore(restore)) => quietly(&cli.config, |config| restore.run(config)),
     });
     let Err(error) = done else { return ExitCode::SUCCESS };

@@ -9,6 +9,7 @@
 
 mod audit;
 mod auth;
+pub mod bulk;
 mod error;
 mod fields;
 mod frame;

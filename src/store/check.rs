@@ -75,7 +75,8 @@ impl Look<'_> {
 
     fn users(&mut self, judge: JudgeHash) -> Result<(u64, u64), StoreError> {
         let by_email = self.txn.open_table(users::USERS_BY_EMAIL)?;
-        let (mut all, mut administrators) = (0, 0);
+        let admins = self.txn.open_table(users::ADMINS)?;
+        let (mut all, mut administrators, mut acting) = (0, 0, 0);
         for row in self.txn.open_table(users::USERS)?.iter()? {
             let (id, row) = row?;
             let user = users::from_row(PublicId::from_bytes(id.value()), row.value())?;
@@ -88,11 +89,18 @@ impl Look<'_> {
             })?;
             all += 1;
             administrators += u64::from(user.admin);
+            acting += u64::from(user.is_acting_admin());
+            if admins.get(id.value())?.is_some() != user.is_acting_admin() {
+                return Err(self.wrong(&format!("the index of administrators is wrong about {}", user.email)));
+            }
             self.step();
         }
         // Each user has an entry of its own, so one more entry than users leads nowhere.
         if by_email.len()? != all {
             return Err(self.wrong("an email leads to no user"));
+        }
+        if admins.len()? != acting {
+            return Err(self.wrong("the index of administrators names a user who is not there"));
         }
         Ok((all, administrators))
     }

@@ -106,27 +106,14 @@ impl DataDir {
         self.path.join(DATABASE_FILE)
     }
 
-    /// An empty file without a name, gone with the last handle, also where the process is killed.
-    ///
-    /// # Errors
-    /// [`DataDirError`] where it cannot be made.
-    pub fn scratch_file(&self) -> Result<File, DataDirError> {
-        let path = self.path.join(format!("scratch-{:032x}", u128::from_be_bytes(random::bytes())));
-        let make = || {
-            let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
-            fs::remove_file(&path).map(|()| file)
-        };
-        make().map_err(|source| DataDirError::Io { verb: "make", path: path.clone(), source })
-    }
-
-    /// Whether `path` may be written: a copy never takes the place of the files that are in use here.
+    /// Whether `path` may be written: a copy never takes the place of the files that are in use in `dir`.
     ///
     /// # Errors
     /// [`DataDirError::OwnFile`].
-    pub fn refuse_own(&self, path: &Path) -> Result<(), DataDirError> {
-        let own = [DATABASE_FILE, KEY_FILE, LOCK_FILE].map(|name| self.path.join(name));
+    pub fn refuse_own(dir: &Path, path: &Path) -> Result<(), DataDirError> {
+        let own = [DATABASE_FILE, KEY_FILE, LOCK_FILE].map(|name| dir.join(name).canonicalize().ok());
         match path.canonicalize() {
-            Ok(path) if own.contains(&path) => Err(DataDirError::OwnFile(path)),
+            Ok(path) if own.contains(&Some(path.clone())) => Err(DataDirError::OwnFile(path)),
             _ => Ok(()), // where it does not exist it is none of them
         }
     }
@@ -160,6 +147,16 @@ impl DataDir {
         fs::rename(&unfinished, path)?;
         sync_dir(&self.path)
     }
+}
+
+/// An empty file in `dir` without a name, gone with its last handle, also where the process is killed.
+///
+/// # Errors
+/// Where it cannot be made.
+pub fn scratch_file(dir: &Path) -> io::Result<File> {
+    let path = dir.join(format!("scratch-{:032x}", u128::from_be_bytes(random::bytes())));
+    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+    fs::remove_file(&path).map(|()| file)
 }
 
 /// The bytes of a file that holds one secret, without the line end that editors and `openssl rand` add.

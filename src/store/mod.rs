@@ -30,9 +30,9 @@ use crate::{
 };
 
 pub use check::{Contents, JudgeHash, check};
-pub use data_dir::{ADMIN_SOCKET, DataDir, DataDirError, read_secret};
+pub use data_dir::{ADMIN_SOCKET, DataDir, DataDirError, read_secret, scratch_file};
 pub use restore::{Restored, restore};
-pub use users::{Changed, UserPage};
+pub use users::{Changed, Incoming, Standing, UserPage};
 pub use whole_file::WholeFile;
 pub use widgets::{OwnedWidget, Page};
 
@@ -144,6 +144,30 @@ impl Store {
     /// [`StoreError`] where a disk fails; what is in `file` then is refused by whoever opens it.
     pub fn backup(&self, file: File, progress: Progress<'_>) -> Result<(), StoreError> {
         backup::copy(&self.database.begin_read()?, file, progress)
+    }
+
+    /// Hands every user of one moment to `each`, in order of registration, with how many there are.
+    ///
+    /// # Errors
+    /// What `each` says, or [`StoreError`] where the disk fails.
+    pub fn for_each_user<E: From<StoreError>>(&self, each: impl FnMut(User, u64) -> Result<(), E>) -> Result<(), E> {
+        users::for_each(&self.database.begin_read().map_err(StoreError::from)?, each)
+    }
+
+    /// How each of `users` stands to those who are there.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the disk fails.
+    pub fn standings(&self, users: &[Incoming]) -> Result<Vec<Standing>, StoreError> {
+        users::standings(&self.database.begin_read()?, users)
+    }
+
+    /// Adds those of `users` who are new, all in one transaction, and says how each stood. Blocks the thread.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the disk fails.
+    pub fn import_users(&self, users: Vec<Incoming>) -> Result<Vec<Standing>, StoreError> {
+        self.writer.write_blocking(move |txn| users::import(txn, &users))
     }
 
     /// Adds a user. `false` where the email is taken, in whatever letter case.

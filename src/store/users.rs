@@ -4,7 +4,8 @@
 //! always someone who can act as an administrator once there was (I9).
 
 use redb::{
-    AccessGuard, ReadTransaction, ReadableTable, ReadableTableMetadata, StorageError, TableDefinition, WriteTransaction,
+    AccessGuard, ReadTransaction, ReadableTable, ReadableTableMetadata, StorageError, Table, TableDefinition,
+    WriteTransaction,
 };
 use time::OffsetDateTime;
 
@@ -96,23 +97,110 @@ pub(super) fn index_admins(txn: &WriteTransaction) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The one place that writes: keeps the table and its two indexes in step.
 fn replace(txn: &WriteTransaction, before: Option<&User>, after: Option<&User>) -> Result<(), StoreError> {
-    let mut users = txn.open_table(USERS)?;
-    let mut by_email = txn.open_table(USERS_BY_EMAIL)?;
-    let mut admins = txn.open_table(ADMINS)?;
-    if let Some(before) = before {
-        users.remove(before.public_id.to_bytes())?;
-        by_email.remove(before.email.key().as_str())?;
-        admins.remove(before.public_id.to_bytes())?;
+    Tables::open(txn)?.replace(before, after)
+}
+
+/// The table and its two indexes, open for writing.
+struct Tables<'a> {
+    users: Table<'a, [u8; 16], &'static [u8]>,
+    by_email: Table<'a, &'static str, [u8; 16]>,
+    admins: Table<'a, [u8; 16], ()>,
+}
+
+impl<'a> Tables<'a> {
+    fn open(txn: &'a WriteTransaction) -> Result<Self, StoreError> {
+        let (users, by_email) = (txn.open_table(USERS)?, txn.open_table(USERS_BY_EMAIL)?);
+        Ok(Self { users, by_email, admins: txn.open_table(ADMINS)? })
     }
-    if let Some(after) = after {
-        let id = after.public_id.to_bytes();
-        users.insert(id, record::encode(&to_row(after)).as_slice())?;
-        by_email.insert(after.email.key().as_str(), id)?;
-        if after.is_acting_admin() {
-            admins.insert(id, ())?;
+
+    /// The one place that writes: keeps the table and its two indexes in step.
+    fn replace(&mut self, before: Option<&User>, after: Option<&User>) -> Result<(), StoreError> {
+        if let Some(before) = before {
+            self.users.remove(before.public_id.to_bytes())?;
+            self.by_email.remove(before.email.key().as_str())?;
+            self.admins.remove(before.public_id.to_bytes())?;
         }
+        if let Some(after) = after {
+            let id = after.public_id.to_bytes();
+            self.users.insert(id, record::encode(&to_row(after)).as_slice())?;
+            self.by_email.insert(after.email.key().as_str(), id)?;
+            if after.is_acting_admin() {
+                self.admins.insert(id, ())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How a user who is to be imported stands to those who are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Nobody has the email or the public id.
+    New,
+    /// The very user is there.
+    Same,
+    /// The email belongs to an account with another password hash, other rights or another public id.
+    Differs,
+    /// The public id belongs to an account with another email.
+    IdTaken,
+}
+
+/// A user to import.
+pub struct Incoming {
+    /// Who.
+    pub user: User,
+    /// Whether the public id came with the user; one that was just made is not compared.
+    pub id_given: bool,
+}
+
+fn standing_in(
+    users: &impl ReadableTable<[u8; 16], &'static [u8]>,
+    by_email: &impl ReadableTable<&'static str, [u8; 16]>,
+    incoming: &Incoming,
+) -> Result<Standing, StoreError> {
+    let Incoming { user, id_given } = incoming;
+    let id = by_email.get(user.email.key().as_str())?.map(|id| id.value());
+    let Some(id) = id else {
+        let taken = users.get(user.public_id.to_bytes())?.is_some();
+        return Ok(if taken { Standing::IdTaken } else { Standing::New });
+    };
+    let found = users.get(id)?.map(|row| from_row(PublicId::from_bytes(id), row.value())).transpose()?;
+    let same = found.is_some_and(|found| {
+        let rights = found.admin == user.admin && found.disabled == user.disabled;
+        rights && found.password_hash == user.password_hash && (!id_given || found.public_id == user.public_id)
+    });
+    Ok(if same { Standing::Same } else { Standing::Differs })
+}
+
+/// How each of them stands, without changing anything.
+pub(super) fn standings(txn: &ReadTransaction, users: &[Incoming]) -> Result<Vec<Standing>, StoreError> {
+    let (table, by_email) = (txn.open_table(USERS)?, txn.open_table(USERS_BY_EMAIL)?);
+    users.iter().map(|incoming| standing_in(&table, &by_email, incoming)).collect()
+}
+
+/// Adds those who are new, and says how each stood.
+pub(super) fn import(txn: &WriteTransaction, users: &[Incoming]) -> Result<Vec<Standing>, StoreError> {
+    let mut tables = Tables::open(txn)?;
+    let add = |incoming: &Incoming| {
+        let standing = standing_in(&tables.users, &tables.by_email, incoming)?;
+        if standing == Standing::New {
+            tables.replace(None, Some(&incoming.user))?;
+        }
+        Ok(standing)
+    };
+    users.iter().map(add).collect()
+}
+
+/// Hands every user of one moment to `each`, in order of registration, and says how many there are before it begins.
+pub(super) fn for_each<E: From<StoreError>>(
+    txn: &ReadTransaction,
+    mut each: impl FnMut(User, u64) -> Result<(), E>,
+) -> Result<(), E> {
+    let users = txn.open_table(USERS).map_err(StoreError::from)?;
+    let all = users.len().map_err(StoreError::from)?;
+    for entry in users.iter().map_err(StoreError::from)? {
+        each(read(entry)?, all)?;
     }
     Ok(())
 }

@@ -42,6 +42,12 @@ impl WholeFile {
         &self.file
     }
 
+    /// Where it is until it is complete.
+    #[must_use]
+    pub fn unfinished(&self) -> &Path {
+        &self.unfinished
+    }
+
     /// Gives the complete file its name. It is durable when this returns.
     ///
     /// # Errors

@@ -47,6 +47,21 @@ impl Writer {
         &self,
         work: impl FnOnce(&WriteTransaction) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.queue(work)?.await.unwrap_or(Err(StoreError::GivenUp))
+    }
+
+    /// Like [`Writer::write`] for a thread that may wait.
+    pub(super) fn write_blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&WriteTransaction) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.queue(work)?.blocking_recv().unwrap_or(Err(StoreError::GivenUp))
+    }
+
+    fn queue<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&WriteTransaction) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<oneshot::Receiver<Result<T, StoreError>>, StoreError> {
         let (reply, answer) = oneshot::channel();
         let job = Box::new(move |database: &Database| {
             let started = Instant::now();
@@ -62,7 +77,7 @@ impl Writer {
             mpsc::error::TrySendError::Full(_) => StoreError::Overloaded,
             mpsc::error::TrySendError::Closed(_) => StoreError::GivenUp,
         })?;
-        answer.await.unwrap_or(Err(StoreError::GivenUp))
+        Ok(answer)
     }
 }
 
