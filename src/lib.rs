@@ -9,6 +9,7 @@
 //! | `main.rs` | hands argv to the first door | |
 //! | [`cli`] | door 1, argv: the server, and commands that reach it over a socket or open the data; exit codes | the terminal |
 //! | [`server`] | the frame: open, bind, serve, drain, stop; [`purge`], the janitor | |
+//! | [`supervisor`] | what systemd hands in and is told | sd-notify, listenfd |
 //! | [`config`] | every setting, checked once | |
 //! | [`http`] | door 2, HTTP: routes, guard, fields, errors, pages | poem |
 //! | [`auth`] | the heart: decides who may enter; users out and in | jsonwebtoken, scrypt, the hashes of others |
@@ -64,3 +65,4 @@ pub mod purge;
 pub mod random;
 pub mod server;
 pub mod store;
+pub mod supervisor;

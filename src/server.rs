@@ -1,4 +1,4 @@
-//! The frame of the program: open the store, start the purge, bind, serve, drain, stop.
+//! The frame of the program: open the store, start the purge and the watchdog, bind, serve, drain, stop.
 //!
 //! Guarantees: nothing is served before the store is open and checked; after the last answer the database is closed, so that
 //! the next start finds it clean. Deliberately absent: signals and argv, which are `cli`'s.
@@ -21,6 +21,7 @@ use crate::{
     http::{self, bulk::WithBulk, operator::Socket},
     purge, random,
     store::{DataDir, Store},
+    supervisor,
 };
 
 /// How long requests in flight may take to finish when the server stops.
@@ -109,11 +110,13 @@ pub struct Server {
 }
 
 impl Server {
-    /// Opens the data and binds the address.
+    /// Opens the data and binds the address, or takes the listener that the service manager opened.
     ///
     /// # Errors
-    /// As [`Core::open`], and where the address cannot be bound.
+    /// As [`Core::open`], and where the address cannot be bound or the listener cannot be used.
     pub async fn bind(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
+        // First, while there are few threads: it takes variables out of the environment.
+        let given = supervisor::listener().context("cannot use the passed socket (LISTEN_FDS)")?;
         let core = Core::open(&config, clock)?;
         if !config.scrypt.is_strong() {
             tracing::warn!(cost = %config.scrypt, "password hashes are cheap to guess; this is for tests");
@@ -125,7 +128,12 @@ impl Server {
                 Err(error) => return Err(error.into()),
             }
         }
-        let listener = listen(config.listen, "--listen").await?;
+        let listener = if let Some(given) = given {
+            tracing::info!("a socket was passed; --listen is not used");
+            TcpListener::from_std(given).context("cannot use the passed socket (LISTEN_FDS)")?
+        } else {
+            listen(config.listen, "--listen").await?
+        };
         let metrics = match config.metrics_listen {
             Some(address) => Some(listen(address, "--metrics-listen").await?),
             None => None,
@@ -182,6 +190,13 @@ impl Server {
             let stop = wait_for(stopping);
             tokio::spawn(async move { socket.serve(Arc::new(routes), stop).await })
         });
+        let stop = async {
+            stop.await;
+            supervisor::stopping();
+        };
+        supervisor::ready(listener.local_addr().ok());
+        let store = Arc::clone(&core.store);
+        let watchdog = tokio::spawn(supervisor::watchdog(move || store.purged_through_s().map(drop)));
         if !http::serve(listener, routes, stop, DRAIN).await {
             tracing::warn!(seconds = DRAIN.as_secs(), "some requests did not finish in time and were cut off");
         }
@@ -193,8 +208,10 @@ impl Server {
             let _ = admin.await; // it does not panic, and there is nothing else to know
             let _ = std::fs::remove_file(core.dir.admin_socket()); // one that stays is replaced at the next start
         }
-        janitor.abort();
-        let _ = janitor.await; // aborted: what counts is that it holds the store no more
+        for task in [janitor, watchdog] {
+            task.abort();
+            let _ = task.await; // aborted: what counts is that it holds the store no more
+        }
         core.close()
     }
 }

@@ -10,5 +10,6 @@ mod log;
 mod operator;
 mod restore;
 mod stopping;
+mod supervised;
 mod tidy;
 mod upgrade;

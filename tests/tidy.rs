@@ -9,11 +9,11 @@ use std::{
 const LINES_MAX: usize = 400;
 
 /// From the doors down. A room names rooms further down, never further up.
-const ROOMS: [&str; 11] =
-    ["main", "cli", "server", "purge", "config", "http", "auth", "store", "metrics", "model", "clock"];
+const ROOMS: [&str; 12] =
+    ["main", "cli", "server", "supervisor", "purge", "config", "http", "auth", "store", "metrics", "model", "clock"];
 
 /// Which room, or which file of it, may name which crate.
-const CRATES: [(&str, &[&str]); 17] = [
+const CRATES: [(&str, &[&str]); 19] = [
     ("anyhow", &["cli/", "server.rs"]),
     // What others hashed with is read in one place.
     ("argon2", &["auth/stored_hash.rs"]),
@@ -26,12 +26,14 @@ const CRATES: [(&str, &[&str]); 17] = [
     ("hyper_util", &["http/transport.rs", "http/operator.rs", "cli/client.rs", "cli/health.rs", "cli/bulk.rs"]),
     ("include_dir", &["http/pages.rs"]),
     ("jsonwebtoken", &["auth/token.rs"]),
+    ("listenfd", &["supervisor.rs"]),
     ("poem", &["http/"]),
     ("poem_openapi", &["http/"]),
     ("redb", &["store/"]),
     ("rpassword", &["cli/"]),
     ("pbkdf2", &["auth/stored_hash.rs"]),
     ("scrypt", &["auth/password.rs", "auth/stored_hash.rs"]),
+    ("sd_notify", &["supervisor.rs"]),
 ];
 
 fn files_below(dir: &str, extension: &str) -> Vec<PathBuf> {

@@ -1,0 +1,65 @@
+//! What a service manager such as systemd hands in and is told: a listener, readiness, the watchdog, the end.
+//!
+//! Guarantees: without a service manager all of it does nothing; the watchdog is told that we are well after the store answered
+//! a read, and by the runtime that answers requests, so that either of them hanging ends in a restart. Deliberately absent:
+//! everything about units, which is in `systemd/`.
+
+use std::{fmt::Display, io, net::SocketAddr, time::Duration};
+
+use listenfd::ListenFd;
+use sd_notify::NotifyState;
+
+/// The listener that was opened for us (`LISTEN_FDS`, `sd_listen_fds(3)`); `None` where there is none.
+///
+/// # Errors
+/// Where there is more than one, or what was passed is no TCP socket.
+pub fn listener() -> io::Result<Option<std::net::TcpListener>> {
+    let mut passed = ListenFd::from_env();
+    if passed.len() > 1 {
+        return Err(io::Error::other(format!("{} sockets were passed and one is served", passed.len())));
+    }
+    let listener = passed.take_tcp_listener(0)?;
+    if let Some(listener) = &listener {
+        listener.set_nonblocking(true)?;
+    }
+    Ok(listener)
+}
+
+/// Says that requests are answered at `address` from now on.
+pub fn ready(address: Option<SocketAddr>) {
+    let status = address.map(|address| format!("Listening on {address}")).unwrap_or_default();
+    tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
+}
+
+/// Says that the end has begun.
+pub fn stopping() {
+    tell(&[NotifyState::Stopping, NotifyState::Status("Finishing what is in flight")]);
+}
+
+/// Feeds the watchdog, if there is one, until the task is dropped.
+pub async fn watchdog<E: Display>(check: impl Fn() -> Result<(), E>) {
+    if let Some(patience) = sd_notify::watchdog_enabled().filter(|patience| !patience.is_zero()) {
+        feed(patience / 2, check, || tell(&[NotifyState::Watchdog])).await;
+    }
+}
+
+/// Calls `well` at every `period` in which `check` finds that all is well.
+pub async fn feed<E: Display>(period: Duration, check: impl Fn() -> Result<(), E>, well: impl Fn()) {
+    let mut ticks = tokio::time::interval(period);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        match check() {
+            Ok(()) => well(),
+            Err(error) => {
+                tracing::error!(%error, "the database does not answer; the watchdog is not told that all is well");
+            }
+        }
+    }
+}
+
+fn tell(state: &[NotifyState]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::warn!(%error, "cannot tell the service manager (NOTIFY_SOCKET)");
+    }
+}

@@ -1,0 +1,165 @@
+//! Under a service manager: what it is told, and the socket that it passes. What systemd makes of it, `tests/systemd` tries.
+
+use std::{
+    cell::Cell,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    os::{fd::OwnedFd, unix::net::UnixDatagram},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use latchkey::supervisor;
+use tempfile::TempDir;
+
+use crate::api::harness::latchkey;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A child that does not outlive its test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A service manager that listens, and the address and the process of the server that it started.
+struct Manager {
+    told: UnixDatagram,
+    server: Running,
+    address: String,
+    _dir: TempDir,
+}
+
+impl Manager {
+    fn start(settings: &[(&str, &str)]) -> Self {
+        let dir = TempDir::new().unwrap();
+        let told = UnixDatagram::bind(dir.path().join("notify")).unwrap();
+        told.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut command = latchkey();
+        command.args(["--listen", "127.0.0.1:0", "--data-dir"]).arg(dir.path().join("data"));
+        command.env("NOTIFY_SOCKET", dir.path().join("notify")).envs(settings.iter().copied());
+        let mut server = Running(command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap());
+        let address = address(&mut server.0);
+        Self { told, server, address, _dir: dir }
+    }
+
+    /// The next message.
+    fn next(&self) -> String {
+        let mut bytes = [0; 1000];
+        let length = self.told.recv(&mut bytes).unwrap();
+        String::from_utf8(bytes[..length].to_vec()).unwrap()
+    }
+}
+
+/// Where the server says that it is.
+fn address(child: &mut Child) -> String {
+    let mut lines = BufReader::new(child.stdout.as_mut().unwrap()).lines().map_while(Result::ok);
+    let line = lines.find_map(|line| line.trim().strip_prefix("Start page  http://").map(ToOwned::to_owned));
+    line.expect("the server did not start").trim_end_matches('/').to_owned()
+}
+
+fn status_of_start_page(address: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.lines().next().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn readiness_is_told_when_requests_are_answered_and_the_end_when_it_begins() {
+    let mut manager = Manager::start(&[]);
+    let address = manager.address.clone();
+    assert_eq!(manager.next(), format!("READY=1\nSTATUS=Listening on {address}\n"));
+    assert_eq!(status_of_start_page(&address), "HTTP/1.1 200 OK");
+    let mut kill = Command::new("kill");
+    assert!(kill.args(["-s", "TERM", &manager.server.0.id().to_string()]).status().unwrap().success());
+    assert!(manager.next().starts_with("STOPPING=1\n"), "and no watchdog was asked for");
+    assert!(manager.server.0.wait().unwrap().success());
+}
+
+#[test]
+fn the_watchdog_is_fed_where_there_is_one() {
+    let manager = Manager::start(&[("WATCHDOG_USEC", "20000")]);
+    assert!(manager.next().starts_with("READY=1\n"));
+    for _ in 0..3 {
+        assert_eq!(manager.next(), "WATCHDOG=1\n");
+    }
+}
+
+#[tokio::test]
+async fn the_watchdog_is_not_fed_while_the_check_fails() {
+    let (checks, fed) = (Cell::new(0), Cell::new(0));
+    let check = || {
+        checks.set(checks.get() + 1);
+        if (3..=5).contains(&checks.get()) { Err("the disk is gone") } else { Ok(()) }
+    };
+    let seven_checks = async {
+        while checks.get() < 7 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        () = supervisor::feed(Duration::from_millis(1), check, || fed.set(fed.get() + 1)) => {}
+        () = seven_checks => {}
+    }
+    assert_eq!(fed.get(), 4);
+}
+
+/// Starts the server as `sd_listen_fds(3)` says, with this socket as file descriptor 3.
+fn pass(socket: impl Into<OwnedFd>, sockets: u8) -> (Child, TempDir) {
+    let dir = TempDir::new().unwrap();
+    let server = latchkey();
+    // Safe Rust can pass a socket as stdin; the shell moves it.
+    let script = r#"exec 3<&0 </dev/null; LISTEN_PID=$$ exec "$@""#;
+    let mut command = Command::new("sh");
+    command.args(["-c", script, "sh"]).arg(server.get_program()).arg("--data-dir").arg(dir.path().join("data"));
+    for (name, value) in server.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command.env("LISTEN_FDS", sockets.to_string()).stdin(Stdio::from(socket.into()));
+    (command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap(), dir)
+}
+
+#[test]
+fn a_socket_that_is_passed_is_served_and_outlives_the_server() {
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let here = socket.local_addr().unwrap().to_string();
+    for _ in 0..2 {
+        // A client that comes before the server is up waits and is served.
+        let early = std::thread::spawn({
+            let here = here.clone();
+            move || status_of_start_page(&here)
+        });
+        let (mut server, _dir) = pass(socket.try_clone().unwrap(), 1);
+        assert_eq!(address(&mut server), here);
+        assert_eq!(early.join().unwrap(), "HTTP/1.1 200 OK");
+        drop(Running(server));
+    }
+}
+
+#[test]
+fn what_cannot_be_served_is_refused_with_its_name() {
+    let socket = || TcpListener::bind("127.0.0.1:0").unwrap();
+    let datagram = UnixDatagram::unbound().unwrap();
+    for (started, part) in [
+        (pass(socket(), 2), "2 sockets were passed and one is served"),
+        (pass(datagram, 1), "is not a valid tcp socket"),
+    ] {
+        let (mut server, _dir) = (Running(started.0), started.1);
+        let said = BufReader::new(server.0.stdout.take().unwrap()).lines().next();
+        assert!(said.is_none(), "it serves where it should have refused: {said:?}");
+        assert_eq!(server.0.wait().unwrap().code(), Some(1));
+        let mut stderr = String::new();
+        server.0.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+        assert!(stderr.contains("LISTEN_FDS") && stderr.contains(part), "{stderr}");
+    }
+}
