@@ -26,7 +26,7 @@ use crate::{
         password::{Password, PasswordPolicy, ScryptCost},
         token::KEY_BYTES_MIN,
     },
-    http::CorsOrigins,
+    http::{CorsOrigins, Tls, TlsError},
     model::Email,
     store::read_secret,
 };
@@ -47,6 +47,15 @@ pub struct Config {
     /// Address and port to serve Prometheus metrics on, at /metrics. By default there are none. Whoever can reach it can read it.
     #[arg(long, global = true, env = "LATCHKEY_METRICS_LISTEN", value_name = "ADDRESS:PORT")]
     pub metrics_listen: Option<SocketAddr>,
+
+    /// File with the certificate to speak TLS with, and behind it those that lead to its issuer, as PEM. Needs --tls-key. Both are
+    /// read again when they change.
+    #[arg(long, global = true, env = "LATCHKEY_TLS_CERT", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+
+    /// File with the private key of the certificate, as PEM, not encrypted.
+    #[arg(long, global = true, env = "LATCHKEY_TLS_KEY", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
 
     /// Directory that holds the database and the signing key; made where it is missing.
     #[arg(long, global = true, env = "LATCHKEY_DATA_DIR", value_name = "DIR", default_value = "./latchkey-data")]
@@ -194,6 +203,26 @@ impl Config {
             return Ok(None);
         };
         check_key_length(&secret, &source).map(|()| Some(secret))
+    }
+
+    /// The certificate and its key; `None` where there is neither.
+    ///
+    /// # Errors
+    /// [`ConfigError`] where one is missing, or they cannot be used.
+    pub fn tls(&self) -> Result<Option<Tls>, ConfigError> {
+        match (&self.tls_cert, &self.tls_key) {
+            (None, None) => Ok(None),
+            (Some(_), None) => Err(ConfigError("--tls-cert needs --tls-key".to_owned())),
+            (None, Some(_)) => Err(ConfigError("--tls-key needs --tls-cert".to_owned())),
+            (Some(certificate), Some(key)) => Tls::read(certificate, key).map(Some).map_err(|error| {
+                let settings = match error {
+                    TlsError::Certificate(..) => "--tls-cert",
+                    TlsError::Key(..) => "--tls-key",
+                    TlsError::Pair(_) => "--tls-cert and --tls-key",
+                };
+                ConfigError(format!("{settings}: {error}"))
+            }),
+        }
     }
 
     /// What a new password must be like.

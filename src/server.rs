@@ -105,6 +105,7 @@ pub struct Server {
     core: Core,
     listener: TcpListener,
     metrics: Option<TcpListener>,
+    tls: Option<http::Tls>,
     socket: Option<Socket>,
     config: Config,
 }
@@ -117,6 +118,7 @@ impl Server {
     pub async fn bind(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
         // First, while there are few threads: it takes variables out of the environment.
         let given = supervisor::listener().context("cannot use the passed socket (LISTEN_FDS)")?;
+        let tls = config.tls()?;
         let core = Core::open(&config, clock)?;
         if !config.scrypt.is_strong() {
             tracing::warn!(cost = %config.scrypt, "password hashes are cheap to guess; this is for tests");
@@ -143,7 +145,7 @@ impl Server {
             let path = path.display();
             tracing::warn!(%error, %path, "no admin socket; commands need the server to be stopped");
         });
-        Ok(Self { core, listener, metrics, socket: socket.ok(), config })
+        Ok(Self { core, listener, metrics, tls, socket: socket.ok(), config })
     }
 
     /// The address that was bound, with the port that was taken.
@@ -160,6 +162,12 @@ impl Server {
         self.metrics.as_ref().and_then(|listener| listener.local_addr().ok())
     }
 
+    /// `http`, or `https` where it speaks TLS.
+    #[must_use]
+    pub fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+
     /// The absolute path of the data directory.
     #[must_use]
     pub fn data_dir(&self) -> PathBuf {
@@ -171,14 +179,14 @@ impl Server {
     /// # Errors
     /// Where the database cannot be closed cleanly.
     pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let Self { core, listener, metrics, socket, config } = self;
+        let Self { core, listener, metrics, tls, socket, config } = self;
         let janitor = purge::run(Arc::clone(&core.store), Arc::clone(&core.clock), config.purge_interval);
         let janitor = tokio::spawn(janitor);
         let routes = core.routes(&config);
         let (stopped, stopping) = watch::channel(());
         let metrics = metrics.map(|listener| {
             let stop = wait_for(stopping.clone());
-            tokio::spawn(http::serve(listener, http::metrics(Arc::clone(&core.store)), stop, METRICS_DRAIN))
+            tokio::spawn(http::serve(listener, None, http::metrics(Arc::clone(&core.store)), stop, METRICS_DRAIN))
         });
         let admin = socket.map(|socket| {
             let routes = WithBulk {
@@ -197,7 +205,7 @@ impl Server {
         supervisor::ready(listener.local_addr().ok());
         let store = Arc::clone(&core.store);
         let watchdog = tokio::spawn(supervisor::watchdog(move || store.purged_through_s().map(drop)));
-        if !http::serve(listener, routes, stop, DRAIN).await {
+        if !http::serve(listener, tls, routes, stop, DRAIN).await {
             tracing::warn!(seconds = DRAIN.as_secs(), "some requests did not finish in time and were cut off");
         }
         drop(stopped); // after the last answer, so that the metrics show it

@@ -12,4 +12,5 @@ mod restore;
 mod stopping;
 mod supervised;
 mod tidy;
+mod tls;
 mod upgrade;

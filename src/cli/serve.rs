@@ -25,12 +25,13 @@ pub(super) fn run(config: Config, program: &str) -> anyhow::Result<()> {
         let address = server.address()?;
         println!(
             "latchkey {version} is ready\n\n  \
-             Start page  http://{address}/\n  \
-             Swagger UI  http://{address}/api/v1/ui\n  \
+             Start page  {scheme}://{address}/\n  \
+             Swagger UI  {scheme}://{address}/api/v1/ui\n  \
              Data        {data}\n\n  \
              To make an administrator, run in another terminal:\n    \
              {program} user add you@example.com --admin{data_dir_flag}\n",
             version = env!("CARGO_PKG_VERSION"),
+            scheme = server.scheme(),
             data = server.data_dir().display(),
         );
         tracing::info!(%address, "listening");

@@ -7,17 +7,13 @@
 use std::{
     io,
     pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
+    sync::watch,
     time::Sleep,
 };
 
@@ -25,26 +21,26 @@ use tokio::{
 const LINGER_MAX: Duration = Duration::from_secs(2);
 
 /// A stream whose shutdown ends our direction and then waits for the end of the other.
-pub struct Lingering {
-    stream: TcpStream,
-    stopping: Arc<AtomicBool>,
+pub struct Lingering<S> {
+    stream: S,
+    stopping: watch::Receiver<bool>,
     until: Option<Pin<Box<Sleep>>>,
 }
 
-impl Lingering {
-    /// Wraps a connection, which closes without waiting once `stopping` is set.
-    pub fn new(stream: TcpStream, stopping: Arc<AtomicBool>) -> Self {
+impl<S> Lingering<S> {
+    /// Wraps a connection, which closes without waiting once `stopping` is true.
+    pub fn new(stream: S, stopping: watch::Receiver<bool>) -> Self {
         Self { stream, stopping, until: None }
     }
 }
 
-impl AsyncRead for Lingering {
+impl<S: AsyncRead + Unpin> AsyncRead for Lingering<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buffer)
     }
 }
 
-impl AsyncWrite for Lingering {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
@@ -73,7 +69,7 @@ impl AsyncWrite for Lingering {
         let until = until.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER_MAX)));
         let mut bytes = [0; 8 * 1024];
         loop {
-            if stopping.load(Ordering::Relaxed) || until.as_mut().poll(cx).is_ready() {
+            if *stopping.borrow() || until.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Ok(()));
             }
             let mut buffer = ReadBuf::new(&mut bytes);

@@ -1,7 +1,7 @@
 //! Door 2: HTTP. The only room that knows poem.
 //!
 //! One page to see what is served: the route table, and the order in which a request passes the layers: the transport with
-//! its limits (`transport`), the frame (`frame`: id, size, CORS, errors), the route, the guard (`guard`), the fields of the
+//! its limits (`transport`, `tls`), the frame (`frame`: id, size, CORS, errors), the route, the guard (`guard`), the fields of the
 //! body (`fields`), the handler.
 //!
 //! Guarantees: a handler decides nothing about who may enter; it takes a guard's type as an argument and cannot be reached
@@ -21,6 +21,7 @@ pub mod operator;
 mod ops;
 mod pages;
 mod paging;
+mod tls;
 mod transport;
 mod users;
 mod widgets;
@@ -37,6 +38,7 @@ use crate::{auth::Auth, clock::Clock, store::Store};
 
 pub use frame::CorsOrigins;
 pub use ops::metrics;
+pub use tls::{Tls, TlsError};
 pub use transport::serve;
 
 /// What all routes of the API begin with.
