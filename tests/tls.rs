@@ -186,9 +186,9 @@ fn a_pair_that_cannot_be_used_stops_the_start_with_the_name_of_the_setting() {
         (Some(&garbage), Some(&key), "--tls-cert and --tls-key: "),
     ];
     let data = files.dir.path().join("data");
-    for (cert, key, part) in cases {
+    for ((cert, key, part), word) in cases.into_iter().flat_map(|case| [(case, "serve"), (case, "config")]) {
         let mut command = latchkey();
-        command.args(["--listen", "127.0.0.1:0", "--data-dir"]).arg(&data);
+        command.arg(word).args(["--listen", "127.0.0.1:0", "--data-dir"]).arg(&data);
         for (variable, path) in [("LATCHKEY_TLS_CERT", cert), ("LATCHKEY_TLS_KEY", key)] {
             command.envs(path.map(|path| (variable, path)));
         }

@@ -18,6 +18,7 @@ use crate::config::{Config, SECRET_VARIABLE};
 pub(super) fn config<C: CommandFactory>(config: &Config, matches: &ArgMatches, as_json: bool) -> anyhow::Result<()> {
     config.check()?;
     config.secret_key()?; // says what is wrong with it
+    config.tls()?; // likewise
     let mut rows = Vec::new();
     for arg in C::command().get_arguments() {
         let (Some(long), Some(variable)) = (arg.get_long(), arg.get_env()) else { continue };
