@@ -34,7 +34,7 @@ const CRATES: [(&str, &[&str]); 20] = [
     ("pbkdf2", &["auth/stored_hash.rs"]),
     ("scrypt", &["auth/password.rs", "auth/stored_hash.rs"]),
     ("sd_notify", &["supervisor.rs"]),
-    ("tokio_rustls", &["http/tls.rs", "http/transport.rs"]),
+    ("tokio_rustls", &["http/tls.rs", "http/tls_client.rs", "http/transport.rs"]),
 ];
 
 fn files_below(dir: &str, extension: &str) -> Vec<PathBuf> {

@@ -205,6 +205,22 @@ fn a_pair_that_cannot_be_used_stops_the_start_with_the_name_of_the_setting() {
     }
 }
 
+/// It asks an address of this machine, which no certificate names.
+#[test]
+fn health_asks_over_tls_where_the_server_speaks_it() {
+    let files = Files::with(&certificate());
+    let server = files.serve();
+    let health = |with_tls: bool| {
+        let mut command = latchkey();
+        command.args(["health", "--listen", server.base.strip_prefix("https://").unwrap()]);
+        if with_tls {
+            command.arg("--tls-cert").arg(files.cert()).arg("--tls-key").arg(files.key());
+        }
+        command.output().unwrap().status.code()
+    };
+    assert_eq!((health(true), health(false)), (Some(0), Some(1)));
+}
+
 /// Lingering holds under TLS too: the answer is read to its end though nobody read the body.
 #[test]
 fn the_answer_to_an_upload_that_is_too_large_arrives() {

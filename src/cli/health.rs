@@ -8,10 +8,13 @@ use std::{
 use anyhow::{bail, ensure};
 use hyper::{Request, StatusCode, client::conn::http1, header::HOST};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
 
 use super::runtime;
-use crate::config::Config;
+use crate::{config::Config, http};
 
 /// How long the server may take to answer.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
@@ -20,7 +23,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(2);
 pub(super) fn run(config: &Config) -> anyhow::Result<()> {
     let address = reachable(config.listen);
     ensure!(address.port() != 0, "port 0 is no address to ask; give the one that the server took with --listen");
-    let asking = async { tokio::time::timeout(ANSWER_MAX, ask(address)).await };
+    let asking = async { tokio::time::timeout(ANSWER_MAX, ask(address, config.tls_cert.is_some())).await };
     match runtime()?.block_on(asking) {
         Ok(Ok(StatusCode::OK)) => println!("ready"),
         Ok(Ok(status)) => bail!("not ready: the server at {address} answers {status}"),
@@ -40,8 +43,19 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-async fn ask(address: SocketAddr) -> anyhow::Result<StatusCode> {
+async fn ask(address: SocketAddr, over_tls: bool) -> anyhow::Result<StatusCode> {
     let stream = TcpStream::connect(address).await?;
+    if over_tls {
+        ask_on(http::shake_hands(address.ip(), stream).await?, address).await
+    } else {
+        ask_on(stream, address).await
+    }
+}
+
+async fn ask_on(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    address: SocketAddr,
+) -> anyhow::Result<StatusCode> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let request = Request::get("/readyz").header(HOST, address.to_string()).body(String::new())?;
     tokio::spawn(connection); // what is wrong with it, the request learns too

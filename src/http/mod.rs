@@ -22,6 +22,7 @@ mod ops;
 mod pages;
 mod paging;
 mod tls;
+mod tls_client;
 mod transport;
 mod users;
 mod widgets;
@@ -39,6 +40,7 @@ use crate::{auth::Auth, clock::Clock, store::Store};
 pub use frame::CorsOrigins;
 pub use ops::metrics;
 pub use tls::{Tls, TlsError};
+pub use tls_client::shake_hands;
 pub use transport::serve;
 
 /// What all routes of the API begin with.
