@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::{
     api::harness::{ADMIN, TestServer, add_user, latchkey},
-    cli::{finish, refused, run, text},
+    cli::{finish, on_a_terminal, refused, run, text},
 };
 
 /// A data directory with a user, an administrator, a widget and a logged-out token.
@@ -150,4 +150,23 @@ fn a_backup_that_fails_half_way_leaves_no_file_and_keeps_the_old_one() {
     refused(&output, 1, "cannot copy the database");
     assert_eq!(fs::read(&file).unwrap(), b"last week's");
     assert_eq!(names(dir.path()), ["copy.redb", "data"]);
+}
+
+#[test]
+fn long_work_shows_how_far_it_is_on_a_terminal_and_nothing_in_a_pipe() {
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("data");
+    add_user(&data, ADMIN, true);
+    let (copy, users) = (dir.path().join("copy"), dir.path().join("users"));
+    done(&run(&["export", users.to_str().unwrap()], &data, ""));
+    for (name, line) in
+        [("backup", format!("backup --force {}", copy.display())), ("import", format!("import {}", users.display()))]
+    {
+        let shown = on_a_terminal(&line, &data, "");
+        let drawn = format!("\r{name} [##############################] 100%");
+        assert!(shown.status.success() && text(&shown.stdout).contains(&drawn), "{}", text(&shown.stdout));
+        assert!(text(&shown.stdout).contains("\r\u{1b}[K"), "it is gone at the end");
+        let args: Vec<_> = line.split(' ').collect();
+        assert_eq!(text(&run(&args, &data, "").stderr), "");
+    }
 }

@@ -87,7 +87,7 @@ async fn a_generated_password_is_printed_once_and_works() {
 }
 
 /// `script` gives the program a terminal to ask on.
-fn on_a_terminal(args: &str, data: &Path, typed: &str) -> Output {
+pub(crate) fn on_a_terminal(args: &str, data: &Path, typed: &str) -> Output {
     let line = format!("{} {args} --data-dir {}", env!("CARGO_BIN_EXE_latchkey"), data.display());
     let mut command = Command::new("script");
     command.args(["--quiet", "--return", "--command", &line, "/dev/null"]).env("LATCHKEY_SCRYPT", "ln=1,r=8,p=1");
