@@ -189,7 +189,7 @@ async fn an_imported_hash_logs_in_and_becomes_ours_at_the_first_login() {
 
 #[test]
 fn an_import_that_is_killed_goes_on_when_it_is_run_again() {
-    const USERS: usize = 3 * 4096;
+    const USERS: usize = 2 * 8192 + 1;
     let dir = TempDir::new().unwrap();
     let (data, file) = (dir.path().join("data"), dir.path().join("users"));
     let mut lines = String::new();
