@@ -9,16 +9,24 @@ use crate::config::Config;
 #[derive(Subcommand)]
 pub(super) enum TokenCommand {
     /// Kill a token, read from the first line of stdin, as logging out would
-    Revoke,
+    Revoke {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Runs `command` on the data that `config` names.
 pub(super) fn run(command: &TokenCommand, config: &Config) -> anyhow::Result<()> {
-    let TokenCommand::Revoke = command;
+    let TokenCommand::Revoke { json } = command;
     let token = first_line("the token")?;
     let mut client = Client::connect_existing(config)?;
-    client.call_with("POST", "/auth/logout", Some(token.trim()), None)?;
+    let answer = client.call_with("POST", "/auth/logout", Some(token.trim()), None)?;
     client.close()?;
-    println!("revoked");
+    if *json {
+        println!("{answer}");
+    } else {
+        println!("revoked");
+    }
     Ok(())
 }

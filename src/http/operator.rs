@@ -13,6 +13,7 @@ use std::{
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::Path,
     sync::Arc,
+    time::Duration,
 };
 
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -25,6 +26,9 @@ use poem::{
 use tokio::net::{UnixListener, UnixStream};
 
 use super::guard::Operator;
+
+/// How long to wait before accepting again when the system has no more file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A socket that is bound and ready.
 pub struct Socket {
@@ -60,7 +64,10 @@ impl Socket {
                 () = &mut stop => return,
                 accepted = self.listener.accept() => accepted,
             };
-            let Ok((stream, _)) = accepted else { continue };
+            let Ok((stream, _)) = accepted else {
+                tokio::time::sleep(ACCEPT_PAUSE).await; // no file descriptors: the pause keeps it from spinning
+                continue;
+            };
             match stream.peer_cred() {
                 Ok(peer) if peer.uid() == self.uid || peer.uid() == 0 => {
                     tokio::spawn(serve_connection(stream, Arc::clone(&routes)));
