@@ -49,4 +49,16 @@ async fn a_file_of_schema_1_keeps_its_users_its_widgets_and_its_blacklist() {
         widget["time_remaining"].take(); // depends on the second
     }
     assert_eq!(first, expected);
+
+    // Schema 2 counts administrators: with a second one, the first can be demoted, and then the second can't.
+    let (admin, user) = (&facts["admin"], &facts["user"]);
+    let form = [("email", admin["email"].as_str().unwrap()), ("password", admin["password"].as_str().unwrap())];
+    let token = server.post("/auth/login").form(&form).await.token();
+    let change = async |who: &Value, admin: bool| {
+        let call = server.request(reqwest::Method::PATCH, &format!("/users/{}", who["public_id"].as_str().unwrap()));
+        call.bearer(&token).json(&serde_json::json!({ "admin": admin })).await.status
+    };
+    assert_eq!(change(admin, false).await, 409);
+    assert_eq!(change(user, true).await, 200);
+    assert_eq!(change(admin, false).await, 200);
 }
