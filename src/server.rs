@@ -63,7 +63,7 @@ impl Core {
         };
         let threads = thread::available_parallelism().map_or(1, NonZero::get);
         let hasher = Hasher::start(config.scrypt, threads);
-        let tokens = Tokens::new(&key, config.token_lifetime.as_secs());
+        let tokens = Tokens::new(&key, store.generation()?, config.token_lifetime.as_secs());
         let auth = Auth::new(Arc::clone(&store), Arc::clone(&clock), hasher, config.password_policy(), tokens);
         Ok(Self { auth: Arc::new(auth), store, clock, dir })
     }

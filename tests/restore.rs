@@ -193,6 +193,30 @@ async fn a_restored_backup_serves_and_the_database_from_before_is_kept_beside_it
     moved.log_in("jo@example.com").await;
 }
 
+#[tokio::test]
+async fn a_restore_revives_no_token_and_ends_every_session() {
+    let mut server = TestServer::start();
+    let (live, dead) = (server.user("live@example.com").await, server.user("dead@example.com").await);
+    let (data, file) = (server.dir.path().join("data"), server.dir.path().join("copy.redb"));
+    done(&run(&["backup", file.to_str().unwrap()], &data, ""));
+    assert_eq!(server.post("/auth/logout").bearer(&dead).send().await.status, 200);
+    let mut before = vec![live, dead];
+    for _ in 0..2 {
+        server.stop();
+        let output = run(&["restore", file.to_str().unwrap()], &data, "");
+        done(&output);
+        assert!(text(&output.stdout).contains("everybody has to log in again"), "{}", text(&output.stdout));
+        server.start_again();
+        for token in &before {
+            let refused = server.get("/auth/user").bearer(token).send().await;
+            assert_eq!(refused.message(), "Invalid token. Please log in again.");
+        }
+        let new = server.log_in("live@example.com").await;
+        assert_eq!(server.status_of(&new).await, 200);
+        before.push(new);
+    }
+}
+
 #[test]
 fn a_restore_that_is_killed_leaves_the_old_database_or_the_new_one() {
     let dir = TempDir::new().unwrap();

@@ -58,11 +58,12 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// Tokens signed with `key` (HS256, at least [`KEY_BYTES_MIN`] bytes) that live for `lifetime_s` seconds.
+    /// Tokens signed with `key` (HS256, at least [`KEY_BYTES_MIN`] bytes) that live for `lifetime_s` seconds. Those of another
+    /// `generation` are not taken.
     #[must_use]
-    pub fn new(key: &[u8], lifetime_s: u64) -> Self {
+    pub fn new(key: &[u8], generation: Option<u64>, lifetime_s: u64) -> Self {
         let mut header = Header::new(Algorithm::HS256);
-        header.kid = Some(key_id(key));
+        header.kid = Some(key_id(key, generation));
         let mut validation = Validation::new(Algorithm::HS256);
         validation.validate_exp = false;
         validation.required_spec_claims.clear();
@@ -120,8 +121,12 @@ impl Tokens {
     }
 }
 
-/// Names the key in the token's header without telling anything of it: the start of a SHA-256 with a prefix of its own.
-fn key_id(key: &[u8]) -> String {
-    let digest = Sha256::new().chain_update(b"latchkey key id\0").chain_update(key).finalize();
-    BASE64_URL_SAFE_NO_PAD.encode(&digest[..9])
+/// Names key and generation in the token's header without telling anything of the key: the start of a SHA-256 with a prefix of
+/// its own.
+fn key_id(key: &[u8], generation: Option<u64>) -> String {
+    let mut hash = Sha256::new().chain_update(b"latchkey key id\0");
+    if let Some(generation) = generation {
+        hash.update(generation.to_be_bytes());
+    }
+    BASE64_URL_SAFE_NO_PAD.encode(&hash.chain_update(key).finalize()[..9])
 }

@@ -25,7 +25,7 @@ pub(super) struct Restore {
 impl Restore {
     pub(super) fn run(self, config: &Config) -> anyhow::Result<()> {
         let dir = DataDir::take(&config.data_dir)?;
-        let form = format_description!("[year][month][day]T[hour][minute][second]Z");
+        let form = format_description!("[year][month][day]T[hour][minute][second].[subsecond digits:3]Z");
         let stamp = SystemClock.now().format(form).expect("BUG: a date of today can be written");
         let mut bar = Bar::new("restore");
         let restored = store::restore(&dir, &self.file, &stamp, judge, &mut |done, all| bar.show(done, all))?;
@@ -34,11 +34,7 @@ impl Restore {
         if let Some(kept) = restored.kept {
             println!("the database from before is {}", kept.display());
         }
-        println!(
-            "tokens that were logged out after the backup was made are valid again until they expire; to end every session, \
-             remove {}",
-            dir.path().join("signing.key").display()
-        );
+        println!("everybody has to log in again");
         Ok(())
     }
 }

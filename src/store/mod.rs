@@ -119,6 +119,15 @@ impl Store {
         }
     }
 
+    /// A number that is another one after each restore, `None` where there was none: what was issued over the database from
+    /// before is not good for this one.
+    ///
+    /// # Errors
+    /// [`StoreError`] where the disk fails.
+    pub fn generation(&self) -> Result<Option<u64>, StoreError> {
+        schema::generation(&self.database.begin_read()?)
+    }
+
     /// Reads, and writes durably: whether both work.
     ///
     /// # Errors

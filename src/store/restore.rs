@@ -1,7 +1,8 @@
 //! Puts a copy in the place of the database.
 //!
 //! Guarantees: nothing of the present data changes before the copy was found sound; what is put in place is the very file
-//! that was looked at; at every moment, also of a crash, the database is the old one or the new one, whole (I6); the old one
+//! that was looked at, with a new generation: the copy knows nothing of the tokens that were logged out since it was made, so
+//! no token from before lives on; at every moment, also of a crash, the database is the old one or the new one, whole (I6); the old one
 //! is kept beside it.
 
 use std::{
@@ -14,7 +15,7 @@ use std::{
 use super::{
     DataDir, Progress, StoreError,
     check::{Contents, JudgeHash, check},
-    schema::{cannot, look_before_touching},
+    schema::{begin_generation, cannot, look_before_touching},
     sync_dir,
 };
 
@@ -43,6 +44,7 @@ pub fn restore(
     let copy = database.with_extension("redb.restoring");
     let placed = copy_to(from, &copy).map_err(|error| cannot("copy", from, &error)).and_then(|()| {
         let contents = check(&copy, judge, progress).map_err(|error| said_of(&copy, from, error))?;
+        begin_generation(&copy).map_err(|error| said_of(&copy, from, error))?;
         let kept = put(&copy, &database, stamp).map_err(|error| cannot("replace", &database, &error))?;
         Ok(Restored { contents, kept })
     });

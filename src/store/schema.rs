@@ -11,11 +11,12 @@ use std::{
 };
 
 use redb::{
-    Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableDefinition, TableError,
-    WriteTransaction, backends::FileBackend,
+    Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable, StorageError, TableDefinition,
+    TableError, WriteTransaction, backends::FileBackend,
 };
 
 use super::{StoreError, blacklist, overlay::Overlay, sync_dir, users, widgets, writer::transact};
+use crate::random;
 
 /// Named numbers about the file itself. Its presence is what makes a redb file ours.
 pub(super) const META: TableDefinition<&str, u64> = TableDefinition::new("latchkey");
@@ -23,6 +24,8 @@ pub(super) const META: TableDefinition<&str, u64> = TableDefinition::new("latchk
 const SCHEMA_VERSION: &str = "schema_version";
 /// Key in [`META`]: the latest expiry among purged entries of the blacklist, in seconds since 1970.
 pub(super) const PURGED_THROUGH_S: &str = "blacklist_purged_through_s";
+/// Key in [`META`]: the number of [`generation`].
+const GENERATION: &str = "generation";
 /// Key in [`META`]: how often it was tried whether the file takes a write. The number means nothing.
 const PROBES: &str = "probes";
 
@@ -132,6 +135,22 @@ fn migrate(database: &Database, taken: usize) -> Result<(), StoreError> {
         txn.open_table(META)?.insert(SCHEMA_VERSION, STEPS.len() as u64)?;
         Ok(())
     })
+}
+
+/// What tells the tokens made over this file from those made over another one that was in its place before; `None` where it
+/// never took the place of another one.
+pub(super) fn generation(txn: &ReadTransaction) -> Result<Option<u64>, StoreError> {
+    Ok(txn.open_table(META)?.get(GENERATION)?.map(|generation| generation.value()))
+}
+
+/// Gives the file at `path`, which was found sound, a new generation and changes nothing else of it.
+pub(super) fn begin_generation(path: &Path) -> Result<(), StoreError> {
+    let database = Database::open(path).map_err(|error| refusal(path, error))?;
+    transact(&database, |txn| {
+        txn.open_table(META)?.insert(GENERATION, u64::from_be_bytes(random::bytes()))?;
+        Ok(())
+    })?;
+    Ok(database.close()?)
 }
 
 /// Writes what is of no use to anyone, to see whether it can be written.
