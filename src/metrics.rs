@@ -141,6 +141,8 @@ pub struct Metrics {
     pub purge_runs: Counter,
     /// Entries of the blacklist that the purge removed.
     pub purged: Counter,
+    /// How often the database was opened again after a disk error.
+    pub database_reopened: Counter,
     commit: Histogram<{ SECONDS.len() }>,
     commit_writes: Histogram<{ WRITES.len() }>,
 }
@@ -168,6 +170,7 @@ impl Metrics {
             tokens_blacklisted: Counter::new(),
             purge_runs: Counter::new(),
             purged: Counter::new(),
+            database_reopened: Counter::new(),
             commit: Histogram::new(&SECONDS),
             commit_writes: Histogram::new(&WRITES),
         }
@@ -225,6 +228,12 @@ impl Metrics {
             ("purge_runs_total", "counter", "Runs of the purge.", counter(&self.purge_runs)),
             ("purged_entries_total", "counter", "Entries the purge removed.", counter(&self.purged)),
             ("users", "gauge", "Accounts.", sizes.map(|sizes| sizes.users)),
+            (
+                "database_reopened_total",
+                "counter",
+                "How often it was opened again after a disk error.",
+                counter(&self.database_reopened),
+            ),
             ("database_bytes", "gauge", "Length of the database file.", sizes.map(|sizes| sizes.database_bytes)),
         ] {
             let name = format!("latchkey_{name}");

@@ -75,14 +75,16 @@ impl User {
     /// The user after `change`. Tokens die with a new password, and where the user gets disabled, so that those of before do
     /// not come back when the user is enabled again.
     #[must_use]
-    pub fn changed(mut self, change: UserChange) -> Self {
+    pub fn changed(mut self, change: &UserChange) -> Self {
         let disabling = change.disabled == Some(true) && !self.disabled;
         if change.end_sessions || change.password_hash.is_some() || disabling {
             self.epoch += 1;
         }
         self.admin = change.admin.unwrap_or(self.admin);
         self.disabled = change.disabled.unwrap_or(self.disabled);
-        self.password_hash = change.password_hash.unwrap_or(self.password_hash);
+        if let Some(password_hash) = &change.password_hash {
+            self.password_hash = password_hash.clone();
+        }
         self
     }
 }

@@ -6,6 +6,7 @@
 mod backup;
 mod blacklist;
 mod check;
+mod current;
 mod data_dir;
 mod overlay;
 mod record;
@@ -22,7 +23,7 @@ use std::{
     sync::Arc,
 };
 
-use redb::{Database, ReadableDatabase};
+use redb::ReadTransaction;
 
 use crate::{
     metrics::Sizes,
@@ -40,14 +41,14 @@ pub use widgets::{OwnedWidget, Page};
 pub type Progress<'a> = &'a mut (dyn FnMut(u64, u64) + Send);
 
 /// Why the store could not do it.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The file cannot be opened, and why in plain words. Nothing was changed.
     #[error("{0}")]
     Refused(String),
     /// The disk or the file failed; whether the last write happened is unknown.
     #[error(transparent)]
-    Database(#[from] redb::Error),
+    Database(#[from] Arc<redb::Error>),
     /// A record does not decode: the file was written by something else, or altered.
     #[error("a record in {table} does not decode: {cause}")]
     Record {
@@ -59,8 +60,8 @@ pub enum StoreError {
     /// More writes wait than the queue holds.
     #[error("too many writes are waiting")]
     Overloaded,
-    /// The write ended without an answer: it panicked, or the store is closing.
-    #[error("the write was given up")]
+    /// It ended without an answer: it panicked, the store is closing, or the file cannot be opened again after a disk error.
+    #[error("it was given up")]
     GivenUp,
 }
 
@@ -69,7 +70,7 @@ macro_rules! from_redb {
     ($($error:ident),*) => {
         $(impl From<redb::$error> for StoreError {
             fn from(error: redb::$error) -> Self {
-                Self::Database(error.into())
+                Self::Database(Arc::new(error.into()))
             }
         })*
     };
@@ -90,8 +91,8 @@ pub struct TokenState {
 /// The open database.
 pub struct Store {
     file: PathBuf,
-    writer: writer::Writer, // dropped first: its thread holds the database too
-    database: Arc<Database>,
+    writer: writer::Writer,
+    current: Arc<current::Current>,
 }
 
 impl Store {
@@ -102,9 +103,10 @@ impl Store {
     /// # Errors
     /// [`StoreError::Refused`] where the file is not ours, damaged or newer than this program.
     pub fn open(dir: &DataDir, cache_bytes: usize) -> Result<Self, StoreError> {
-        let database = Arc::new(schema::open(&dir.database(), cache_bytes)?);
-        let writer = writer::Writer::start(Arc::clone(&database));
-        Ok(Self { file: dir.database(), writer, database })
+        let file = dir.database();
+        let current = Arc::new(current::Current::new(schema::open(&file, cache_bytes)?));
+        let writer = writer::Writer::start(Arc::clone(&current), file.clone(), cache_bytes);
+        Ok(Self { file, writer, current })
     }
 
     /// Finishes the writes that wait and closes the file, so that the next start finds it clean.
@@ -113,10 +115,16 @@ impl Store {
     /// Where the file cannot be closed cleanly; what was acknowledged is on disk all the same.
     pub fn close(self) -> Result<(), StoreError> {
         drop(self.writer);
-        match Arc::into_inner(self.database) {
-            Some(database) => Ok(database.close()?),
-            None => Ok(()),
+        self.current.replace(|| None)
+    }
+
+    /// Looks at one moment of the database.
+    fn read<T>(&self, look: impl FnOnce(&ReadTransaction) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let seen = self.current.snapshot().and_then(|txn| look(&txn));
+        if let Err(StoreError::Database(_)) = seen {
+            self.writer.look();
         }
+        seen
     }
 
     /// A number that is another one after each restore, `None` where there was none: what was issued over the database from
@@ -125,7 +133,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where the disk fails.
     pub fn generation(&self) -> Result<Option<u64>, StoreError> {
-        schema::generation(&self.database.begin_read()?)
+        self.read(schema::generation)
     }
 
     /// Reads, and writes durably: whether both work.
@@ -142,9 +150,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where the disk fails.
     pub fn sizes(&self) -> Result<Sizes, StoreError> {
-        let txn = self.database.begin_read()?;
         let database_bytes = fs::metadata(&self.file).map_err(redb::StorageError::from)?.len();
-        Ok(Sizes { users: users::count(&txn)?, blacklist: blacklist::count(&txn)?, database_bytes })
+        self.read(|txn| Ok(Sizes { users: users::count(txn)?, blacklist: blacklist::count(txn)?, database_bytes }))
     }
 
     /// Copies the database as it is at this moment into the empty `file`. Writers do not wait for it.
@@ -152,7 +159,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where a disk fails; what is in `file` then is refused by whoever opens it.
     pub fn backup(&self, file: File, progress: Progress<'_>) -> Result<(), StoreError> {
-        backup::copy(&self.database.begin_read()?, file, progress)
+        backup::copy(&*self.current.snapshot()?, file, progress) // an error may be about `file`
     }
 
     /// Hands every user of one moment to `each`, in order of registration, with how many there are.
@@ -160,7 +167,7 @@ impl Store {
     /// # Errors
     /// What `each` says, or [`StoreError`] where the disk fails.
     pub fn for_each_user<E: From<StoreError>>(&self, each: impl FnMut(User, u64) -> Result<(), E>) -> Result<(), E> {
-        users::for_each(&self.database.begin_read().map_err(StoreError::from)?, each)
+        users::for_each(&*self.current.snapshot()?, each)
     }
 
     /// How each of `users` stands to those who are there.
@@ -168,7 +175,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where the disk fails.
     pub fn standings(&self, users: &[Incoming]) -> Result<Vec<Standing>, StoreError> {
-        users::standings(&self.database.begin_read()?, users)
+        self.read(|txn| users::standings(txn, users))
     }
 
     /// Adds those of `users` who are new, all in one transaction, and says how each stood. Blocks the thread.
@@ -192,7 +199,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where the disk fails.
     pub fn find_user(&self, email: &Email) -> Result<Option<User>, StoreError> {
-        users::find_by_email(&self.database.begin_read()?, email)
+        self.read(|txn| users::find_by_email(txn, email))
     }
 
     /// The user with this public id.
@@ -200,7 +207,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where the disk fails.
     pub fn find_user_by_id(&self, user: PublicId) -> Result<Option<User>, StoreError> {
-        users::find(&self.database.begin_read()?, user)
+        self.read(|txn| users::find(txn, user))
     }
 
     /// `limit` of the users that fit `filter`, in order of registration after the first `skip`, and how many fit in all.
@@ -208,7 +215,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where the disk fails.
     pub fn user_page(&self, filter: &UserFilter, skip: u64, limit: usize) -> Result<UserPage, StoreError> {
-        users::page(&self.database.begin_read()?, filter, skip, limit)
+        self.read(|txn| users::page(txn, filter, skip, limit))
     }
 
     /// Changes a user. Where `expected` is given and is no longer the user's password hash, there is no such user.
@@ -221,7 +228,7 @@ impl Store {
         expected: Option<PasswordHash>,
         change: UserChange,
     ) -> Result<Changed, StoreError> {
-        self.writer.write(move |txn| users::update(txn, user, expected.as_ref(), change)).await
+        self.writer.write(move |txn| users::update(txn, user, expected.as_ref(), &change)).await
     }
 
     /// Removes a user. Widgets of the user stay, without an owner.
@@ -250,11 +257,12 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where the disk fails.
     pub fn token_state(&self, token: BlacklistedToken, user: PublicId) -> Result<TokenState, StoreError> {
-        let txn = self.database.begin_read()?;
-        Ok(TokenState {
-            blacklisted: blacklist::contains(&txn, token)?,
-            purged_through_s: blacklist::purged_through_s(&txn)?,
-            user: users::find(&txn, user)?,
+        self.read(|txn| {
+            Ok(TokenState {
+                blacklisted: blacklist::contains(txn, token)?,
+                purged_through_s: blacklist::purged_through_s(txn)?,
+                user: users::find(txn, user)?,
+            })
         })
     }
 
@@ -263,7 +271,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where the disk fails.
     pub fn purged_through_s(&self) -> Result<u64, StoreError> {
-        blacklist::purged_through_s(&self.database.begin_read()?)
+        self.read(blacklist::purged_through_s)
     }
 
     /// Puts a token on the blacklist. `false` where it was there already.
@@ -279,7 +287,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where the disk fails.
     pub async fn purge_expired(&self, now_s: u64, limit: usize) -> Result<usize, StoreError> {
-        if !blacklist::has_expired(&self.database.begin_read()?, now_s)? {
+        if !self.read(|txn| blacklist::has_expired(txn, now_s))? {
             return Ok(0); // an idle server does not write to its disk
         }
         self.writer.write(move |txn| blacklist::purge(txn, now_s, limit)).await
@@ -290,7 +298,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where the disk fails.
     pub fn widget_page(&self, skip: u64, limit: usize) -> Result<Page, StoreError> {
-        widgets::page(&self.database.begin_read()?, skip, limit)
+        self.read(|txn| widgets::page(txn, skip, limit))
     }
 
     /// The widget of this name and its owner.
@@ -298,7 +306,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where the disk fails.
     pub fn find_widget(&self, name: &WidgetName) -> Result<Option<OwnedWidget>, StoreError> {
-        widgets::find(&self.database.begin_read()?, name)
+        self.read(|txn| widgets::find(txn, name))
     }
 
     /// Adds a widget. `false` where the name is taken.

@@ -64,6 +64,19 @@ pub(super) fn open_over(path: &Path, cache_bytes: usize) -> Result<(Database, us
     Ok((database, taken))
 }
 
+/// Opens the file at `path` again, which was open in this process until its disk failed. It works only if it takes a write.
+pub(super) fn open_again(path: &Path, cache_bytes: usize) -> Result<Database, StoreError> {
+    let database = Database::builder().set_cache_size(cache_bytes).open(path)?;
+    transact(&database, probe)?;
+    Ok(database)
+}
+
+/// Opens that file where it takes no writes, to read it.
+pub(super) fn open_to_read(path: &Path, cache_bytes: usize) -> Result<Database, StoreError> {
+    let overlay = File::open(path).and_then(Overlay::new).map_err(|error| cannot("open", path, &error))?;
+    Ok(Database::builder().set_cache_size(cache_bytes).create_with_backend(overlay)?)
+}
+
 pub(super) fn builder(cache_bytes: usize) -> redb::Builder {
     let mut builder = Database::builder();
     builder.set_cache_size(cache_bytes);

@@ -47,7 +47,7 @@ pub(super) fn update(
     txn: &WriteTransaction,
     user: PublicId,
     expected: Option<&PasswordHash>,
-    change: UserChange,
+    change: &UserChange,
 ) -> Result<Changed, StoreError> {
     let Some(before) = find_to_write(txn, user)? else { return Ok(Changed::NotFound) };
     if expected.is_some_and(|expected| before.password_hash != *expected) {

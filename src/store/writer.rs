@@ -1,51 +1,87 @@
 //! The one thread that writes: redb has one writer at a time, so a queue in front of it and nobody blocked behind it.
 //!
-//! Guarantees: an answer is given after its transaction is durable on disk (I1); a write that fails or panics leaves nothing
-//! behind and takes no other along; the queue is bounded.
+//! What waits is written in one transaction with one commit; who comes alone waits for nobody. Guarantees: an answer is given
+//! after its transaction is durable on disk (I1); a write that fails or panics leaves nothing behind and takes no other along;
+//! the queue is bounded. After a disk error this thread opens the file again, until that works; meanwhile reads go on over
+//! what is readable, and writes are given up.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    path::PathBuf,
+    sync::{
+        Arc,
+        mpsc::{self, RecvTimeoutError, TrySendError},
+    },
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use redb::{Database, WriteTransaction};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
-use super::StoreError;
+use super::{StoreError, current::Current, schema};
 use crate::metrics::METRICS;
 
-/// How many writes may wait. At half a millisecond each this is two seconds.
+/// How many writes may wait. At some thousands a second this is a second.
 const WAITING_MAX: usize = 4096;
+/// How many writes share a commit at most.
+const BATCH_MAX: usize = 1024;
+/// How long to wait before the file is opened again where that failed.
+const REOPEN_PAUSE: Duration = Duration::from_secs(1);
 
-type Job = Box<dyn FnOnce(&Database) + Send>;
+/// Something to write: run, perhaps again in another transaction, and answered once.
+trait Job: Send {
+    fn run(&mut self, txn: &WriteTransaction) -> Result<(), StoreError>;
+    /// `Ok` says that what was run last is durable.
+    fn answer(self: Box<Self>, outcome: Result<(), StoreError>);
+}
+
+struct Write<W, T> {
+    work: W,
+    done: Option<T>,
+    reply: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<W, T> Job for Write<W, T>
+where
+    W: FnMut(&WriteTransaction) -> Result<T, StoreError> + Send,
+    T: Send,
+{
+    fn run(&mut self, txn: &WriteTransaction) -> Result<(), StoreError> {
+        self.done = Some((self.work)(txn)?);
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, outcome: Result<(), StoreError>) {
+        let Self { done, reply, .. } = *self;
+        // The receiver may be gone: a client that hung up does not undo what it asked for.
+        let _ = reply.send(outcome.and_then(|()| done.ok_or(StoreError::GivenUp)));
+    }
+}
 
 /// The handle of the writing thread.
 pub(super) struct Writer {
-    jobs: Option<mpsc::Sender<Job>>,
+    queue: Option<mpsc::SyncSender<Box<dyn Job>>>,
     thread: Option<thread::JoinHandle<()>>,
 }
 
 impl Writer {
-    pub(super) fn start(database: Arc<Database>) -> Self {
-        let (jobs, mut queue) = mpsc::channel::<Job>(WAITING_MAX);
+    /// Starts the thread, which writes to what is open as `current` and opens it again from `file` with a cache of that size.
+    pub(super) fn start(current: Arc<Current>, file: PathBuf, cache_bytes: usize) -> Self {
+        let (queue, jobs) = mpsc::sync_channel(WAITING_MAX);
+        let desk = Desk { jobs, current, file, cache_bytes };
         let thread = thread::Builder::new()
             .name("latchkey-writer".to_owned())
-            .spawn(move || {
-                while let Some(job) = queue.blocking_recv() {
-                    // A panic was reported by the panic hook, and whoever waits sees the dropped answer.
-                    let _ = catch_unwind(AssertUnwindSafe(|| job(&database)));
-                }
-            })
+            .spawn(move || desk.work())
             .expect("BUG: a thread can be started while the server starts");
-        Self { jobs: Some(jobs), thread: Some(thread) }
+        Self { queue: Some(queue), thread: Some(thread) }
     }
 
-    /// Runs `work` in a transaction of its own and commits it durably. A caller that goes away does not stop the write.
+    /// Runs `work` in a transaction and commits it durably. Where it shares the transaction with another that fails, it is
+    /// run again in a new one. A caller that goes away does not stop the write.
     pub(super) async fn write<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&WriteTransaction) -> Result<T, StoreError> + Send + 'static,
+        work: impl FnMut(&WriteTransaction) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.queue(work)?.await.unwrap_or(Err(StoreError::GivenUp))
     }
@@ -53,40 +89,134 @@ impl Writer {
     /// Like [`Writer::write`] for a thread that may wait.
     pub(super) fn write_blocking<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&WriteTransaction) -> Result<T, StoreError> + Send + 'static,
+        work: impl FnMut(&WriteTransaction) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.queue(work)?.blocking_recv().unwrap_or(Err(StoreError::GivenUp))
     }
 
+    /// A read failed: a write shows whether the database has to be opened again.
+    pub(super) fn look(&self) {
+        let _ = self.queue(schema::probe); // where the queue is full there is a write that shows it
+    }
+
     fn queue<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&WriteTransaction) -> Result<T, StoreError> + Send + 'static,
+        work: impl FnMut(&WriteTransaction) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<oneshot::Receiver<Result<T, StoreError>>, StoreError> {
         let (reply, answer) = oneshot::channel();
-        let job = Box::new(move |database: &Database| {
-            let started = Instant::now();
-            let done = transact(database, work);
-            if done.is_ok() {
-                METRICS.count_commit(1, started.elapsed());
-            }
-            // The receiver may be gone: a client that hung up does not undo what it asked for.
-            let _ = reply.send(done);
-        });
-        let jobs = self.jobs.as_ref().expect("BUG: only drop takes the queue away");
-        jobs.try_send(job).map_err(|refused| match refused {
-            mpsc::error::TrySendError::Full(_) => StoreError::Overloaded,
-            mpsc::error::TrySendError::Closed(_) => StoreError::GivenUp,
+        let queue = self.queue.as_ref().expect("BUG: only drop takes the queue away");
+        queue.try_send(Box::new(Write { work, done: None, reply })).map_err(|refused| match refused {
+            TrySendError::Full(_) => StoreError::Overloaded,
+            TrySendError::Disconnected(_) => StoreError::GivenUp,
         })?;
         Ok(answer)
     }
 }
 
 impl Drop for Writer {
-    /// Finishes what waits and ends the thread, so that nothing holds the database any more.
+    /// Finishes what waits and ends the thread, so that nothing uses the database any more.
     fn drop(&mut self) {
-        drop(self.jobs.take());
+        drop(self.queue.take());
         let _ = self.thread.take().map(thread::JoinHandle::join); // it catches panics; there is none to pass on
     }
+}
+
+/// Where the writing thread sits.
+struct Desk {
+    jobs: mpsc::Receiver<Box<dyn Job>>,
+    current: Arc<Current>,
+    file: PathBuf,
+    cache_bytes: usize,
+}
+
+/// The database has to be opened again.
+struct Broken {
+    error: StoreError,
+    /// What was to be written.
+    batch: Vec<Box<dyn Job>>,
+}
+
+impl Desk {
+    fn work(self) {
+        while let Ok(first) = self.jobs.recv() {
+            let mut batch = vec![first];
+            batch.extend(self.jobs.try_iter().take(BATCH_MAX - 1));
+            let written = match self.current.database() {
+                Ok(database) => write_batch(&database, batch),
+                Err(error) => Err(Broken { error, batch }),
+            };
+            if let Err(broken) = written {
+                tracing::error!(error = %broken.error, "the disk failed; opening the database again");
+                if !self.reopen(broken) {
+                    return;
+                }
+                tracing::info!("the database is open again");
+            }
+        }
+    }
+
+    /// Opens the file again, as often as it takes. `false` where the store is closed meanwhile.
+    fn reopen(&self, mut broken: Broken) -> bool {
+        let mut said = false;
+        loop {
+            let mut writable = false;
+            // What cannot be closed cleanly is repaired when it is opened.
+            let _ = self.current.replace(|| match schema::open_again(&self.file, self.cache_bytes) {
+                Ok(database) => {
+                    writable = true;
+                    Some(database)
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut said, true) {
+                        tracing::error!(%error, "the database takes no writes; trying again every second");
+                    }
+                    schema::open_to_read(&self.file, self.cache_bytes).ok()
+                }
+            });
+            // Now, so that who is told of the failure can read.
+            answer(broken.batch.drain(..), &Err(broken.error.clone()));
+            if writable {
+                METRICS.database_reopened.inc();
+                return true;
+            }
+            let until = Instant::now() + REOPEN_PAUSE;
+            loop {
+                match self.jobs.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                    Ok(job) => job.answer(Err(StoreError::GivenUp)),
+                    Err(RecvTimeoutError::Timeout) => break,
+                    Err(RecvTimeoutError::Disconnected) => return false,
+                }
+            }
+        }
+    }
+}
+
+/// Writes all of `batch` with one commit, and where one of them fails, each with a commit of its own; then answers them.
+fn write_batch(database: &Database, mut batch: Vec<Box<dyn Job>>) -> Result<(), Broken> {
+    let started = Instant::now();
+    let outcome = transact(database, |txn| batch.iter_mut().try_for_each(|job| run(&mut **job, txn)));
+    match &outcome {
+        Ok(()) => METRICS.count_commit(batch.len(), started.elapsed()),
+        // After a disk error every transaction is refused, and after any other none.
+        Err(error) if database.begin_write().is_err() => return Err(Broken { error: error.clone(), batch }),
+        Err(_) if batch.len() > 1 => {
+            return batch.into_iter().try_for_each(|job| write_batch(database, vec![job]));
+        }
+        Err(_) => {}
+    }
+    answer(batch, &outcome);
+    Ok(())
+}
+
+fn answer(batch: impl IntoIterator<Item = Box<dyn Job>>, outcome: &Result<(), StoreError>) {
+    for job in batch {
+        job.answer(outcome.clone());
+    }
+}
+
+fn run(job: &mut dyn Job, txn: &WriteTransaction) -> Result<(), StoreError> {
+    // The panic was reported by the panic hook.
+    catch_unwind(AssertUnwindSafe(|| job.run(txn))).unwrap_or(Err(StoreError::GivenUp))
 }
 
 /// One transaction: durable when this returns `Ok`, without a trace when it returns `Err` from `work`.

@@ -34,11 +34,15 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The program `latchkey` with cheap hashing, and without a `LATCHKEY_` variable of whoever runs the tests.
 pub(crate) fn latchkey() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_latchkey"));
+    cheap(&mut command);
+    command
+}
+
+fn cheap(command: &mut Command) {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("LATCHKEY_")) {
         command.env_remove(name);
     }
     command.env("LATCHKEY_SCRYPT", CHEAP);
-    command
 }
 
 /// Adds a user with [`PASSWORD`] through the command line.
@@ -121,7 +125,10 @@ impl TestServer {
     }
 
     fn launch(&mut self) {
-        let mut command = latchkey();
+        // `env` makes a write behind a limit on file size an error instead of a deadly signal.
+        let mut command = Command::new("env");
+        command.args(["--ignore-signal=XFSZ", env!("CARGO_BIN_EXE_latchkey")]);
+        cheap(&mut command);
         command.args(["--listen", "127.0.0.1:0", "--data-dir"]).arg(self.dir.path().join("data"));
         command.args(&self.args).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -156,6 +163,13 @@ impl TestServer {
     pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status().unwrap();
         assert!(sent.success());
+    }
+
+    /// From now on no file of the executable's may be written behind this many bytes: to it, a disk that is full.
+    pub(crate) fn limit_files(&self, bytes: &str) {
+        let limit = format!("--fsize={bytes}:");
+        let limited = Command::new("prlimit").args([&limit, "--pid", &self.pid().to_string()]).status().unwrap();
+        assert!(limited.success());
     }
 
     /// Waits for the executable to end.

@@ -22,7 +22,7 @@ fn url(server: &TestServer) -> String {
     format!("http://{}/metrics", rest.split_whitespace().next().unwrap())
 }
 
-async fn scrape(server: &TestServer) -> String {
+pub(crate) async fn scrape(server: &TestServer) -> String {
     let answer = reqwest::get(url(server)).await.unwrap();
     assert_eq!(answer.status(), 200);
     assert_eq!(answer.headers()[CONTENT_TYPE], "text/plain; version=0.0.4; charset=utf-8");
@@ -30,7 +30,7 @@ async fn scrape(server: &TestServer) -> String {
 }
 
 /// The value of one series; 0 where there is none.
-fn value(text: &str, series: &str) -> f64 {
+pub(crate) fn value(text: &str, series: &str) -> f64 {
     let line = text.lines().find_map(|line| line.strip_prefix(&format!("latchkey_{series} ")));
     line.map_or(0.0, |value| value.parse().unwrap())
 }

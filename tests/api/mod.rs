@@ -6,6 +6,7 @@ pub(crate) mod raw;
 
 mod account;
 mod bearer;
+mod disk;
 mod document;
 mod forgery;
 mod ground_rules;

@@ -1,16 +1,10 @@
 //! `/healthz`, `/readyz` and `latchkey health`.
 
-use std::{
-    io::{BufRead as _, BufReader, Read as _},
-    net::TcpListener,
-    process::{Command, Output, Stdio},
-    time::Instant,
-};
+use std::{io::Read as _, net::TcpListener, process::Output, time::Instant};
 
 use futures_util::future::join_all;
 use redb::ReadableDatabase as _;
 use reqwest::{Method, StatusCode};
-use tempfile::TempDir;
 
 use super::harness::{TestServer, latchkey};
 
@@ -91,44 +85,33 @@ async fn however_often_it_is_asked_the_disk_gets_one_write_a_second() {
     assert!((1..=seconds + 1).contains(&probes), "{probes} writes in {seconds} s");
 }
 
-/// The file may not grow any more: to the database, a disk that is full.
 #[tokio::test]
 async fn a_database_that_takes_no_writes_is_not_ready_and_the_process_is_well_all_the_same() {
-    let dir = TempDir::new().unwrap();
-    // `env` makes a write behind the limit an error instead of a deadly signal.
-    let mut command = Command::new("env");
-    command.args(["--ignore-signal=XFSZ", env!("CARGO_BIN_EXE_latchkey"), "--log", "error"]);
-    command.args(["--listen", "127.0.0.1:0", "--data-dir"]).arg(dir.path());
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    // Kept to the end: a server that cannot write what it has to say ends.
-    let mut said = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
-    let page = said.find(|line| line.contains("Start page")).unwrap();
-    let base = page.split_whitespace().last().unwrap().trim_end_matches('/').to_owned();
-    let status = async |path: &str| reqwest::get(format!("{base}{path}")).await.unwrap();
-
-    assert_eq!(status("/readyz").await.status(), 200);
-    assert!(health(address(&base)).status.success());
-    let limited = Command::new("prlimit").args(["--fsize=0:", "--pid", &child.id().to_string()]).status().unwrap();
-    assert!(limited.success());
+    let mut server = TestServer::with(&["--log", "error"]);
+    assert_eq!(server.get("//readyz").send().await.status, 200);
+    assert!(health(address(&server.base)).status.success());
+    server.limit_files("0");
     let limited_at = Instant::now();
     let refused = loop {
-        let answer = status("/readyz").await; // what was found a moment ago may be told for a second
+        let answer = server.get("//readyz").may_fail().send().await; // what was found a moment ago may be told for a second
         assert!(limited_at.elapsed().as_secs() < 20, "it says that it is ready");
-        if answer.status() != 200 {
+        if answer.status != 200 {
             break answer;
         }
     };
-    assert_eq!(refused.status(), 503);
-    assert!(refused.headers()["retry-after"].to_str().unwrap().parse::<u32>().is_ok());
-    let id = refused.headers()["x-request-id"].to_str().unwrap().to_owned();
-    let body = refused.text().await.unwrap();
-    assert_eq!(body, r#"{"status":"fail","message":"The server cannot reach its data. Please try again soon."}"#);
-    unhealthy(&health(address(&base)), "answers 503 Service Unavailable");
-    assert_eq!(status("/healthz").await.status(), 200);
+    assert_eq!(refused.status, 503);
+    assert_eq!(
+        refused.text,
+        r#"{"status":"fail","message":"The server cannot reach its data. Please try again soon."}"#
+    );
+    unhealthy(&health(address(&server.base)), "answers 503 Service Unavailable");
+    assert_eq!(server.get("//healthz").send().await.status, 200);
 
-    child.kill().unwrap();
-    let log = String::from_utf8(child.wait_with_output().unwrap().stderr).unwrap();
+    let log = server.log().clone();
+    server.stop();
+    let log = log.text();
     let cause = log.lines().find(|line| line.contains("not ready")).unwrap_or_else(|| panic!("{log}"));
     assert!(cause.contains("File too large"), "{cause}");
-    assert!(cause.contains(&id), "{id}: {cause}");
+    let id = refused.header("x-request-id");
+    assert!(cause.contains(id), "{id}: {cause}");
 }
