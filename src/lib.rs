@@ -31,7 +31,7 @@
 //! ```
 //!
 //! Reads of the store run on the thread that answers the request: a lookup takes microseconds. Writes go to one writing
-//! thread, where those that wait share a commit, hashes to hashing threads, and the request waits without holding a thread.
+//! thread, where those that wait share a commit; hashes go to hashing threads; the request waits without holding a thread.
 //!
 //! # Invariants
 //!
