@@ -43,16 +43,14 @@ impl Socket {
     /// Where the operating system says no, as it does for a path of more than about 100 bytes.
     pub fn bind(path: &Path) -> io::Result<Self> {
         let unfinished = path.with_extension("sock.new");
-        for left in [&unfinished, path] {
-            match fs::remove_file(left) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
+        match fs::remove_file(&unfinished) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
         }
         let listener = UnixListener::bind(&unfinished)?;
         fs::set_permissions(&unfinished, Permissions::from_mode(0o600))?;
         let uid = fs::metadata(&unfinished)?.uid();
-        fs::rename(&unfinished, path)?; // I6
+        fs::rename(&unfinished, path)?; // I6; it replaces what was left behind
         Ok(Self { listener, uid })
     }
 
