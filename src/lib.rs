@@ -13,7 +13,7 @@
 //! | [`config`] | every setting, checked once | |
 //! | [`http`] | door 2, HTTP: routes, guard, fields, errors, pages | poem |
 //! | [`auth`] | the heart: decides who may enter; users out and in | jsonwebtoken, scrypt, the hashes of others |
-//! | [`store`] | the cellar: tables, transactions, the schema, the data directory | redb, bincode |
+//! | [`store`] | the cellar: tables, transactions, the schema, the data directory | redb, bincode, rustix |
 //! | [`model`] | the nouns: plain data, parsed once | |
 //! | [`metrics`] | what is counted, and its text for Prometheus | |
 //! | [`clock`], [`random`] | the only readers of wall-clock time and of the system's random numbers | |

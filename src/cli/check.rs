@@ -4,12 +4,15 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::{bulk::Data, progress::Bar};
+use super::{
+    bulk::{Data, scratch},
+    progress::Bar,
+};
 use crate::{
     auth::stored_hash::StoredHash,
     config::{self, Config},
     model::PasswordHash,
-    store::{self, Contents, WholeFile},
+    store::{self, Contents, JudgeHash, Progress, StoreError},
 };
 
 /// Of what.
@@ -22,7 +25,7 @@ pub(super) struct Check {
 impl Check {
     pub(super) fn run(self, config: &Config) -> anyhow::Result<()> {
         let Some(file) = self.file else { return check_data(config) };
-        say(&file, &look(&file)?);
+        say(&file, &look(|judge, progress| store::check(&file, judge, progress))?);
         Ok(())
     }
 }
@@ -31,20 +34,20 @@ impl Check {
 fn check_data(config: &Config) -> anyhow::Result<()> {
     let database = config::absolute(&config.data_dir).join("latchkey.redb");
     let contents = match Data::find(config)? {
-        Data::Here(dir) => look(&dir.database())?,
+        Data::Here(dir) => look(|judge, progress| store::check(&dir.database(), judge, progress))?,
         server @ Data::Server(..) => {
-            let copy = WholeFile::create(&config.data_dir.join("check"), false)?;
-            server.backup(copy.file(), &mut Bar::new("copy"))?;
-            look(copy.unfinished())?
+            let copy = scratch(config)?;
+            server.backup(&copy, &mut Bar::new("copy"))?;
+            look(|judge, progress| store::check_open(copy, &database, judge, progress))?
         }
     };
     say(&database, &contents);
     Ok(())
 }
 
-fn look(path: &Path) -> anyhow::Result<Contents> {
+fn look(check: impl FnOnce(JudgeHash, Progress<'_>) -> Result<Contents, StoreError>) -> anyhow::Result<Contents> {
     let mut bar = Bar::new("check");
-    Ok(store::check(path, judge, &mut |done, all| bar.show(done, all))?)
+    Ok(check(judge, &mut |done, all| bar.show(done, all))?)
 }
 
 fn say(path: &Path, contents: &Contents) {

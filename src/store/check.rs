@@ -3,7 +3,7 @@
 //! Guarantees: the file keeps every byte; what is wrong is said in one sentence. Looked at: every page's checksum, the schema
 //! (an older one is migrated in memory), every record, every index in both directions, every password hash.
 
-use std::path::Path;
+use std::{fs::File, path::Path};
 
 use redb::{ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata};
 
@@ -39,18 +39,32 @@ pub type JudgeHash = fn(&PasswordHash) -> Result<(), String>;
 /// # Errors
 /// [`StoreError::Refused`] says in one sentence what is wrong.
 pub fn check(path: &Path, judge: JudgeHash, progress: Progress<'_>) -> Result<Contents, StoreError> {
-    let damaged = |error| match error {
-        StoreError::Refused(sentence) => StoreError::Refused(sentence),
-        StoreError::Record { .. } => schema::refused(path, &format!("is damaged: {error}")),
-        other => schema::refused(path, &format!("is damaged ({other})")),
-    };
-    let (database, schema) = schema::open_over(path, CACHE_BYTES).map_err(damaged)?;
+    schema::look_before_touching(path).map_err(|error| damaged(path, error))?;
+    let file = File::open(path).map_err(|error| schema::cannot("open", path, &error))?;
+    check_open(file, path, judge, progress)
+}
+
+/// Like [`check`], of a database file that is open and nobody else's. Errors call it `path`.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_open(file: File, path: &Path, judge: JudgeHash, progress: Progress<'_>) -> Result<Contents, StoreError> {
+    let damaged = |error| damaged(path, error);
+    let (database, schema) = schema::open_over(file, path, CACHE_BYTES).map_err(damaged)?;
     let txn = database.begin_read()?;
     let mut look = Look { txn: &txn, path, done: 0, rows: backup::count(&txn)?.1, progress };
     let (users, administrators) = look.users(judge).map_err(damaged)?;
     let widgets = look.widgets().map_err(damaged)?;
     let blacklisted = txn.open_table(blacklist::BLACKLIST)?.len()?;
     Ok(Contents { schema, users, administrators, widgets, blacklisted })
+}
+
+fn damaged(path: &Path, error: StoreError) -> StoreError {
+    match error {
+        StoreError::Refused(sentence) => StoreError::Refused(sentence),
+        StoreError::Record { .. } => schema::refused(path, &format!("is damaged: {error}")),
+        other => schema::refused(path, &format!("is damaged ({other})")),
+    }
 }
 
 struct Look<'a> {

@@ -13,7 +13,6 @@ use std::{
 use zeroize::Zeroizing;
 
 use super::sync_dir;
-use crate::random;
 
 /// Why the data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -147,16 +146,6 @@ impl DataDir {
         fs::rename(&unfinished, path)?;
         sync_dir(&self.path)
     }
-}
-
-/// An empty file in `dir` without a name, gone with its last handle, also where the process is killed.
-///
-/// # Errors
-/// Where it cannot be made.
-pub fn scratch_file(dir: &Path) -> io::Result<File> {
-    let path = dir.join(format!("scratch-{:032x}", u128::from_be_bytes(random::bytes())));
-    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
-    fs::remove_file(&path).map(|()| file)
 }
 
 /// The bytes of a file that holds one secret, without the line end that editors and `openssl rand` add.

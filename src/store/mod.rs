@@ -8,6 +8,7 @@ mod blacklist;
 mod check;
 mod current;
 mod data_dir;
+mod nameless;
 mod overlay;
 mod record;
 mod restore;
@@ -30,8 +31,9 @@ use crate::{
     model::{BlacklistedToken, Email, PasswordHash, PublicId, User, UserChange, UserFilter, Widget, WidgetName},
 };
 
-pub use check::{Contents, JudgeHash, check};
-pub use data_dir::{ADMIN_SOCKET, DataDir, DataDirError, read_secret, scratch_file};
+pub use check::{Contents, JudgeHash, check, check_open};
+pub use data_dir::{ADMIN_SOCKET, DataDir, DataDirError, read_secret};
+pub use nameless::scratch_file;
 pub use restore::{Restored, restore};
 pub use users::{Changed, Incoming, Standing, UserPage};
 pub use whole_file::WholeFile;

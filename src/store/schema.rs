@@ -54,10 +54,9 @@ pub(super) fn open(path: &Path, cache_bytes: usize) -> Result<Database, StoreErr
     Ok(database)
 }
 
-/// Opens the file at `path` without ever changing it, at today's schema, and says which one it has itself.
-pub(super) fn open_over(path: &Path, cache_bytes: usize) -> Result<(Database, usize), StoreError> {
-    look_before_touching(path)?;
-    let overlay = File::open(path).and_then(Overlay::new).map_err(|error| cannot("open", path, &error))?;
+/// Opens `file`, which errors call `path`, without ever changing it, at today's schema, and says which one it has itself.
+pub(super) fn open_over(file: File, path: &Path, cache_bytes: usize) -> Result<(Database, usize), StoreError> {
+    let overlay = Overlay::new(file).map_err(|error| cannot("open", path, &error))?;
     let database = builder(cache_bytes).create_with_backend(overlay).map_err(|error| refusal(path, error))?;
     let taken = version(&database, path)?;
     migrate(&database, taken)?;

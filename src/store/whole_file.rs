@@ -1,38 +1,38 @@
-//! A file that is there wholly or not at all: it has another name until it is complete and synced (I6).
+//! A file that is there wholly or not at all: it has no name, or another one, until it is complete and synced (I6).
 //!
 //! Guarantees: readable by its owner alone (0600); what was there before stays until the new file takes its place in one
-//! step; where the work fails, nothing is left behind.
+//! step; where the work fails, nothing is left behind. A kill leaves nothing either where files can be without a name.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File},
     io::{self, ErrorKind},
-    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
 };
 
-use super::sync_dir;
+use super::{nameless, sync_dir};
 use crate::random;
 
 /// A file in the making. Dropped before [`WholeFile::put`] it is gone.
 pub struct WholeFile {
     file: File,
-    unfinished: PathBuf,
+    /// The name it has until it is complete; `None` where it has none.
+    unfinished: Option<PathBuf>,
     path: PathBuf,
     replace: bool,
 }
 
 impl WholeFile {
-    /// Begins the file that will be `path`, in the same directory under a name of its own.
+    /// Begins the file that will be `path`, in the same directory.
     ///
     /// # Errors
     /// `AlreadyExists` where there is something at `path` and not `replace`, or a directory; else what the operating system says.
     pub fn create(path: &Path, replace: bool) -> io::Result<Self> {
         refuse_existing(path, replace)?;
-        let mut name = path.file_name().ok_or(ErrorKind::InvalidFilename)?.to_owned();
-        // Two that write to the same name must not get into each other's file.
-        name.push(format!(".new-{:08x}", u32::from_be_bytes(random::bytes())));
-        let unfinished = path.with_file_name(name);
-        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&unfinished)?;
+        let other = other_name(path)?;
+        let (file, unfinished) = match nameless::create(dir_of(path)) {
+            Some(file) => (file, None),
+            None => (nameless::create_named(&other)?, Some(other)),
+        };
         Ok(Self { file, unfinished, path: path.to_owned(), replace })
     }
 
@@ -42,31 +42,48 @@ impl WholeFile {
         &self.file
     }
 
-    /// Where it is until it is complete.
-    #[must_use]
-    pub fn unfinished(&self) -> &Path {
-        &self.unfinished
-    }
-
     /// Gives the complete file its name. It is durable when this returns.
     ///
     /// # Errors
     /// As [`WholeFile::create`]; nothing was changed then.
-    pub fn put(self) -> io::Result<()> {
+    pub fn put(mut self) -> io::Result<()> {
         self.file.sync_all()?;
         refuse_existing(&self.path, self.replace)?;
-        fs::rename(&self.unfinished, &self.path)?;
-        match self.path.parent() {
-            Some(dir) if !dir.as_os_str().is_empty() => sync_dir(dir),
-            _ => sync_dir(Path::new(".")),
+        if self.unfinished.is_none() {
+            match nameless::link(&self.file, &self.path) {
+                // A link replaces nothing and a rename needs a name: only a kill between the two leaves it.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists && self.replace => {
+                    let other = other_name(&self.path)?;
+                    nameless::link(&self.file, &other)?;
+                    self.unfinished = Some(other);
+                }
+                linked => linked?,
+            }
         }
+        if let Some(unfinished) = &self.unfinished {
+            fs::rename(unfinished, &self.path)?;
+        }
+        sync_dir(dir_of(&self.path))
     }
 }
 
 impl Drop for WholeFile {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.unfinished); // after `put` it has no such name any more
+        if let Some(unfinished) = &self.unfinished {
+            let _ = fs::remove_file(unfinished); // after `put` it has no such name any more
+        }
     }
+}
+
+fn dir_of(path: &Path) -> &Path {
+    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// A name beside `path`. Two that write to the same one must not get into each other's file.
+fn other_name(path: &Path) -> io::Result<PathBuf> {
+    let mut name = path.file_name().ok_or(ErrorKind::InvalidFilename)?.to_owned();
+    name.push(format!(".new-{:08x}", u32::from_be_bytes(random::bytes())));
+    Ok(path.with_file_name(name))
 }
 
 fn refuse_existing(path: &Path, replace: bool) -> io::Result<()> {
