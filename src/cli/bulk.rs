@@ -4,55 +4,44 @@
 
 use std::{
     fs::File,
-    io::{self, Read as _, Seek as _, Write},
-    pin::Pin,
-    task::{Context as Task, Poll},
+    io::{self, Seek as _, Write},
 };
 
-use anyhow::{Context as _, bail};
-use hyper::{
-    Request,
-    body::{Body, Bytes, Frame, Incoming, SizeHint},
-    client::conn::http1::{self, SendRequest},
-};
-use hyper_util::rt::TokioIo;
-use tokio::{net::UnixStream, runtime::Runtime};
+use anyhow::{Context as _, bail, ensure};
+use tokio::runtime::Runtime;
 
-use super::{progress::Bar, runtime};
+use super::{
+    client::{must_exist, refused},
+    progress::Bar,
+    runtime,
+    socket::{Answer, Sent, Socket},
+};
 use crate::{
     auth::transfer::{self, Report},
     clock::{Clock as _, SystemClock},
     config::{self, Config},
-    http::bulk::BULK,
+    http::bulk::{BULK, Line},
     server,
-    store::{ADMIN_SOCKET, DataDir, Store, scratch_file},
+    store::{DataDir, Store, scratch_file},
 };
 
 /// The data that a command is about.
 pub(super) enum Data {
-    Server(Runtime, SendRequest<FileBody>),
+    Server(Runtime, Socket),
     Here(DataDir),
 }
 
 impl Data {
-    /// Finds the data, which must be there: a typing error in the path must not look like an empty database.
+    /// Finds the data, which must be there.
     pub(super) fn find(config: &Config) -> anyhow::Result<Self> {
-        if !DataDir::has_database(&config.data_dir) {
-            bail!("there is no latchkey database in {}", config::absolute(&config.data_dir).display());
-        }
+        must_exist(config)?;
         Self::find_or_make(config)
     }
 
     /// Finds the data, or makes it where there is none.
     pub(super) fn find_or_make(config: &Config) -> anyhow::Result<Self> {
         let runtime = runtime()?;
-        let server = runtime.block_on(async {
-            let stream = UnixStream::connect(config.data_dir.join(ADMIN_SOCKET)).await.ok()?;
-            let (server, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
-            tokio::spawn(connection);
-            Some(server)
-        });
-        if let Some(server) = server {
+        if let Some(server) = runtime.block_on(Socket::connect(config)) {
             return Ok(Self::Server(runtime, server));
         }
         Ok(Self::Here(DataDir::take(&config.data_dir)?))
@@ -91,10 +80,9 @@ impl Data {
             Self::Server(runtime, server) => runtime.block_on(async {
                 let path = if dry_run { "/import?dry_run" } else { "/import" };
                 file.rewind()?;
-                let left = file.metadata()?.len();
-                let mut answer = Vec::new();
-                ask(server, "POST", path, FileBody { file: Some(file), left }, &mut answer, bar).await?;
-                Ok(serde_json::from_slice(&answer)?)
+                let mut report = Vec::new();
+                ask(server, "POST", path, Sent::file(file)?, &mut report, bar).await?;
+                Ok(serde_json::from_slice(&report)?)
             }),
             Self::Here(dir) => {
                 let store = open(&dir)?;
@@ -117,86 +105,53 @@ pub(super) fn scratch(config: &Config) -> anyhow::Result<File> {
     scratch_file(dir).with_context(|| format!("cannot write to the data directory {}", config::absolute(dir).display()))
 }
 
-async fn fetch(
-    server: SendRequest<FileBody>,
-    path: &str,
-    out: &mut (dyn Write + '_),
-    bar: &mut Bar,
-) -> anyhow::Result<()> {
-    ask(server, "GET", path, FileBody { file: None, left: 0 }, out, bar).await
+async fn fetch(server: Socket, path: &str, out: &mut (dyn Write + '_), bar: &mut Bar) -> anyhow::Result<()> {
+    ask(server, "GET", path, Sent::nothing(), out, bar).await
 }
 
+/// Writes the file that the server makes to `out`, and shows how far the making is.
 async fn ask(
-    mut server: SendRequest<FileBody>,
+    mut server: Socket,
     method: &str,
     path: &str,
-    body: FileBody,
+    body: Sent,
     out: &mut (dyn Write + '_),
     bar: &mut Bar,
 ) -> anyhow::Result<()> {
-    let request = Request::builder().method(method).uri(format!("{BULK}{path}")).header("host", ADMIN_SOCKET);
-    let response = server.send_request(request.body(body)?).await.context("the server did not answer")?;
-    let (good, mut body) = (response.status().is_success(), response.into_body());
-    let all = body.size_hint().exact().unwrap_or(0);
-    let mut refusal = Vec::new();
-    let mut done = 0;
-    while let Some(data) = next(&mut body).await? {
-        if good {
-            out.write_all(&data).context("cannot write")?;
-            done += data.len() as u64;
-            bar.show(done, all);
-        } else {
-            refusal.extend_from_slice(&data);
+    let mut answer = server.ask(method, &format!("{BULK}{path}"), None, body).await?;
+    if !(200..300).contains(&answer.status) {
+        return Err(refused(&serde_json::from_slice(&answer.whole().await?).unwrap_or_default()));
+    }
+    let mut came = Vec::new();
+    let length = loop {
+        match line(&mut answer, &mut came).await? {
+            Line::Progress { done, all } => bar.show(done, all),
+            Line::Failed { message } => bail!(message),
+            Line::Whole { bytes } => break bytes,
         }
+    };
+    let mut received = came.len() as u64;
+    out.write_all(&came).context("cannot write")?;
+    let mut receiving = Bar::new("receive");
+    while let Some(data) = answer.next().await? {
+        out.write_all(&data).context("cannot write")?;
+        received += data.len() as u64;
+        receiving.show(received, length);
     }
-    if !good {
-        let json: serde_json::Value = serde_json::from_slice(&refusal).unwrap_or_default();
-        bail!("{}", json["message"].as_str().unwrap_or("the server refused"));
-    }
+    ensure!(received == length, BROKE_OFF);
     Ok(())
 }
 
-async fn next(body: &mut Incoming) -> anyhow::Result<Option<Bytes>> {
+const BROKE_OFF: &str = "the server broke off";
+
+/// The next line of the answer. What came behind it stays in `came`.
+async fn line(answer: &mut Answer, came: &mut Vec<u8>) -> anyhow::Result<Line> {
     loop {
-        match std::future::poll_fn(|task| Pin::new(&mut *body).poll_frame(task)).await {
-            None => return Ok(None),
-            Some(frame) => {
-                if let Ok(data) = frame.context("the server broke off")?.into_data() {
-                    return Ok(Some(data));
-                }
-            }
+        if let Some(end) = came.iter().position(|byte| *byte == b'\n') {
+            let line = serde_json::from_slice(&came[..end]).context("the server runs another version of latchkey")?;
+            came.drain(..=end);
+            return Ok(line);
         }
-    }
-}
-
-/// A file as the body of a request, or none.
-pub(super) struct FileBody {
-    file: Option<File>,
-    left: u64,
-}
-
-impl Body for FileBody {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Task<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let mut piece = vec![0; 64 * 1024];
-        let read = self.file.as_mut().map_or(Ok(0), |file| file.read(&mut piece));
-        Poll::Ready(match read {
-            Ok(0) => None,
-            read => Some(read.map(|length| {
-                piece.truncate(length);
-                self.left = self.left.saturating_sub(length as u64);
-                Frame::data(piece.into())
-            })),
-        })
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.left == 0
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
+        came.extend_from_slice(&answer.next().await?.context(BROKE_OFF)?);
     }
 }

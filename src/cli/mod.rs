@@ -14,6 +14,7 @@ mod password;
 mod progress;
 mod restore;
 mod serve;
+mod socket;
 mod token;
 mod user;
 
