@@ -18,7 +18,7 @@ use crate::{
     hashes::BCRYPT,
 };
 
-fn line(email: &str) -> Value {
+pub(crate) fn line(email: &str) -> Value {
     json!({"email": email, "password_hash": BCRYPT, "registered_on": "2020-02-29T12:00:00Z"})
 }
 
@@ -36,7 +36,7 @@ fn failed(output: &Output, says: &[&str]) {
 }
 
 /// Runs `check` beside a running server and without one.
-fn both_ways(check: impl Fn(&Path)) {
+pub(crate) fn both_ways(check: impl Fn(&Path)) {
     let server = TestServer::with_admin(&[]);
     check(&server.dir.path().join("data"));
     let dir = TempDir::new().unwrap();
@@ -156,11 +156,11 @@ fn who_is_there_with_other_data_is_named_and_stays_as_he_is() {
         ];
         let output = import(data, &["--dry-run"], &lines);
         failed(&output, &says);
-        assert_eq!(text(&output.stdout), "would add 1 users, 0 were there already\n");
+        assert_eq!(text(&output.stdout), "would add 1 user, 0 were there already\n");
         assert_eq!(exported(data), before);
         let output = import(data, &[], &lines);
         failed(&output, &says);
-        assert_eq!(text(&output.stdout), "added 1 users, 0 were there already\n");
+        assert_eq!(text(&output.stdout), "added 1 user, 0 were there already\n");
         let after = exported(data);
         assert_eq!(after.len(), before.len() + 1);
         assert!(before.iter().all(|user| after.contains(user)));

@@ -3,6 +3,7 @@
 mod api;
 mod backup;
 mod browser;
+mod bulk;
 mod cli;
 mod hashes;
 mod import;

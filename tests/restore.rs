@@ -146,7 +146,7 @@ async fn what_is_sound_is_counted_and_keeps_every_byte_also_after_a_kill_and_of_
     let bytes = fs::read(&file).unwrap();
     let output = check(&file);
     done(&output);
-    let said = "is sound: 2 users, 1 of them administrators, 1 widgets, 1 logged-out tokens, schema 2";
+    let said = "is sound: 2 users, 1 of them an administrator, 1 widget, 1 logged-out token, schema 2";
     assert!(text(&output.stdout).contains(said), "{}", text(&output.stdout));
     done(&run(&["check"], &data, ""));
     assert!(fs::read(&file).unwrap() == bytes);
@@ -242,7 +242,7 @@ fn a_restore_that_is_killed_leaves_the_old_database_or_the_new_one() {
         let kept = names(&data).into_iter().find(|name| name.contains("before-restore"));
         if users.contains("new@") {
             restored += 1;
-            assert!(text(&check(&data.join(kept.unwrap())).stdout).contains("1 users"));
+            assert!(text(&check(&data.join(kept.unwrap())).stdout).contains("1 user,"));
         } else {
             assert!(users.contains("old@"), "{users}");
         }

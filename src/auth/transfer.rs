@@ -62,14 +62,23 @@ pub struct Report {
     pub differing: u64,
     /// How many lines are not good. Where there is one, nothing was added.
     pub bad: u64,
-    /// The number of a line and what is wrong with it, for the first of them.
-    pub named: Vec<(u64, String)>,
+    /// The first of those lines that are not good or differ.
+    pub lines: Vec<Remark>,
+}
+
+/// What is to be said about a line.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Remark {
+    /// Its number, from 1.
+    pub line: u64,
+    /// What is wrong with it.
+    pub message: String,
 }
 
 impl Report {
-    fn name(&mut self, line: u64, why: String) {
-        if self.named.len() < NAMED_MAX {
-            self.named.push((line, why));
+    fn name(&mut self, line: u64, message: String) {
+        if self.lines.len() < NAMED_MAX {
+            self.lines.push(Remark { line, message });
         }
     }
 

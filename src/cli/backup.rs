@@ -1,11 +1,8 @@
 //! `latchkey backup`: the database as of one moment, as a file or on stdout.
-//!
-//! Guarantees: what has the name FILE is whole, synced and readable by its owner alone; a file that was there stays where
-//! anything goes wrong.
 
 use std::{
     io::{self, Seek as _},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use anyhow::Context as _;
@@ -14,11 +11,9 @@ use clap::Args;
 use super::{
     bulk::{Data, scratch},
     progress::Bar,
+    target::{Target, is_pipe},
 };
-use crate::{
-    config::Config,
-    store::{DataDir, WholeFile},
-};
+use crate::config::Config;
 
 /// Where to.
 #[derive(Args)]
@@ -26,26 +21,26 @@ pub(super) struct Backup {
     /// The file to make; - writes to stdout
     file: PathBuf,
 
-    /// Replace the file where it exists
-    #[arg(long)]
-    force: bool,
+    #[command(flatten)]
+    target: Target,
 }
 
 impl Backup {
     pub(super) fn run(self, config: &Config) -> anyhow::Result<()> {
+        self.target.check(&self.file)?;
         let data = Data::find(config)?;
         let mut bar = Bar::new("backup");
-        if self.file == Path::new("-") {
-            let mut file = scratch(config)?;
-            data.backup(&file, &mut bar)?;
-            file.rewind()?;
-            io::copy(&mut file, &mut io::stdout().lock()).context("cannot write to stdout")?;
-            return Ok(());
-        }
-        DataDir::refuse_own(&config.data_dir, &self.file)?;
-        let cannot = || format!("cannot write {}", self.file.display());
-        let whole = WholeFile::create(&self.file, self.force).with_context(cannot)?;
-        data.backup(whole.file(), &mut bar)?;
-        whole.put().with_context(cannot)
+        let to_stdout = is_pipe(&self.file);
+        self.target.fill(&self.file, config, |mut file| {
+            if !to_stdout {
+                return data.backup(file, &mut bar);
+            }
+            // A database is not written from its beginning to its end, and a pipe is.
+            let mut whole = scratch(config)?;
+            data.backup(&whole, &mut bar)?;
+            whole.rewind()?;
+            io::copy(&mut whole, &mut file).context("cannot write to stdout")?;
+            Ok(())
+        })
     }
 }

@@ -20,11 +20,12 @@ use crate::{config::Config, http};
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 
 /// Says `ready`, or fails with the reason.
-pub(super) fn run(config: &Config) -> anyhow::Result<()> {
+pub(super) fn run(config: &Config, json: bool) -> anyhow::Result<()> {
     let address = reachable(config.listen);
     ensure!(address.port() != 0, "port 0 is no address to ask; give the one that the server took with --listen");
     let asking = async { tokio::time::timeout(ANSWER_MAX, ask(address, config.tls_cert.is_some())).await };
     match runtime()?.block_on(asking) {
+        Ok(Ok(StatusCode::OK)) if json => println!("{}", serde_json::json!({ "ready": true })),
         Ok(Ok(StatusCode::OK)) => println!("ready"),
         Ok(Ok(status)) => bail!("not ready: the server at {address} answers {status}"),
         Ok(Err(error)) => return Err(error.context(format!("not ready: no answer from {address} (--listen)"))),

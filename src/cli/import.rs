@@ -1,25 +1,20 @@
 //! `latchkey export` and `latchkey import`: users as lines of JSON.
 //!
-//! Guarantees: an exported file is whole, synced and readable by its owner alone, since it holds every password hash; what is
-//! wrong with a line is said with its number.
+//! Guarantees: what is wrong with a line is said with its number.
 
-use std::{
-    fs::File,
-    io,
-    path::{Path, PathBuf},
-};
+use std::{fs::File, io, path::PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use serde_json::json;
 
 use super::{
     bulk::{Data, scratch},
+    counted,
     progress::Bar,
+    target::{Target, is_pipe},
 };
-use crate::{
-    config::Config,
-    store::{DataDir, WholeFile},
-};
+use crate::{auth::transfer::Report, config::Config};
 
 /// Where to.
 #[derive(Args)]
@@ -28,23 +23,15 @@ pub(super) struct Export {
     #[arg(default_value = "-")]
     file: PathBuf,
 
-    /// Replace the file where it exists
-    #[arg(long)]
-    force: bool,
+    #[command(flatten)]
+    target: Target,
 }
 
 impl Export {
     pub(super) fn run(self, config: &Config) -> anyhow::Result<()> {
+        self.target.check(&self.file)?;
         let data = Data::find(config)?;
-        let mut bar = Bar::new("export");
-        if self.file == Path::new("-") {
-            return data.export(&mut io::stdout().lock(), &mut bar);
-        }
-        DataDir::refuse_own(&config.data_dir, &self.file)?;
-        let cannot = || format!("cannot write {}", self.file.display());
-        let whole = WholeFile::create(&self.file, self.force).with_context(cannot)?;
-        data.export(&mut whole.file(), &mut bar).with_context(cannot)?;
-        whole.put().with_context(cannot)
+        self.target.fill(&self.file, config, |mut file| data.export(&mut file, &mut Bar::new("export")))
     }
 }
 
@@ -58,13 +45,16 @@ pub(super) struct Import {
     /// Say what would be done and do nothing
     #[arg(long)]
     dry_run: bool,
+
+    /// Print as JSON what was done
+    #[arg(long)]
+    json: bool,
 }
 
 impl Import {
     pub(super) fn run(self, config: &Config) -> anyhow::Result<()> {
-        let from_stdin = self.file == Path::new("-");
         let cannot = || format!("cannot read {}", self.file.display());
-        let given = if from_stdin { None } else { Some(File::open(&self.file).with_context(cannot)?) };
+        let given = if is_pipe(&self.file) { None } else { Some(File::open(&self.file).with_context(cannot)?) };
         let data = Data::find_or_make(config)?;
         let file = match given {
             Some(file) if file.metadata().with_context(cannot)?.is_file() => file,
@@ -81,17 +71,35 @@ impl Import {
         let mut bar = Bar::new("import");
         let report = data.import(file, self.dry_run, &mut bar)?;
         drop(bar);
-        for (line, why) in &report.named {
-            eprintln!("line {line}: {why}");
+        if self.json {
+            let mut said = json!(report);
+            said["dry_run"] = self.dry_run.into();
+            println!("{said}");
+        } else {
+            self.say(&report);
         }
         if report.bad > 0 {
-            bail!("{} of the lines are not good, so nothing was imported", report.bad);
+            let are = if report.bad == 1 { "is" } else { "are" };
+            bail!("{} of the lines {are} not good, so nothing was imported", report.bad);
         }
-        let added = if self.dry_run { "would add" } else { "added" };
-        println!("{added} {} users, {} were there already", report.added, report.unchanged);
         if report.differing > 0 {
-            bail!("{} users are there with other data and stay as they are", report.differing);
+            let users = counted(report.differing, "user");
+            let stay = if report.differing == 1 { "is there with other data and stays as it is" } else { STAY };
+            bail!("{users} {stay}");
         }
         Ok(())
     }
+
+    fn say(&self, report: &Report) {
+        for remark in &report.lines {
+            eprintln!("line {}: {}", remark.line, remark.message);
+        }
+        if report.bad == 0 {
+            let added = if self.dry_run { "would add" } else { "added" };
+            let were = if report.unchanged == 1 { "was" } else { "were" };
+            println!("{added} {}, {} {were} there already", counted(report.added, "user"), report.unchanged);
+        }
+    }
 }
+
+const STAY: &str = "are there with other data and stay as they are";

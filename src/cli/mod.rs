@@ -15,6 +15,7 @@ mod progress;
 mod restore;
 mod serve;
 mod socket;
+mod target;
 mod token;
 mod user;
 
@@ -51,7 +52,11 @@ enum Command {
     /// Serve the API and its pages (the default)
     Serve,
     /// Ask the running server whether it is ready
-    Health,
+    Health {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Make and manage users
     #[command(subcommand)]
     User(user::UserCommand),
@@ -98,7 +103,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let program = args.first().map_or_else(|| "latchkey".into(), |program| program.to_string_lossy().into_owned());
     let done = config::check_environment::<Cli>().map_err(Into::into).and_then(|()| match cli.command {
         None | Some(Command::Serve) => serve::run(cli.config, &program),
-        Some(Command::Health) => health::run(&cli.config),
+        Some(Command::Health { json }) => health::run(&cli.config, json),
         Some(Command::User(command)) => quietly(&cli.config, |config| user::run(command, config)),
         Some(Command::Config { json }) => about::config::<Cli>(&cli.config, &matches, json),
         Some(Command::Openapi) => about::openapi(),
@@ -175,4 +180,10 @@ fn start_log(config: &Config, level: LevelFilter) {
 /// The runtime that everything asynchronous runs on.
 fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}
+
+/// `1 user`, `2 users`.
+fn counted(number: u64, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
 }

@@ -1,12 +1,13 @@
 //! `latchkey restore`: puts a backup in the place of the database while the server is stopped.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use serde_json::json;
 use time::macros::format_description;
 
 use super::{
-    check::{describe, judge},
+    check::{describe, judge, with_contents},
     progress::Bar,
 };
 use crate::{
@@ -20,6 +21,10 @@ use crate::{
 pub(super) struct Restore {
     /// The backup
     file: PathBuf,
+
+    /// Print as JSON what was done
+    #[arg(long)]
+    json: bool,
 }
 
 impl Restore {
@@ -30,6 +35,12 @@ impl Restore {
         let mut bar = Bar::new("restore");
         let restored = store::restore(&dir, &self.file, &stamp, judge, &mut |done, all| bar.show(done, all))?;
         drop(bar);
+        if self.json {
+            let kept = restored.kept.as_deref().map(Path::to_string_lossy);
+            let said = json!({ "file": self.file.to_string_lossy(), "kept": kept });
+            println!("{}", with_contents(said, &restored.contents));
+            return Ok(());
+        }
         println!("restored {}: {}", self.file.display(), describe(&restored.contents));
         if let Some(kept) = restored.kept {
             println!("the database from before is {}", kept.display());

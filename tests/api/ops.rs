@@ -44,6 +44,8 @@ async fn health_asks_the_server_that_runs_with_these_settings() {
     let address = address(&server.base).to_owned();
     let output = health(&address);
     assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), b"ready\n".as_slice()));
+    let json = latchkey().args(["health", "--json", "--listen", &address]).output().unwrap();
+    assert_eq!((json.status.code(), json.stdout.as_slice()), (Some(0), b"{\"ready\":true}\n".as_slice()));
     // What a server that listens everywhere is told, too.
     let (_, port) = address.split_once(':').unwrap();
     let mut from_variable = latchkey();
