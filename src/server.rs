@@ -204,7 +204,7 @@ impl Server {
         };
         supervisor::ready(listener.local_addr().ok());
         let store = Arc::clone(&core.store);
-        let watchdog = tokio::spawn(supervisor::watchdog(move || store.purged_through_s().map(drop)));
+        let watchdog = tokio::spawn(supervisor::watchdog(move || store.look()));
         if !http::serve(listener, tls, routes, stop, DRAIN).await {
             tracing::warn!(seconds = DRAIN.as_secs(), "some requests did not finish in time and were cut off");
         }

@@ -173,8 +173,7 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
             && id.as_bytes().iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(byte))
     };
     headers.get(X_REQUEST_ID).filter(sane).cloned().unwrap_or_else(|| {
-        let id: u128 = u128::from_be_bytes(random::bytes());
-        HeaderValue::try_from(format!("{id:032x}")).expect("BUG: hexadecimal digits are a header value")
+        HeaderValue::try_from(format!("{:032x}", random::name())).expect("BUG: hexadecimal digits are a header value")
     })
 }
 

@@ -3,6 +3,8 @@
 //! Guarantees: a status that every operation of a kind can answer is written down once, here, and is in the document of each
 //! of them; `tests/api/document.rs` holds that the document and what is served are the same.
 
+use std::collections::HashMap;
+
 use serde_json::{Map, Value, json};
 
 const GET: &str = "GET, HEAD";
@@ -18,13 +20,27 @@ pub struct Document {
 }
 
 /// The templates of all paths that are served, such as `/api/v1/widgets/{name}`, with the methods of each.
-#[derive(Clone)]
-pub struct Templates(Vec<(String, String)>);
+#[derive(Default)]
+pub struct Templates {
+    /// Those without a parameter, which are found without looking at others.
+    fixed: HashMap<String, String>,
+    with_parameters: Vec<(String, String)>,
+}
 
 impl Templates {
+    fn insert(&mut self, template: String, methods: String) {
+        if template.contains('{') {
+            self.with_parameters.push((template, methods));
+        } else {
+            self.fixed.insert(template, methods);
+        }
+    }
+
     /// Adds paths that have `GET` alone and are not in the document.
     pub fn add(&mut self, pages: impl IntoIterator<Item = String>) {
-        self.0.extend(pages.into_iter().map(|path| (path, GET.to_owned())));
+        for path in pages {
+            self.insert(path, GET.to_owned());
+        }
     }
 
     /// The template that `path` fits; `None` where nothing is served.
@@ -37,23 +53,26 @@ impl Templates {
         self.find(path).map_or(GET, |(_, methods)| methods).to_owned()
     }
 
-    fn find(&self, path: &str) -> Option<&(String, String)> {
+    fn find(&self, path: &str) -> Option<(&String, &String)> {
         let fits = |template: &str| {
             let fits = |our: &str, their: &str| our == their || our.starts_with('{') && !their.is_empty();
             template.split('/').count() == path.split('/').count()
                 && template.split('/').zip(path.split('/')).all(|(our, their)| fits(our, their))
         };
-        self.0.iter().find(|(template, _)| fits(template))
+        self.fixed.get_key_value(path).or_else(|| {
+            let found = self.with_parameters.iter().find(|(template, _)| fits(template));
+            found.map(|(template, methods)| (template, methods))
+        })
     }
 }
 
 /// Completes the document that poem-openapi made (`derived`), whose paths are served below `base`.
 pub fn complete(derived: &str, base: &str, signup: bool) -> Document {
     let mut document: Value = serde_json::from_str(derived).expect("BUG: poem-openapi writes JSON");
-    let mut templates = Vec::new();
+    let mut templates = Templates::default();
     for (path, operations) in object(&mut document, "paths") {
         let operations = operations.as_object_mut().expect("BUG: a path is an object");
-        templates.push((format!("{base}{path}"), allow(operations)));
+        templates.insert(format!("{base}{path}"), allow(operations));
         for operation in operations.values_mut() {
             let operation = operation.as_object_mut().expect("BUG: an operation is an object");
             add_failures(operation, !signup && path == "/auth/register");
@@ -66,7 +85,7 @@ pub fn complete(derived: &str, base: &str, signup: bool) -> Document {
     Document {
         json: document.to_string(),
         yaml: serde_yaml::to_string(&document).expect("BUG: JSON is YAML"),
-        templates: Templates(templates),
+        templates,
     }
 }
 

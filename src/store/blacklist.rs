@@ -36,7 +36,8 @@ pub(super) fn has_expired(txn: &ReadTransaction, now_s: u64) -> Result<bool, Sto
     Ok(first.transpose()?.is_some())
 }
 
-pub(super) fn purge(txn: &WriteTransaction, now_s: u64, limit: usize) -> Result<usize, StoreError> {
+/// Says how many entries it removed and, where it did, how far the purge went.
+pub(super) fn purge(txn: &WriteTransaction, now_s: u64, limit: usize) -> Result<(usize, u64), StoreError> {
     let mut blacklist = txn.open_table(BLACKLIST)?;
     let expired: Vec<[u8; 24]> = blacklist
         .range(..first_live(now_s))?
@@ -46,15 +47,15 @@ pub(super) fn purge(txn: &WriteTransaction, now_s: u64, limit: usize) -> Result<
     for key in &expired {
         blacklist.remove(key)?;
     }
-    if let Some(last) = expired.last() {
-        // I3: the expiry of what was removed and not the time on the clock. Were the clock a year ahead by mistake, this
-        // still moves no further than one token lifetime, and people can log in again once it is set right.
-        let through = expires_at_s(last);
+    // I3: the expiry of what was removed and not the time on the clock. Were the clock a year ahead by mistake, this still
+    // moves no further than one token lifetime, and people can log in again once it is set right.
+    let through = expired.last().map_or(0, expires_at_s);
+    if through > 0 {
         let mut meta = txn.open_table(META)?;
         let before = meta.get(PURGED_THROUGH_S)?.map_or(0, |through| through.value());
         meta.insert(PURGED_THROUGH_S, before.max(through))?;
     }
-    Ok(expired.len())
+    Ok((expired.len(), through))
 }
 
 /// The smallest key of a token that is still live at `now_s`. A token is expired at its `exp` exactly.

@@ -21,7 +21,10 @@ mod writer;
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use redb::ReadTransaction;
@@ -95,6 +98,8 @@ pub struct Store {
     file: PathBuf,
     writer: writer::Writer,
     current: Arc<current::Current>,
+    /// What the blacklist says of itself, kept here too, since every request asks for it (I3). Never behind the file.
+    purged_through_s: Arc<AtomicU64>,
 }
 
 impl Store {
@@ -107,8 +112,9 @@ impl Store {
     pub fn open(dir: &DataDir, cache_bytes: usize) -> Result<Self, StoreError> {
         let file = dir.database();
         let current = Arc::new(current::Current::new(schema::open(&file, cache_bytes)?));
+        let purged_through_s = Arc::new(blacklist::purged_through_s(&*current.snapshot()?)?.into());
         let writer = writer::Writer::start(Arc::clone(&current), file.clone(), cache_bytes);
-        Ok(Self { file, writer, current })
+        Ok(Self { file, writer, current, purged_through_s })
     }
 
     /// Finishes the writes that wait and closes the file, so that the next start finds it clean.
@@ -143,7 +149,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] says what does not.
     pub async fn probe(&self) -> Result<(), StoreError> {
-        self.purged_through_s()?;
+        self.look()?;
         self.writer.write(schema::probe).await
     }
 
@@ -260,20 +266,24 @@ impl Store {
     /// [`StoreError`] where the disk fails.
     pub fn token_state(&self, token: BlacklistedToken, user: PublicId) -> Result<TokenState, StoreError> {
         self.read(|txn| {
-            Ok(TokenState {
-                blacklisted: blacklist::contains(txn, token)?,
-                purged_through_s: blacklist::purged_through_s(txn)?,
-                user: users::find(txn, user)?,
-            })
+            let (blacklisted, user) = (blacklist::contains(txn, token)?, users::find(txn, user)?);
+            // After the look at the blacklist: where its entry was just purged, this is known by now.
+            Ok(TokenState { blacklisted, purged_through_s: self.purged_through_s(), user })
         })
     }
 
     /// The latest expiry among the entries that were ever purged, in seconds since 1970 (I3).
+    #[must_use]
+    pub fn purged_through_s(&self) -> u64 {
+        self.purged_through_s.load(Ordering::Acquire)
+    }
+
+    /// Whether the database can be read.
     ///
     /// # Errors
-    /// [`StoreError`] where the disk fails.
-    pub fn purged_through_s(&self) -> Result<u64, StoreError> {
-        self.read(blacklist::purged_through_s)
+    /// [`StoreError`] says what is in the way.
+    pub fn look(&self) -> Result<(), StoreError> {
+        self.read(blacklist::purged_through_s).map(drop)
     }
 
     /// Puts a token on the blacklist. `false` where it was there already.
@@ -292,7 +302,13 @@ impl Store {
         if !self.read(|txn| blacklist::has_expired(txn, now_s))? {
             return Ok(0); // an idle server does not write to its disk
         }
-        self.writer.write(move |txn| blacklist::purge(txn, now_s, limit)).await
+        let kept = Arc::clone(&self.purged_through_s);
+        let purge = move |txn: &_| {
+            let (purged, through_s) = blacklist::purge(txn, now_s, limit)?;
+            kept.fetch_max(through_s, Ordering::Release); // before anyone can see that the entries are gone
+            Ok(purged)
+        };
+        self.writer.write(purge).await
     }
 
     /// `limit` widgets in order of creation after the first `skip`, and how many there are in all.
