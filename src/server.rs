@@ -179,6 +179,7 @@ impl Server {
     /// # Errors
     /// Where the database cannot be closed cleanly.
     pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let address = format!("{}://{}", self.scheme(), self.address()?);
         let Self { core, listener, metrics, tls, socket, config } = self;
         let janitor = purge::run(Arc::clone(&core.store), Arc::clone(&core.clock), config.purge_interval);
         let janitor = tokio::spawn(janitor);
@@ -194,6 +195,7 @@ impl Server {
                 store: Arc::clone(&core.store),
                 clock: Arc::clone(&core.clock),
                 dir: core.dir.path().to_owned(),
+                address,
             };
             let stop = wait_for(stopping);
             tokio::spawn(async move { socket.serve(Arc::new(routes), stop).await })

@@ -225,7 +225,9 @@ fn an_import_that_is_killed_goes_on_when_it_is_run_again() {
 async fn the_paths_of_the_operator_are_not_there_over_tcp() {
     let server = TestServer::with_admin(&[]);
     let admin = server.admin().await;
-    for path in ["//operator/backup", "//operator/export", "//operator/import", "/operator/backup"] {
+    for path in
+        ["//operator/backup", "//operator/export", "//operator/import", "//operator/address", "/operator/backup"]
+    {
         for method in ["GET", "POST"] {
             let answer = server.request(method.parse().unwrap(), path).bearer(&admin).send().await;
             assert_eq!(answer.status, 404, "{path}");

@@ -3,7 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{TcpListener, TcpStream},
+    net::{Shutdown, TcpListener, TcpStream},
     os::{fd::OwnedFd, unix::net::UnixDatagram},
     process::{Child, Command, Stdio},
     time::Duration,
@@ -144,6 +144,33 @@ fn a_socket_that_is_passed_is_served_and_outlives_the_server() {
         assert_eq!(early.join().unwrap(), "HTTP/1.1 200 OK");
         drop(Running(server));
     }
+}
+
+/// The running server says where it is; but whether it is there, only that address tells.
+#[test]
+fn health_asks_where_the_server_is_and_not_where_it_would_have_been() {
+    let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (server, dir) = pass(socket.try_clone().unwrap(), 1);
+    let mut server = Running(server);
+    let served = address(&mut server.0);
+    let health = |listen: &[&str]| {
+        let mut command = latchkey();
+        command.env("LATCHKEY_LISTEN", "127.0.0.1:1").arg("health").args(listen);
+        let output = command.arg("--data-dir").arg(dir.path().join("data")).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(health(&[]), (Some(0), String::new()));
+    assert_eq!(health(&["--listen", "127.0.0.1:0"]).0, Some(0), "port 0 says nothing about where");
+    assert_eq!(health(&["--listen", "127.0.0.1:1"]).0, Some(1), "what is given is asked");
+
+    // What is done to one handle of a socket is done to all: the server lives, and nobody can connect.
+    TcpStream::from(OwnedFd::from(socket)).shutdown(Shutdown::Both).unwrap();
+    let (code, said) = health(&[]);
+    assert!(
+        code == Some(1) && said.contains(&format!("no answer from {served} (where the server says it is)")),
+        "{said}"
+    );
+    assert!(server.0.try_wait().unwrap().is_none());
 }
 
 #[test]

@@ -219,6 +219,9 @@ fn health_asks_over_tls_where_the_server_speaks_it() {
         command.output().unwrap().status.code()
     };
     assert_eq!((health(true), health(false)), (Some(0), Some(1)));
+    let mut told = latchkey();
+    told.arg("health").arg("--data-dir").arg(server.dir.path().join("data"));
+    assert!(told.status().unwrap().success(), "the running server says that it speaks TLS");
 }
 
 /// Lingering holds under TLS too: the answer is read to its end though nobody read the body.

@@ -1,11 +1,14 @@
 //! `latchkey health`: asks the server that runs with these settings whether it is ready. For HEALTHCHECK and scripts.
+//!
+//! Guarantees: what is asked is the address that is served, over TCP, so that a server nobody can reach is not ready. Where it
+//! is, the server itself says on its admin socket: it may have been given another address than `--listen` (systemd).
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
 
-use anyhow::{bail, ensure};
+use anyhow::{Context as _, bail, ensure};
 use hyper::{Request, StatusCode, client::conn::http1, header::HOST};
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -13,25 +16,60 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::runtime;
-use crate::{config::Config, http};
+use super::{
+    runtime,
+    socket::{Sent, Socket},
+};
+use crate::{
+    config::Config,
+    http::{self, bulk::BULK},
+    store::ADMIN_SOCKET,
+};
 
 /// How long the server may take to answer.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 
-/// Says `ready`, or fails with the reason.
-pub(super) fn run(config: &Config, json: bool) -> anyhow::Result<()> {
-    let address = reachable(config.listen);
+/// Where to ask.
+struct Place {
+    address: SocketAddr,
+    over_tls: bool,
+    source: &'static str,
+}
+
+/// Says `ready`, or fails with the reason. With `as_given`, `--listen` is asked whatever the server says.
+pub(super) fn run(config: &Config, as_given: bool, json: bool) -> anyhow::Result<()> {
+    let runtime = runtime()?;
+    let seconds = ANSWER_MAX.as_secs();
+    let given = Place { address: config.listen, over_tls: config.tls_cert.is_some(), source: "--listen" };
+    let Place { address, over_tls, source } = if as_given && given.address.port() != 0 {
+        given
+    } else {
+        let told = runtime.block_on(async { tokio::time::timeout(ANSWER_MAX, told(config)).await });
+        let silent = || {
+            let socket = config.data_dir.join(ADMIN_SOCKET);
+            format!("not ready: no answer from {} within {seconds} seconds", socket.display())
+        };
+        told.with_context(silent)?.unwrap_or(given)
+    };
+    let address = reachable(address);
     ensure!(address.port() != 0, "port 0 is no address to ask; give the one that the server took with --listen");
-    let asking = async { tokio::time::timeout(ANSWER_MAX, ask(address, config.tls_cert.is_some())).await };
-    match runtime()?.block_on(asking) {
+    match runtime.block_on(async { tokio::time::timeout(ANSWER_MAX, ask(address, over_tls)).await }) {
         Ok(Ok(StatusCode::OK)) if json => println!("{}", serde_json::json!({ "ready": true })),
         Ok(Ok(StatusCode::OK)) => println!("ready"),
         Ok(Ok(status)) => bail!("not ready: the server at {address} answers {status}"),
-        Ok(Err(error)) => return Err(error.context(format!("not ready: no answer from {address} (--listen)"))),
-        Err(_) => bail!("not ready: no answer from {address} (--listen) within {} seconds", ANSWER_MAX.as_secs()),
+        Ok(Err(error)) => return Err(error.context(format!("not ready: no answer from {address} ({source})"))),
+        Err(_) => bail!("not ready: no answer from {address} ({source}) within {seconds} seconds"),
     }
     Ok(())
+}
+
+/// What the server behind the admin socket says; `None` where there is none, or it is not for us to ask.
+async fn told(config: &Config) -> Option<Place> {
+    let mut server = Socket::connect(config).await?;
+    let answer = server.ask("GET", &format!("{BULK}/address"), None, Sent::nothing()).await.ok()?;
+    let answer = answer.whole().await.ok()?;
+    let (scheme, address) = std::str::from_utf8(&answer).ok()?.split_once("://")?;
+    Some(Place { address: address.parse().ok()?, over_tls: scheme == "https", source: "where the server says it is" })
 }
 
 /// Where a server that listens on `address` is reached from this machine.

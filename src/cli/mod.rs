@@ -24,6 +24,7 @@ use std::{ffi::OsString, io::IsTerminal as _, process::ExitCode};
 use clap::{
     ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
     error::{ContextKind, ContextValue, ErrorKind},
+    parser::ValueSource,
 };
 use tracing_subscriber::{
     Layer as _,
@@ -103,7 +104,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let program = args.first().map_or_else(|| "latchkey".into(), |program| program.to_string_lossy().into_owned());
     let done = config::check_environment::<Cli>().map_err(Into::into).and_then(|()| match cli.command {
         None | Some(Command::Serve) => serve::run(cli.config, &program),
-        Some(Command::Health { json }) => health::run(&cli.config, json),
+        Some(Command::Health { json }) => {
+            health::run(&cli.config, matches.value_source("listen") == Some(ValueSource::CommandLine), json)
+        }
         Some(Command::User(command)) => quietly(&cli.config, |config| user::run(command, config)),
         Some(Command::Config { json }) => about::config::<Cli>(&cli.config, &matches, json),
         Some(Command::Openapi) => about::openapi(),

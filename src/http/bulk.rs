@@ -1,4 +1,4 @@
-//! Whole files for the operator: the backup and the export out, the import in.
+//! Whole files for the operator: the backup and the export out, the import in; and where the API is served.
 //!
 //! Guarantees: these paths exist on the admin socket alone, since nothing else is given this endpoint; an answer says how far
 //! the work is, then how long the file is, then the file, so that one that breaks off is not taken for the whole; what a long
@@ -62,6 +62,8 @@ pub struct WithBulk {
     pub clock: Arc<dyn Clock>,
     /// Where there is room for them: the data directory.
     pub dir: PathBuf,
+    /// Where the API is served over TCP: scheme and address, with the port that was taken.
+    pub address: String,
 }
 
 impl Endpoint for WithBulk {
@@ -81,6 +83,7 @@ impl Endpoint for WithBulk {
                 let body = serde_json::json!({"message": error.to_string()}).to_string();
                 Response::builder().status(StatusCode::INTERNAL_SERVER_ERROR).body(body)
             })),
+            Some("/address") => Ok(self.address.clone().into()),
             _ => self.routes.call(request).await,
         }
     }

@@ -1,10 +1,11 @@
 //! `/healthz`, `/readyz` and `latchkey health`.
 
-use std::{io::Read as _, net::TcpListener, process::Output, time::Instant};
+use std::{io::Read as _, net::TcpListener, os::unix::net::UnixListener, process::Output, time::Instant};
 
 use futures_util::future::join_all;
 use redb::ReadableDatabase as _;
 use reqwest::{Method, StatusCode};
+use tempfile::TempDir;
 
 use super::harness::{TestServer, latchkey};
 
@@ -68,6 +69,11 @@ fn health_does_not_wait_for_a_server_that_hangs_or_is_another() {
         stream.write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n").unwrap();
     });
     unhealthy(&health(&address), "answers 404 Not Found");
+
+    let data = TempDir::new().unwrap();
+    let _mute = UnixListener::bind(data.path().join("admin.sock")).unwrap();
+    let output = latchkey().arg("health").arg("--data-dir").arg(data.path()).output().unwrap();
+    unhealthy(&output, "admin.sock within 2 seconds");
 }
 
 #[tokio::test]
