@@ -4,14 +4,15 @@ use std::{
     fs,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::Path,
-    process::{Command, Output},
+    process::Output,
 };
 
 use tempfile::TempDir;
 
 use crate::{
-    api::harness::{ADMIN, TestServer, add_user, latchkey},
-    cli::{finish, on_a_terminal, refused, run, text},
+    api::harness::{ADMIN, TestServer, add_user},
+    cli::{on_a_terminal, refused, run, text},
+    full_disk::on_a_full_disk,
 };
 
 /// A data directory with a user, an administrator, a widget and a logged-out token.
@@ -135,7 +136,6 @@ fn a_backup_replaces_a_file_only_when_told_to_and_never_the_database_itself() {
     refused(&run(&["backup", "/nonexistent/copy"], &data, ""), 1, "cannot write /nonexistent/copy: No such file");
 }
 
-/// A limit on file size stands in for a full disk.
 #[test]
 fn a_backup_that_fails_half_way_leaves_no_file_and_keeps_the_old_one() {
     let dir = TempDir::new().unwrap();
@@ -143,10 +143,7 @@ fn a_backup_that_fails_half_way_leaves_no_file_and_keeps_the_old_one() {
     add_user(&data, ADMIN, true);
     let file = dir.path().join("copy.redb");
     fs::write(&file, "last week's").unwrap();
-    let mut command = Command::new("bash");
-    let line = "trap '' XFSZ; ulimit -f 8; exec \"$0\" backup --force \"$1\" --data-dir \"$2\"";
-    command.args(["-c", line]).arg(latchkey().get_program()).arg(&file).arg(&data);
-    let output = finish(command.env("LATCHKEY_SCRYPT", "ln=1,r=8,p=1"), "");
+    let output = on_a_full_disk(8, &["backup", "--force", file.to_str().unwrap()], &data, "");
     refused(&output, 1, "cannot copy the database");
     assert_eq!(fs::read(&file).unwrap(), b"last week's");
     assert_eq!(names(dir.path()), ["copy.redb", "data"]);

@@ -36,6 +36,9 @@ pub enum TransferError {
     /// The store could not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The import ended before its last line.
+    #[error("the import stopped half-way; what it added stays, and another run goes on from there: {0}")]
+    HalfWay(Box<Self>),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -157,7 +160,8 @@ pub fn import(
     file.rewind()?;
     let mut lines = Lines { done, ..Lines::new(file, now, bytes * passes, progress) };
     let mut report = Report::default();
-    lines.in_batches(&mut report, None, |users| store.import_users(users))?;
+    let added = lines.in_batches(&mut report, None, |users| store.import_users(users));
+    added.map_err(|error| TransferError::HalfWay(Box::new(error)))?;
     Ok(report)
 }
 

@@ -61,10 +61,12 @@ impl Import {
             given => {
                 // It is read twice, and a pipe can be read once.
                 let mut spool = scratch(config)?;
-                match given {
-                    Some(mut pipe) => io::copy(&mut pipe, &mut spool).with_context(cannot)?,
-                    None => io::copy(&mut io::stdin().lock(), &mut spool).context("cannot read stdin")?,
+                let copied = match given {
+                    Some(mut pipe) => io::copy(&mut pipe, &mut spool),
+                    None => io::copy(&mut io::stdin().lock(), &mut spool),
                 };
+                let name = if is_pipe(&self.file) { "stdin".into() } else { self.file.to_string_lossy() };
+                copied.with_context(|| format!("cannot copy {name} to the data directory"))?;
                 spool
             }
         };

@@ -163,13 +163,14 @@ struct UsageError(String);
 
 /// Runs a command that is not the server: its log has what is wrong and nothing else, unless `--log` says otherwise.
 fn quietly(config: &Config, command: impl FnOnce(&Config) -> anyhow::Result<()>) -> anyhow::Result<()> {
-    start_log(config, LevelFilter::WARN);
+    // The store reports why it failed, too: twice is once too often.
+    start_log(config, Targets::new().with_default(LevelFilter::WARN).with_target("latchkey::store", LevelFilter::OFF));
     command(config)
 }
 
-/// Sends the log to stderr, at `level` where `--log` says nothing.
-fn start_log(config: &Config, level: LevelFilter) {
-    let filter = config.log.clone().unwrap_or_else(|| Targets::new().with_default(level));
+/// Sends the log to stderr, what fits `default` where `--log` says nothing.
+fn start_log(config: &Config, default: Targets) {
+    let filter = config.log.clone().unwrap_or(default);
     let terminal = std::io::stderr().is_terminal();
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);

@@ -94,9 +94,13 @@ impl WithBulk {
         let dry_run = request.uri().query() == Some("dry_run");
         let mut lines = scratch_file(&self.dir)?;
         let mut body = request.into_body().into_bytes_stream();
+        let mut written = Ok(());
         while let Some(piece) = body.next().await {
-            lines.write_all(&piece?)?;
+            let piece = piece?;
+            // Read to its end also where there is no room for it: a client that is still sending reads no answer.
+            written = written.and_then(|()| lines.write_all(&piece));
         }
+        written?;
         let now = self.clock.now();
         Ok(self.answer(move |store, mut file, progress| {
             let report = transfer::import(store, &mut lines, now, dry_run, progress)?;

@@ -66,7 +66,7 @@ pub enum StoreError {
     #[error("too many writes are waiting")]
     Overloaded,
     /// It ended without an answer: it panicked, the store is closing, or the file cannot be opened again after a disk error.
-    #[error("it was given up")]
+    #[error("the disk fails, or the store is closing")]
     GivenUp,
 }
 

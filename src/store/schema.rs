@@ -4,6 +4,7 @@
 //! it; a step of the schema is one transaction; a new file is complete under another name before it takes its own (I6).
 
 use std::{
+    fmt::Display,
     fs::{self, File, OpenOptions},
     io::{self, ErrorKind},
     os::unix::fs::OpenOptionsExt,
@@ -98,15 +99,25 @@ fn create(path: &Path, cache_bytes: usize) -> Result<(), StoreError> {
         .mode(0o600)
         .open(&unfinished)
         .map_err(|error| cannot("create", &unfinished, &error))?;
-    let database = builder(cache_bytes).create_with_backend(FileBackend::new(file)?)?;
-    migrate(&database, 0)?;
-    database.close()?;
     let finish = || -> io::Result<()> {
         File::open(&unfinished)?.sync_all()?;
         fs::rename(&unfinished, path)?;
         sync_dir(path.parent().unwrap_or_else(|| Path::new(".")))
     };
-    finish().map_err(|error| cannot("create", path, &error))
+    let created = fill(file, cache_bytes)
+        .map_err(|error| cannot("create", path, &error))
+        .and_then(|()| finish().map_err(|error| cannot("create", path, &error)));
+    if created.is_err() {
+        let _ = fs::remove_file(&unfinished); // it would only take room, which is perhaps what is missing
+    }
+    created
+}
+
+/// Makes an empty database in `file`.
+fn fill(file: File, cache_bytes: usize) -> Result<(), StoreError> {
+    let database = builder(cache_bytes).create_with_backend(FileBackend::new(file)?)?;
+    migrate(&database, 0)?;
+    Ok(database.close()?)
 }
 
 /// Reads the version through a read-only handle, so that a file that gets refused keeps every byte.
@@ -192,6 +203,6 @@ pub(super) fn refused(path: &Path, what: &str) -> StoreError {
     StoreError::Refused(format!("{} {what}", path.display()))
 }
 
-pub(super) fn cannot(verb: &str, path: &Path, error: &io::Error) -> StoreError {
+pub(super) fn cannot(verb: &str, path: &Path, error: &impl Display) -> StoreError {
     StoreError::Refused(format!("cannot {verb} {}: {error}", path.display()))
 }
