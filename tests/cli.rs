@@ -294,6 +294,8 @@ fn an_administrator_of_the_settings_needs_a_password_that_can_be_used() {
     refused(&with(&["--admin-email", "boss", "--admin-password-file", path]), 2, "--admin-email");
     let weak = with(&["--admin-email", "boss@example.com", "--admin-password-file", path]);
     refused(&weak, 2, "the password must have at least 8 characters");
+    let shown = with(&["config", "--admin-email", "boss@example.com", "--admin-password-file", path]);
+    refused(&shown, 2, "the password must have at least 8 characters");
     let missing = with(&["--admin-email", "boss@example.com", "--admin-password-file", "/nonexistent"]);
     refused(&missing, 2, "--admin-password-file /nonexistent: No such file");
 }
@@ -316,6 +318,14 @@ fn the_settings_in_force_are_shown_with_their_source_and_without_secrets() {
     assert!(!shown.contains(secret));
     let json = finish(command.arg("--json"), "");
     assert!(text(&json.stdout).lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
+
+    for (variable, value, culprit) in [
+        ("LATCHKEY_SECRET_KEY", "short", "LATCHKEY_SECRET_KEY has 5 bytes"),
+        ("LATCHKEY_PASSWORD_MIN_LENGTH", "200", "--password-min-length 200 is more than"),
+    ] {
+        refused(&finish(command.env(variable, value), ""), 2, culprit); // as the start would
+        command.env_remove(variable);
+    }
 }
 
 #[tokio::test]

@@ -19,6 +19,7 @@ pub(super) fn config<C: CommandFactory>(config: &Config, matches: &ArgMatches, a
     config.check()?;
     config.secret_key()?; // says what is wrong with it
     config.tls()?; // likewise
+    config.first_admin()?; // likewise
     let mut rows = Vec::new();
     for arg in C::command().get_arguments() {
         let (Some(long), Some(variable)) = (arg.get_long(), arg.get_env()) else { continue };
