@@ -10,6 +10,7 @@ mod hashes;
 mod import;
 mod log;
 mod operator;
+mod readme;
 mod restore;
 mod stopping;
 mod supervised;
