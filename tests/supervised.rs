@@ -152,7 +152,7 @@ fn health_asks_where_the_server_is_and_not_where_it_would_have_been() {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let (server, dir) = pass(socket.try_clone().unwrap(), 1);
     let mut server = Running(server);
-    let served = address(&mut server.0);
+    let here = address(&mut server.0);
     let health = |listen: &[&str]| {
         let mut command = latchkey();
         command.env("LATCHKEY_LISTEN", "127.0.0.1:1").arg("health").args(listen);
@@ -167,7 +167,7 @@ fn health_asks_where_the_server_is_and_not_where_it_would_have_been() {
     TcpStream::from(OwnedFd::from(socket)).shutdown(Shutdown::Both).unwrap();
     let (code, said) = health(&[]);
     assert!(
-        code == Some(1) && said.contains(&format!("no answer from {served} (where the server says it is)")),
+        code == Some(1) && said.contains(&format!("no answer from {here} (where the server says it is)")),
         "{said}"
     );
     assert!(server.0.try_wait().unwrap().is_none());
