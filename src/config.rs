@@ -11,8 +11,10 @@ use std::{
     env,
     ffi::OsString,
     net::SocketAddr,
+    num::NonZero,
     os::unix::ffi::OsStringExt as _,
     path::{Path, PathBuf},
+    thread,
     time::Duration,
 };
 
@@ -23,7 +25,8 @@ use zeroize::Zeroizing;
 
 use crate::{
     auth::{
-        password::{Password, PasswordPolicy, ScryptCost},
+        password::{Password, PasswordPolicy},
+        scrypt_cost::ScryptCost,
         token::KEY_BYTES_MIN,
     },
     http::{CorsOrigins, Tls, TlsError},
@@ -98,6 +101,11 @@ pub struct Config {
     /// Cost of a password hash: log2 of N, r and p of scrypt. A hash takes 128 · 2^ln · r bytes of memory.
     #[arg(long, global = true, env = "LATCHKEY_SCRYPT", value_name = "COST", default_value = "ln=15,r=8,p=3")]
     pub scrypt: ScryptCost,
+
+    /// How many passwords are hashed at the same time, each with the memory of a hash. By default as many as there are cores.
+    #[arg(long, global = true, env = "LATCHKEY_HASH_THREADS", value_name = "THREADS",
+          value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub hash_threads: Option<u16>,
 
     /// The fewest characters of a new password.
     #[arg(long, global = true, env = "LATCHKEY_PASSWORD_MIN_LENGTH", value_name = "CHARACTERS", default_value_t = 8,
@@ -233,6 +241,13 @@ impl Config {
             chars_max: self.password_max_length.into(),
             allow_common: self.allow_common_passwords,
         }
+    }
+
+    /// How many passwords are hashed at the same time.
+    #[must_use]
+    pub fn hash_threads(&self) -> usize {
+        let cores = || thread::available_parallelism().map_or(1, NonZero::get);
+        self.hash_threads.map_or_else(cores, usize::from)
     }
 
     /// Which web pages may call from a browser.

@@ -3,7 +3,7 @@
 //! Guarantees: nothing is served before the store is open and checked; after the last answer the database is closed, so that
 //! the next start finds it clean. Deliberately absent: signals and argv, which are `cli`'s.
 
-use std::{future::Future, net::SocketAddr, num::NonZero, path::PathBuf, sync::Arc, thread, time::Duration};
+use std::{future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use crate::{
     auth::{
         Auth, AuthError,
-        password::Hasher,
+        hasher::Hasher,
         token::{KEY_BYTES_MIN, Tokens},
     },
     clock::Clock,
@@ -61,8 +61,7 @@ impl Core {
             config::check_key_length(&key, &dir.path().join("signing.key").display().to_string())?;
             key
         };
-        let threads = thread::available_parallelism().map_or(1, NonZero::get);
-        let hasher = Hasher::start(config.scrypt, threads);
+        let hasher = Hasher::start(config.scrypt, config.hash_threads());
         let tokens = Tokens::new(&key, store.generation()?, config.token_lifetime.as_secs());
         let auth = Auth::new(Arc::clone(&store), Arc::clone(&clock), hasher, config.password_policy(), tokens);
         Ok(Self { auth: Arc::new(auth), store, clock, dir })

@@ -169,6 +169,7 @@ fn an_unknown_variable_or_a_value_that_cannot_be_read_stops_the_start_with_its_n
         ("LATCHKEY_LISTEN", "localhost"),
         ("LATCHKEY_SCRYPT", "ln=40,r=8,p=1"),
         ("LATCHKEY_SCRYPT", "ln=15"),
+        ("LATCHKEY_HASH_THREADS", "0"),
         ("LATCHKEY_PURGE_INTERVAL", "-1s"),
         ("LATCHKEY_PASSWORD_MIN_LENGTH", "0"),
         ("LATCHKEY_CORS_ORIGIN", "https://a.example/path"),
@@ -304,7 +305,7 @@ fn an_administrator_of_the_settings_needs_a_password_that_can_be_used() {
 fn the_settings_in_force_are_shown_with_their_source_and_without_secrets() {
     let secret = "a secret of more than thirty-two bytes";
     let mut command = latchkey();
-    command.args(["config", "--domain", "example.org"]).env("LATCHKEY_SECRET_KEY", secret);
+    command.args(["config", "--domain", "example.org", "--hash-threads", "3"]).env("LATCHKEY_SECRET_KEY", secret);
     let output = finish(&mut command, "");
     let shown = text(&output.stdout);
     let line = |name: &str| {
@@ -312,6 +313,7 @@ fn the_settings_in_force_are_shown_with_their_source_and_without_secrets() {
         shown.lines().map(words).find(|words| words[0] == name).unwrap_or_else(|| panic!("{name}: {shown}"))
     };
     assert_eq!(line("domain"), ["domain", "example.org", "--domain"]);
+    assert_eq!(line("hash-threads"), ["hash-threads", "3", "--hash-threads"]);
     assert_eq!(line("scrypt"), ["scrypt", "ln=1,r=8,p=1", "LATCHKEY_SCRYPT"]);
     assert_eq!(line("token-lifetime"), ["token-lifetime", "1h", "default"]);
     assert_eq!(line("secret-key"), ["secret-key", "(not", "shown)", "LATCHKEY_SECRET_KEY"]);
@@ -374,6 +376,7 @@ fn the_help_names_every_setting_with_its_variable_and_default() {
         "secret-key-file",
         "purge-interval",
         "scrypt",
+        "hash-threads",
         "password-min-length",
         "password-max-length",
         "allow-common-passwords",

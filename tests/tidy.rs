@@ -33,7 +33,8 @@ const CRATES: [(&str, &[&str]); 21] = [
     ("rpassword", &["cli/"]),
     ("rustix", &["store/nameless.rs"]),
     ("pbkdf2", &["auth/stored_hash.rs"]),
-    ("scrypt", &["auth/password.rs", "auth/stored_hash.rs"]),
+    ("rustix", &["auth/hasher.rs"]),
+    ("scrypt", &["auth/scrypt_cost.rs", "auth/stored_hash.rs"]),
     ("sd_notify", &["supervisor.rs"]),
     ("tokio_rustls", &["http/tls.rs", "http/tls_client.rs", "http/transport.rs"]),
 ];

@@ -4,12 +4,15 @@
 //! one and the same answer after the same work (I7); what the caller may do is read from the store at each request (I8).
 //! Deliberately absent: HTTP, SQL, and the rules of any resource but users.
 
+pub mod hasher;
 pub mod password;
+mod queue;
+pub mod scrypt_cost;
 pub mod stored_hash;
 pub mod token;
 pub mod transfer;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use time::OffsetDateTime;
 
@@ -19,7 +22,8 @@ use crate::{
     model::{BlacklistedToken, Email, PasswordHash, PublicId, TokenId, User, UserChange},
     store::{Changed, Store, StoreError},
 };
-use password::{HashError, Hasher, Password, PasswordPolicy};
+use hasher::{HashError, Hasher};
+use password::{Password, PasswordPolicy};
 use token::{Claims, Tokens};
 
 /// Why someone may not do it, one variant per reason that can be acted on.
@@ -49,9 +53,9 @@ pub enum AuthError {
     /// Who is logged in gave a wrong password for it.
     #[error("is not the password of this account")]
     WrongPassword,
-    /// More passwords wait to be hashed than can be in a few seconds.
+    /// More passwords wait to be hashed than can be in a few seconds; when those that wait now are done.
     #[error("too many logins are waiting")]
-    Busy,
+    Busy(Duration),
     /// A stored password hash cannot be verified.
     #[error("a stored password hash is unusable: {0}")]
     UnusableHash(String),
@@ -63,7 +67,7 @@ pub enum AuthError {
 impl From<HashError> for AuthError {
     fn from(error: HashError) -> Self {
         match error {
-            HashError::Busy => Self::Busy,
+            HashError::Busy(wait) => Self::Busy(wait),
             HashError::Unusable(cause) => Self::UnusableHash(cause.to_string()),
         }
     }

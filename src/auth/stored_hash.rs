@@ -17,7 +17,7 @@ use scrypt::password_hash::phc::PasswordHash as Phc;
 use sha2::{Sha256, Sha512};
 use subtle::ConstantTimeEq;
 
-use super::password::{Password, ScryptCost};
+use super::{password::Password, scrypt_cost::ScryptCost};
 use crate::model::PasswordHash;
 
 /// None of the forms is longer.
@@ -28,6 +28,11 @@ const ARGON2_LANES_MAX: u32 = 16;
 const BCRYPT_COST_MIN: u32 = 4;
 const BCRYPT_COST_MAX: u32 = 14;
 const PBKDF2_ROUNDS_MAX: u32 = 2_000_000;
+/// How many bytes of scrypt take as long as one of these: roughly, and good enough to tell a short wait from a long one.
+const ARGON2_KIB_WORK: u64 = 320;
+const BCRYPT_ROUND_WORK: u64 = 30_000;
+const PBKDF2_SHA256_ROUND_WORK: u64 = 150;
+const PBKDF2_SHA512_ROUND_WORK: u64 = 300;
 /// A shorter output would match by chance.
 const OUTPUT_BYTES: std::ops::RangeInclusive<usize> = 10..=64;
 
@@ -102,6 +107,20 @@ impl StoredHash {
             Kind::Pbkdf2Sha512(rounds) => pbkdf2::pbkdf2_hmac::<Sha512>(typed, salt, *rounds, &mut actual),
         }
         actual.ct_eq(&self.expected).into()
+    }
+
+    /// How much there is to compute, in bytes of scrypt that take about as long.
+    pub(super) fn work(&self) -> u64 {
+        match &self.kind {
+            Kind::Scrypt { cost, .. } => cost.work(),
+            Kind::Argon2(argon2) => {
+                let params = argon2.params();
+                u64::from(params.m_cost()) * u64::from(params.t_cost()) * ARGON2_KIB_WORK
+            }
+            Kind::Bcrypt(cost) => BCRYPT_ROUND_WORK << cost,
+            Kind::Pbkdf2Sha256(rounds) => u64::from(*rounds) * PBKDF2_SHA256_ROUND_WORK,
+            Kind::Pbkdf2Sha512(rounds) => u64::from(*rounds) * PBKDF2_SHA512_ROUND_WORK,
+        }
     }
 
     /// Whether a new hash at `cost` should take its place.

@@ -3,7 +3,7 @@
 //! Guarantees: every error of the API has one shape (`{"status":"fail","message":…,"errors":…}`); every 401 says how to
 //! authenticate (RFC 9110 §11.6.1, RFC 6750 §3); the cause of a 5xx goes to the log once, here, and never to the client.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use poem::{
     IntoResponse, Response,
@@ -17,6 +17,9 @@ use poem_openapi::{
 };
 
 use crate::{auth::AuthError, store::StoreError};
+
+/// When to try again where nothing says how long it will take.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
 
 /// What is wrong with each field that failed.
 pub type FieldErrors = BTreeMap<&'static str, String>;
@@ -116,9 +119,9 @@ pub enum ApiError {
     /// Another status that poem answers by itself.
     #[error("{1}")]
     Framework(StatusCode, String),
-    /// 503: too much waits already.
+    /// 503: too much waits already; how long that takes.
     #[error("The server is busy. Please try again soon.")]
-    Busy,
+    Busy(Duration),
     /// 503: the disk fails. Whether a write happened is unknown; repeating the request is safe.
     #[error("The server cannot reach its data. Please try again soon.")]
     Unavailable(#[source] StoreError),
@@ -146,7 +149,7 @@ impl ApiError {
             }
             AuthError::UserNotFound => Self::NotFound(error.to_string()),
             AuthError::WrongPassword => Self::Validation([("password", error.to_string())].into()),
-            AuthError::Busy => Self::Busy,
+            AuthError::Busy(wait) => Self::Busy(wait),
             AuthError::UnusableHash(_) => Self::Internal(error.to_string()),
             AuthError::Store(error) => error.into(),
         }
@@ -187,7 +190,7 @@ impl ApiError {
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::Framework(status, _) => *status,
-            Self::Busy | Self::Unavailable(_) | Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy(_) | Self::Unavailable(_) | Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -204,6 +207,15 @@ impl ApiError {
         }
     }
 
+    /// When to try again, where that may help.
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Busy(wait) => Some(*wait),
+            Self::Unavailable(_) | Self::NotReady => Some(RETRY_AFTER),
+            _ => None,
+        }
+    }
+
     /// The answer. Logs the cause of a 5xx, within the span that carries the request's id.
     pub fn into_response(self) -> Response {
         match &self {
@@ -212,7 +224,7 @@ impl ApiError {
             _ => {}
         }
         let (status, challenge, message) = (self.status(), self.challenge(), self.to_string());
-        let retry = status == StatusCode::SERVICE_UNAVAILABLE;
+        let retry = self.retry_after();
         let allow = if let Self::MethodNotAllowed(allow) = &self { Some(allow.clone()) } else { None };
         let errors = match self {
             Self::Validation(errors) => Some(errors.into_iter().map(|(name, why)| (name.to_owned(), why)).collect()),
@@ -227,8 +239,9 @@ impl ApiError {
                 headers.insert(name, value);
             }
         }
-        if retry {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+        if let Some(wait) = retry {
+            let whole_seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            headers.insert(header::RETRY_AFTER, whole_seconds.max(1).into());
         }
         response
     }
@@ -237,7 +250,7 @@ impl ApiError {
 impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Overloaded => Self::Busy,
+            StoreError::Overloaded => Self::Busy(RETRY_AFTER),
             StoreError::Database(_) | StoreError::GivenUp => Self::Unavailable(error),
             StoreError::Record { .. } | StoreError::Refused(_) => Self::Internal(error.to_string()),
         }

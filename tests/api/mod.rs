@@ -6,6 +6,7 @@ pub(crate) mod raw;
 
 mod account;
 mod bearer;
+mod busy;
 mod disk;
 mod document;
 mod forgery;

@@ -1,0 +1,149 @@
+//! More passwords than can be hashed: who waits, who is refused, who goes first, and who is forgotten.
+//!
+//! Each server hashes on one thread, and a hash takes long enough to look at the queue behind it.
+
+use std::{fs, time::Duration};
+
+use reqwest::StatusCode;
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::TcpStream,
+    sync::mpsc::{UnboundedSender, unbounded_channel},
+    task::JoinSet,
+};
+
+use super::{
+    harness::{PASSWORD, TestServer},
+    metrics::{scrape, value},
+};
+
+/// About a fifth of a second.
+const SHORT: &str = "ln=15,r=8,p=3";
+/// About two thirds of a second.
+const LONG: &str = "ln=15,r=8,p=10";
+
+/// How long something that must happen may take before the test fails.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn one_thread(cost: &str) -> TestServer {
+    TestServer::with(&["--hash-threads", "1", "--scrypt", cost, "--metrics-listen", "127.0.0.1:0"])
+}
+
+/// Returns once one password is being hashed and so many wait for it.
+async fn until_waiting(server: &TestServer, expected: f64) {
+    let seen = async {
+        loop {
+            let text = scrape(server).await;
+            let (running, waiting) = (value(&text, "hashes_running"), value(&text, "hashes_waiting"));
+            assert!(running < 1.5, "one thread hashes one password at a time");
+            if running > 0.5 && (waiting - expected).abs() < 0.5 {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, seen).await.unwrap_or_else(|_| panic!("never did {expected} wait"));
+}
+
+/// Sends an email that nobody has, with a password, and keeps the connection.
+async fn send(server: &TestServer, path: &str, email: &str) -> TcpStream {
+    let body = format!("email={email}&password={}", PASSWORD.replace(' ', "+"));
+    let length = body.len();
+    let text = format!(
+        "POST /api/v1/auth/{path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+         Content-Length: {length}\r\n\r\n{body}"
+    );
+    let mut stream = TcpStream::connect(server.base.strip_prefix("http://").unwrap()).await.unwrap();
+    stream.write_all(text.as_bytes()).await.unwrap();
+    stream
+}
+
+/// Does the same in the background, and says `name` when there is an answer.
+async fn ask(server: &TestServer, path: &str, name: &'static str, answered: &UnboundedSender<&'static str>) {
+    let stream = send(server, path, &format!("{name}@example.com")).await;
+    let answered = answered.clone();
+    tokio::spawn(async move {
+        stream.readable().await.unwrap();
+        let _ = answered.send(name);
+    });
+}
+
+#[tokio::test]
+async fn logins_are_served_before_registrations_that_were_there_first() {
+    let server = one_thread(SHORT);
+    let (answered, mut answers) = unbounded_channel();
+    ask(&server, "login", "first", &answered).await;
+    until_waiting(&server, 0.0).await;
+    ask(&server, "login", "second", &answered).await;
+    until_waiting(&server, 1.0).await;
+    ask(&server, "register", "new", &answered).await;
+    until_waiting(&server, 2.0).await;
+    ask(&server, "login", "third", &answered).await;
+    let mut order = Vec::new();
+    while order.len() < 4 {
+        order.push(answers.recv().await.unwrap());
+    }
+    assert_eq!(order, ["first", "second", "third", "new"]);
+}
+
+#[tokio::test]
+async fn who_would_wait_too_long_is_refused_at_once_and_told_when_to_come_back() {
+    let server = one_thread(LONG);
+    let mut calls = JoinSet::new();
+    for n in 0..24 {
+        let path = if n % 2 == 0 { "/auth/login" } else { "/auth/register" };
+        let (email, call) = (format!("u{n}@example.com"), server.post(path).may_fail());
+        calls.spawn(async move { call.form(&[("email", &email), ("password", PASSWORD)]).await });
+    }
+    let mut refused = 0;
+    let mut taken = 0;
+    // Of 24 passwords at most one is done within its time; the others that were answered by then were refused.
+    while taken == 0 {
+        let answer = calls.join_next().await.unwrap().unwrap();
+        if answer.status == StatusCode::SERVICE_UNAVAILABLE {
+            refused += 1;
+            let seconds: u64 = answer.header("retry-after").parse().unwrap();
+            assert!((1..=10).contains(&seconds), "{seconds}");
+        } else {
+            assert!(answer.status == 401 || answer.status == 201, "{}", answer.status);
+            taken += 1;
+        }
+    }
+    assert!(refused >= 12, "{refused}");
+}
+
+#[tokio::test]
+async fn the_password_of_a_client_that_hung_up_is_not_hashed() {
+    let server = one_thread(LONG);
+    let (answered, mut answers) = unbounded_channel();
+    ask(&server, "login", "first", &answered).await;
+    until_waiting(&server, 0.0).await;
+    let gone = [send(&server, "login", "a@example.com").await, send(&server, "register", "b@example.com").await];
+    until_waiting(&server, 2.0).await;
+    drop(gone);
+    until_waiting(&server, 0.0).await;
+    // The only thread is still at the first one, so that they have left without their turn.
+    assert!(answers.try_recv().is_err());
+    assert_eq!(answers.recv().await, Some("first"));
+    assert!(value(&scrape(&server).await, "hashes_running") < 0.5);
+}
+
+/// Requests are answered first, whatever is hashed.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn hashing_threads_are_as_many_as_asked_for_and_nicer_than_the_others() {
+    let server = TestServer::with(&["--hash-threads", "3"]);
+    server.user("jo@example.com").await;
+    let mut hashing = Vec::new();
+    let mut others = Vec::new();
+    for task in fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap() {
+        let stat = fs::read_to_string(task.unwrap().path().join("stat")).unwrap();
+        let (name, fields) = stat.rsplit_once(')').unwrap();
+        let nice: i64 = fields.split_whitespace().nth(16).unwrap().parse().unwrap();
+        if name.contains("latchkey-hash-") { &mut hashing } else { &mut others }.push(nice);
+    }
+    assert_eq!(hashing.len(), 3);
+    assert!(
+        hashing.iter().all(|nice| others.iter().all(|other| nice > other || *nice == 19)),
+        "{hashing:?} {others:?}"
+    );
+}
