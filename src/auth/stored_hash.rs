@@ -2,7 +2,7 @@
 //!
 //! Guarantees: a hash is read wholly before anything is computed, and one that asks for more memory or time than the bounds
 //! here is never run; the comparison takes the same time wherever the two differ. What is not today's scrypt is verified as
-//! it is and replaced at the next login. Deliberately absent: making any hash but scrypt.
+//! it is and replaced at a login soon. Deliberately absent: making any hash but scrypt.
 //!
 //! Read are scrypt and argon2 as PHC strings, bcrypt in its own form, and what Werkzeug writes (`scrypt:…`, `pbkdf2:…`).
 
