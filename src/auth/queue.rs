@@ -16,8 +16,9 @@ use std::{
 
 use crate::metrics::{Held, METRICS};
 
-/// Who would be served later than this is refused at once, unless a thread is free.
-const SERVED_MAX: Duration = Duration::from_millis(3500);
+/// Who would be served later than this is refused at once, unless a thread is free. Shorter than what may be waited for, since
+/// the queue may fill while the machine is idle, and then be served while it is not.
+const SERVED_MAX: Duration = Duration::from_millis(2500);
 /// What was taken and would now be served later than this after all is given up.
 const GIVEN_UP: Duration = Duration::from_millis(4500);
 /// What waited less than this is never given up: a hash that takes seconds by itself must be possible.

@@ -17,10 +17,10 @@ use super::{
     metrics::{scrape, value},
 };
 
-/// About a fifth of a second.
-const SHORT: &str = "ln=15,r=8,p=3";
-/// About two thirds of a second.
-const LONG: &str = "ln=15,r=8,p=10";
+/// Some tenths of a second.
+const SHORT: &str = "ln=15,r=8,p=2";
+/// About half a second.
+const LONG: &str = "ln=15,r=8,p=7";
 
 /// How long something that must happen may take before the test fails.
 const PATIENCE: Duration = Duration::from_secs(20);
