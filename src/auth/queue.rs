@@ -18,9 +18,9 @@ use crate::metrics::{Held, METRICS};
 
 /// Who would be served later than this is refused at once, unless a thread is free. Shorter than what may be waited for, since
 /// the queue may fill while the machine is idle, and then be served while it is not.
-const SERVED_MAX: Duration = Duration::from_millis(2500);
+const SERVED_MAX: Duration = Duration::from_secs(3);
 /// What was taken and would now be served later than this after all is given up.
-const GIVEN_UP: Duration = Duration::from_millis(4500);
+const GIVEN_UP: Duration = Duration::from_secs(4);
 /// What waited less than this is never given up: a hash that takes seconds by itself must be possible.
 const WAIT_GRACE: Duration = Duration::from_secs(1);
 /// How many of a class may wait, however fast a hash is.
