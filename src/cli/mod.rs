@@ -10,6 +10,7 @@ mod check;
 mod client;
 mod health;
 mod import;
+mod log;
 mod password;
 mod progress;
 mod restore;
@@ -19,21 +20,16 @@ mod target;
 mod token;
 mod user;
 
-use std::{ffi::OsString, io::IsTerminal as _, process::ExitCode};
+use std::{ffi::OsString, process::ExitCode};
 
 use clap::{
     ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
     error::{ContextKind, ContextValue, ErrorKind},
     parser::ValueSource,
 };
-use tracing_subscriber::{
-    Layer as _,
-    filter::{LevelFilter, Targets},
-    layer::SubscriberExt as _,
-    util::SubscriberInitExt as _,
-};
+use tracing_subscriber::filter::{LevelFilter, Targets};
 
-use crate::config::{self, Config, ConfigError, LogFormat};
+use crate::config::{self, Config, ConfigError};
 
 /// The login server in one file: users, passwords, and JWTs that really die at logout.
 ///
@@ -164,21 +160,11 @@ struct UsageError(String);
 /// Runs a command that is not the server: its log has what is wrong and nothing else, unless `--log` says otherwise.
 fn quietly(config: &Config, command: impl FnOnce(&Config) -> anyhow::Result<()>) -> anyhow::Result<()> {
     // The store reports why it failed, too: twice is once too often.
-    start_log(config, Targets::new().with_default(LevelFilter::WARN).with_target("latchkey::store", LevelFilter::OFF));
+    let _log = log::start(
+        config,
+        Targets::new().with_default(LevelFilter::WARN).with_target("latchkey::store", LevelFilter::OFF),
+    );
     command(config)
-}
-
-/// Sends the log to stderr, what fits `default` where `--log` says nothing.
-fn start_log(config: &Config, default: Targets) {
-    let filter = config.log.clone().unwrap_or(default);
-    let terminal = std::io::stderr().is_terminal();
-    let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    let layer = match config.log_format {
-        LogFormat::Text => layer.with_ansi(terminal && !no_color).boxed(),
-        LogFormat::Json => layer.with_ansi(false).json().with_span_list(false).boxed(),
-    };
-    tracing_subscriber::registry().with(layer.with_filter(filter)).init();
 }
 
 /// The runtime that everything asynchronous runs on.

@@ -8,12 +8,12 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-use super::{runtime, start_log};
+use super::{log, runtime};
 use crate::{clock::SystemClock, config::Config, server::Server};
 
 /// Serves until it is told to stop.
 pub(super) fn run(config: Config, program: &str) -> anyhow::Result<()> {
-    start_log(&config, Targets::new().with_default(LevelFilter::INFO));
+    let _log = log::start(&config, Targets::new().with_default(LevelFilter::INFO));
     runtime()?.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
