@@ -98,6 +98,11 @@ pub struct Config {
           value_parser = purge_interval)]
     pub purge_interval: Duration,
 
+    /// How much of the database is kept in memory, in MiB; the operating system keeps the rest as long as it has room.
+    #[arg(long, global = true, env = "LATCHKEY_CACHE_MIB", value_name = "MIB", default_value_t = 128,
+          value_parser = clap::value_parser!(u16).range(1..))]
+    pub cache_mib: u16,
+
     /// Cost of a password hash: log2 of N, r and p of scrypt. A hash takes 128 · 2^ln · r bytes of memory.
     #[arg(long, global = true, env = "LATCHKEY_SCRYPT", value_name = "COST", default_value = "ln=15,r=8,p=3")]
     pub scrypt: ScryptCost,
@@ -241,6 +246,12 @@ impl Config {
             chars_max: self.password_max_length.into(),
             allow_common: self.allow_common_passwords,
         }
+    }
+
+    /// How much of the database is kept in memory, in bytes.
+    #[must_use]
+    pub fn cache_bytes(&self) -> usize {
+        usize::from(self.cache_mib) * 1024 * 1024
     }
 
     /// How many passwords are hashed at the same time.

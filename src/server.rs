@@ -28,8 +28,6 @@ use crate::{
 const DRAIN: Duration = Duration::from_secs(10);
 /// The same for metrics.
 const METRICS_DRAIN: Duration = Duration::from_secs(1);
-/// How much of the database redb keeps in memory. The operating system's page cache keeps the rest.
-pub(crate) const CACHE_BYTES: usize = 64 * 1024 * 1024;
 
 /// The core over an open data directory: all that the doors need.
 pub struct Core {
@@ -50,7 +48,7 @@ impl Core {
         config.check()?;
         let given = config.secret_key()?;
         let dir = DataDir::take(&config.data_dir)?;
-        let store = Arc::new(Store::open(&dir, CACHE_BYTES)?);
+        let store = Arc::new(Store::open(&dir, config.cache_bytes())?);
         let key = if let Some(key) = given {
             key
         } else {

@@ -65,7 +65,7 @@ fn the_commands_for_docker_and_systemd_fit_the_files() {
     let state = after(&unit, "\nStateDirectory=");
     let in_dockerfile = [
         format!("LATCHKEY_DATA_DIR={volume}"),
-        format!("LATCHKEY_LISTEN=0.0.0.0:{port}\n"),
+        format!("LATCHKEY_LISTEN=0.0.0.0:{port} "),
         format!("\nHEALTHCHECK CMD [\"{program}\", \"health\"]"),
     ];
     let in_unit = [format!("Environment=LATCHKEY_DATA_DIR=%S/{state}"), format!("ExecPaths={binary} ")];

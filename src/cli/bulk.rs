@@ -21,14 +21,14 @@ use crate::{
     clock::{Clock as _, SystemClock},
     config::{self, Config},
     http::bulk::{BULK, Line},
-    server,
     store::{DataDir, Store, scratch_file},
 };
 
 /// The data that a command is about.
 pub(super) enum Data {
     Server(Runtime, Socket),
-    Here(DataDir),
+    /// And how much of the database to keep in memory, in bytes.
+    Here(DataDir, usize),
 }
 
 impl Data {
@@ -44,15 +44,15 @@ impl Data {
         if let Some(server) = runtime.block_on(Socket::connect(config)) {
             return Ok(Self::Server(runtime, server));
         }
-        Ok(Self::Here(DataDir::take(&config.data_dir)?))
+        Ok(Self::Here(DataDir::take(&config.data_dir)?, config.cache_bytes()))
     }
 
     /// Writes a copy of the database into `file`, which is empty.
     pub(super) fn backup(self, mut file: &File, bar: &mut Bar) -> anyhow::Result<()> {
         match self {
             Self::Server(runtime, server) => runtime.block_on(fetch(server, "/backup", &mut file, bar)),
-            Self::Here(dir) => {
-                let store = open(&dir)?;
+            Self::Here(dir, cache_bytes) => {
+                let store = Store::open(&dir, cache_bytes)?;
                 let copied = store.backup(file.try_clone()?, &mut |done, all| bar.show(done, all));
                 copied.context("cannot copy the database")?;
                 Ok(store.close()?)
@@ -64,8 +64,8 @@ impl Data {
     pub(super) fn export(self, out: &mut dyn Write, bar: &mut Bar) -> anyhow::Result<()> {
         match self {
             Self::Server(runtime, server) => runtime.block_on(fetch(server, "/export", out, bar)),
-            Self::Here(dir) => {
-                let store = open(&dir)?;
+            Self::Here(dir, cache_bytes) => {
+                let store = Store::open(&dir, cache_bytes)?;
                 let mut out = io::BufWriter::new(out);
                 transfer::export(&store, &mut out, &mut |done, all| bar.show(done, all))?;
                 out.flush()?;
@@ -84,8 +84,8 @@ impl Data {
                 ask(server, "POST", path, Sent::file(file)?, &mut report, bar).await?;
                 Ok(serde_json::from_slice(&report)?)
             }),
-            Self::Here(dir) => {
-                let store = open(&dir)?;
+            Self::Here(dir, cache_bytes) => {
+                let store = Store::open(&dir, cache_bytes)?;
                 let show = &mut |done, all| bar.show(done, all);
                 let report = transfer::import(&store, &mut file, SystemClock.now(), dry_run, show)?;
                 store.close()?;
@@ -93,10 +93,6 @@ impl Data {
             }
         }
     }
-}
-
-fn open(dir: &DataDir) -> anyhow::Result<Store> {
-    Ok(Store::open(dir, server::CACHE_BYTES)?)
 }
 
 /// A file without a name, in the data directory, where there is room for what is kept there.

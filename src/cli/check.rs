@@ -50,7 +50,7 @@ impl Check {
 /// Of a running server, a copy of this moment is looked at; the server itself looked at the file when it opened it.
 fn look_at_data(config: &Config, database: &Path) -> anyhow::Result<Contents> {
     match Data::find(config)? {
-        Data::Here(dir) => look(|judge, progress| store::check(&dir.database(), judge, progress)),
+        Data::Here(dir, _) => look(|judge, progress| store::check(&dir.database(), judge, progress)),
         server @ Data::Server(..) => {
             let copy = scratch(config)?;
             server.backup(&copy, &mut Bar::new("copy"))?;
