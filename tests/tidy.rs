@@ -145,7 +145,7 @@ fn each_crate_is_known_to_its_room_alone() {
 
 #[test]
 fn no_file_is_longer_than_one_can_read() {
-    for path in ["src", "tests"].iter().flat_map(|dir| files_below(dir, "rs")) {
+    for path in ["src", "tests", "benches"].iter().flat_map(|dir| files_below(dir, "rs")) {
         let lines = fs::read_to_string(&path).unwrap().lines().count();
         assert!(lines <= LINES_MAX, "{}: {lines} lines", path.display());
     }
@@ -153,7 +153,7 @@ fn no_file_is_longer_than_one_can_read() {
 
 #[test]
 fn every_file_opens_with_what_it_is_for() {
-    for path in ["src", "tests"].iter().flat_map(|dir| files_below(dir, "rs")) {
+    for path in ["src", "tests", "benches"].iter().flat_map(|dir| files_below(dir, "rs")) {
         assert!(fs::read_to_string(&path).unwrap().starts_with("//! "), "{}", path.display());
     }
 }
@@ -171,7 +171,7 @@ fn no_room_is_named_for_what_it_is_not() {
 fn nothing_is_left_for_later() {
     // Written in two halves, so that this file does not find itself.
     let marks = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X"), concat!("#[", "ignore")];
-    for path in ["src", "tests"].iter().flat_map(|dir| files_below(dir, "rs")) {
+    for path in ["src", "tests", "benches"].iter().flat_map(|dir| files_below(dir, "rs")) {
         let text = fs::read_to_string(&path).unwrap();
         for mark in marks {
             assert!(!text.contains(mark), "{}: {mark}", path.display());
