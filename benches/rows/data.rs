@@ -1,0 +1,264 @@
+//! The data sets: built through the store once, kept below `target/`, and copied for each use.
+//!
+//! Guarantees: a set that is there is whole, since it is built under another name; a changed schema, record or builder has new
+//! sets. Users and their ids follow from their number, so that tokens can be signed without reading the data.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use anyhow::Context as _;
+use latchkey::{
+    auth::token::{Claims, Tokens},
+    clock::{Clock as _, SystemClock},
+    model::{BlacklistedToken, Email, PasswordHash, PublicId, TokenId, User},
+    store::{DataDir, Incoming, Store},
+};
+use sha2::{Digest as _, Sha256};
+use time::OffsetDateTime;
+use tokio::task::JoinSet;
+
+use crate::login::Cost;
+
+pub(crate) const MILLION: usize = 1_000_000;
+const CACHE_BYTES: usize = 1 << 30; // of this program, which only builds
+/// How many writes wait at the same time while a set is built.
+const AT_ONCE: usize = 2048;
+/// How many users one transaction adds.
+const USERS_AT_ONCE: usize = 8192;
+/// Live entries expire in the hour after this, and so do the tokens that are looked up among them: the year 2100.
+const LIVE_FROM_S: u64 = 4_102_444_800;
+/// Expired entries have expired in the hour after this: 2001.
+const EXPIRED_FROM_S: u64 = 1_000_000_000;
+const HOUR_S: u64 = 3600;
+const KEY: &[u8] = b"a key that is not a secret at all";
+
+/// A data set: how many users, and how many blacklist entries that are live or have expired.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Set {
+    /// A thousand users, a thousand live entries.
+    Thousand,
+    /// A million users, a million live entries.
+    Million,
+    /// A thousand users, a million expired entries.
+    Expired,
+}
+
+impl Set {
+    pub(crate) fn users(self) -> usize {
+        if self == Self::Million { MILLION } else { 1000 }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Thousand => "thousand",
+            Self::Million => "million",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// A copy of a data set, removed when it is dropped.
+pub(crate) struct Copy(PathBuf);
+
+impl Copy {
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The length of the database file.
+    pub(crate) fn database_bytes(&self) -> anyhow::Result<u64> {
+        Ok(fs::metadata(self.0.join("latchkey.redb"))?.len())
+    }
+}
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The file with the key that signs the tokens, next to the data in `dir`.
+pub(crate) fn key_file(dir: &Path) -> PathBuf {
+    dir.join("bench.key")
+}
+
+/// A new directory below `work` for a server, with the key and nothing else.
+pub(crate) fn empty(work: &Path) -> anyhow::Result<Copy> {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let dir = work.join(format!("use-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
+    fs::create_dir_all(&dir)?;
+    fs::write(key_file(&dir), KEY)?;
+    Ok(Copy(dir))
+}
+
+/// Removes what a run left that was killed: what is named for a process that is gone.
+pub(crate) fn remove_leftovers(work: &Path) -> anyhow::Result<()> {
+    for entry in fs::read_dir(work)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let mut parts = name.split('-');
+        let (kind, process) = (parts.next(), parts.next().unwrap_or_default());
+        match kind {
+            Some("use" | "tokens") if Path::new("/proc").join(process).exists() => {}
+            Some("use") => fs::remove_dir_all(path)?,
+            Some("tokens") => fs::remove_file(path)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// A copy of `set` below `work`; builds the set where it is not there yet.
+pub(crate) fn copy(work: &Path, set: Set) -> anyhow::Result<Copy> {
+    let built = built(work, set).with_context(|| format!("cannot build the data set {}", set.name()))?;
+    let copy = empty(work)?;
+    fs::copy(built.join("latchkey.redb"), copy.path().join("latchkey.redb"))?;
+    Ok(copy)
+}
+
+fn built(work: &Path, set: Set) -> anyhow::Result<PathBuf> {
+    let mut digest = Sha256::new();
+    for source in
+        [include_str!("../../src/store/schema.rs"), include_str!("../../src/store/record.rs"), include_str!("data.rs")]
+    {
+        digest.update(source);
+    }
+    let key: u32 = digest.finalize().iter().take(4).fold(0, |key, byte| key << 8 | u32::from(*byte));
+    let dir = work.join(format!("data-{}-{key:08x}", set.name()));
+    if !dir.exists() {
+        eprintln!("building the data set {} …", set.name());
+        for entry in fs::read_dir(work)? {
+            let path = entry?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            if name.starts_with(&format!("data-{}-", set.name())) {
+                fs::remove_dir_all(path)?; // of before a change
+            }
+        }
+        let unfinished = empty(work)?;
+        build(unfinished.path(), set)?;
+        fs::rename(unfinished.path(), &dir)?;
+    }
+    Ok(dir)
+}
+
+fn build(dir: &Path, set: Set) -> anyhow::Result<()> {
+    let dir = DataDir::take(dir)?;
+    let store = Store::open(&dir, CACHE_BYTES)?;
+    let hash = PasswordHash::new(Cost::default_setting().phc());
+    for first in (0..set.users()).step_by(USERS_AT_ONCE) {
+        let numbers = first..set.users().min(first + USERS_AT_ONCE);
+        let users = numbers.map(|number| user(number, hash.clone()).map(|user| Incoming { user, id_given: true }));
+        store.import_users(users.collect::<anyhow::Result<_>>()?)?;
+    }
+    let (entries, from_s) = match set {
+        Set::Thousand => (1000, LIVE_FROM_S),
+        Set::Million => (MILLION, LIVE_FROM_S),
+        Set::Expired => (MILLION, EXPIRED_FROM_S),
+    };
+    let store = blacklist(store, entries, from_s)?;
+    store.close()?;
+    Ok(())
+}
+
+/// Adds a million expired entries once more to the data in `dir`, which nobody uses.
+pub(crate) fn expire_again(dir: &Path) -> anyhow::Result<()> {
+    let dir = DataDir::take(dir)?;
+    blacklist(Store::open(&dir, CACHE_BYTES)?, MILLION, EXPIRED_FROM_S)?.close()?;
+    Ok(())
+}
+
+/// Puts `count` tokens on the blacklist that expire in the hour after `from_s`, in the order of their expiry.
+fn blacklist(store: Store, count: usize, from_s: u64) -> anyhow::Result<Store> {
+    let store = Arc::new(store);
+    let shared = Arc::clone(&store);
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async move {
+        let mut writes = JoinSet::new();
+        for number in 0..count {
+            if writes.len() >= AT_ONCE {
+                writes.join_next().await.context("nothing is written")???;
+            }
+            let (store, token_id) = (Arc::clone(&shared), TokenId::new());
+            let token = BlacklistedToken { expires_at_s: from_s + spread(number, count), token_id };
+            writes.spawn(async move { store.blacklist(token).await });
+        }
+        while let Some(written) = writes.join_next().await {
+            written??;
+        }
+        anyhow::Ok(())
+    })?;
+    Arc::into_inner(store).context("the store is still in use")
+}
+
+/// Place `number` of `count` in an hour.
+fn spread(number: usize, count: usize) -> u64 {
+    number as u64 * HOUR_S / count as u64
+}
+
+fn public_id(number: usize) -> PublicId {
+    // A UUID of version 7, so that the ids sort by time as real ones do.
+    let mut bytes = (0x0199_0000_0000_7000_8000_0000_0000_0000_u128 | number as u128).to_be_bytes();
+    bytes[..6].copy_from_slice(&(0x0199_0000_0000_u64 + number as u64).to_be_bytes()[2..]);
+    PublicId::from_bytes(bytes)
+}
+
+/// The email of a user, who has [`crate::login::PASSWORD`].
+pub(crate) fn email(number: usize) -> String {
+    format!("user{number}@example.com")
+}
+
+fn user(number: usize, password_hash: PasswordHash) -> anyhow::Result<User> {
+    Ok(User {
+        public_id: public_id(number),
+        email: Email::parse(&email(number))?,
+        password_hash,
+        admin: false,
+        disabled: false,
+        epoch: 0,
+        registered_on: OffsetDateTime::UNIX_EPOCH,
+    })
+}
+
+/// A user who follows from `turn` and lies anywhere among `users`, so that neighbours in time are none in the tables.
+pub(crate) fn anyone(turn: usize, users: usize) -> usize {
+    turn.wrapping_mul(0x9E37_79B1) % users
+}
+
+/// Signs tokens as the server would have.
+pub(crate) struct Signer {
+    tokens: Tokens,
+    now_s: u64,
+}
+
+impl Signer {
+    pub(crate) fn new() -> Self {
+        Self { tokens: Tokens::new(KEY, None, HOUR_S), now_s: SystemClock.unix_s() }
+    }
+
+    /// `count` tokens of users anywhere in `set`, whose place in the blacklist is among its live entries.
+    pub(crate) fn among(&self, set: Set, count: usize) -> Vec<String> {
+        (0..count).map(|turn| self.sign(anyone(turn, set.users()), LIVE_FROM_S + turn as u64 % HOUR_S)).collect()
+    }
+
+    /// `count` tokens of users anywhere in `set`, as of logins over the last three quarters of an hour, in no order.
+    pub(crate) fn of_last_hour(&self, set: Set, count: usize) -> Vec<String> {
+        let expiry = |turn: usize| self.now_s + HOUR_S / 4 + anyone(turn, 2700) as u64;
+        (0..count).map(|turn| self.sign(anyone(turn, set.users()), expiry(turn))).collect()
+    }
+
+    fn sign(&self, user: usize, expires_at_s: u64) -> String {
+        self.tokens.sign(&Claims {
+            issued_at_s: self.now_s,
+            expires_at_s,
+            subject: public_id(user),
+            admin: false,
+            token_id: TokenId::new(),
+            epoch: 0,
+        })
+    }
+}

@@ -1,0 +1,282 @@
+//! P5: logins against scrypt alone; and the flood of logins that P6, P7 and the last figure of P9 come from.
+//!
+//! Logins are sent by this program and not by wrk: a few a second tell nothing about a generator, the same number of hashes on
+//! both sides has no edges that a clock would cut, and a flood must come at its own pace, whatever was answered so far, with
+//! a time for each kind of answer.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail, ensure};
+use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD};
+use scrypt::Params;
+
+use crate::{
+    Bench,
+    client::{self, Answer, Client},
+    data::{self, Set, Signer},
+    report::{Bar, Row},
+    stats::{ROUNDS, Rounds, median, number, percentile_ms},
+    wrk::{self, Tokens},
+};
+
+pub(crate) const PASSWORD: &str = "correct horse battery";
+const SALT: &[u8; 16] = b"salt of a bench.";
+/// How many hashes each processor computes in a round.
+const HASHES: usize = 32;
+const CONNECTIONS: usize = 16;
+/// How long a client waits that was told to come later.
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
+/// How many times what hashing can take arrives in the flood.
+const FLOOD: f64 = 20.0;
+/// How long the flood rises before, and goes on while, answers are timed.
+const RISE: Duration = Duration::from_secs(2);
+const FLOOD_S: u64 = 4;
+/// Stack of a thread that sends one login.
+const SENDER_STACK_BYTES: usize = 128 * 1024;
+
+/// The cost of a password hash.
+#[derive(Clone, Copy)]
+pub(crate) struct Cost {
+    log_n: u8,
+    r: u32,
+    p: u32,
+}
+
+impl Cost {
+    /// What the server hashes with where nobody set anything.
+    pub(crate) fn default_setting() -> Self {
+        let text = crate::default_settings().scrypt.to_string();
+        let value = |part: &str| part.split_once('=').and_then(|(_, value)| value.parse().ok());
+        match text.split(',').map(value).collect::<Option<Vec<u32>>>().as_deref() {
+            Some(&[log_n, r, p]) => Self { log_n: u8::try_from(log_n).unwrap_or(u8::MAX), r, p },
+            _ => panic!("the default cost reads {text}"),
+        }
+    }
+
+    pub(crate) fn memory_bytes(self) -> f64 {
+        128.0 * f64::from(self.r) * 2_f64.powi(self.log_n.into())
+    }
+
+    fn hash(self) -> [u8; 32] {
+        let params = Params::new(self.log_n, self.r, self.p).expect("the default cost is valid");
+        let mut output = [0; 32];
+        scrypt::scrypt(PASSWORD.as_bytes(), SALT, &params, &mut output).expect("the length is valid");
+        output
+    }
+
+    /// The hash of [`PASSWORD`] as it is stored.
+    pub(crate) fn phc(self) -> String {
+        let Self { log_n, r, p } = self;
+        let (salt, hash) = (BASE64_STANDARD_NO_PAD.encode(SALT), BASE64_STANDARD_NO_PAD.encode(self.hash()));
+        format!("$scrypt$ln={log_n},r={r},p={p}${salt}${hash}")
+    }
+
+    /// Hashes per second with every processor at it and nothing else.
+    fn alone(self) -> f64 {
+        let started = Instant::now();
+        thread::scope(|scope| {
+            for _ in 0..wrk::threads() {
+                scope.spawn(|| {
+                    for _ in 0..HASHES {
+                        std::hint::black_box(self.hash());
+                    }
+                });
+            }
+        });
+        (HASHES * wrk::threads()) as f64 / started.elapsed().as_secs_f64()
+    }
+}
+
+/// Sends `count` requests over [`CONNECTIONS`] connections, each as soon as the one before it was answered, and says how many
+/// were answered per second from the first to the last.
+pub(crate) fn closed_loop(
+    server: SocketAddr,
+    count: usize,
+    request: impl Fn(usize) -> Vec<u8> + Sync,
+) -> anyhow::Result<f64> {
+    let turn = AtomicUsize::new(0);
+    let send = || {
+        let mut client = Client::connect(server)?;
+        loop {
+            let turn = turn.fetch_add(1, Ordering::Relaxed);
+            if turn >= count {
+                return anyhow::Ok(());
+            }
+            let request = request(turn);
+            while client.ask(&request)?.unless_busy()?.is_none() {
+                thread::sleep(BUSY_PAUSE); // a slow machine refuses what it cannot do soon, and nothing was done
+            }
+        }
+    };
+    let started = Instant::now();
+    thread::scope(|scope| {
+        let senders: Vec<_> = (0..CONNECTIONS).map(|_| scope.spawn(send)).collect();
+        senders.into_iter().try_for_each(|sender| sender.join().expect("a sender does not panic"))
+    })?;
+    Ok(count as f64 / started.elapsed().as_secs_f64())
+}
+
+/// As many logins per second as hashing allows, one after the other on each connection.
+pub(crate) fn logins_per_s(server: SocketAddr, request: impl Fn(usize) -> Vec<u8> + Sync) -> anyhow::Result<f64> {
+    closed_loop(server, HASHES * wrk::threads(), request)
+}
+
+pub(crate) fn p5(bench: &Bench) -> anyhow::Result<Row> {
+    let cost = Cost::default_setting();
+    let (_copy, server) = bench.serve(Set::Thousand, &[])?;
+    let next = AtomicUsize::new(0);
+    let login = |_| {
+        let user = data::anyone(next.fetch_add(1, Ordering::Relaxed), Set::Thousand.users());
+        client::login(&data::email(user), PASSWORD)
+    };
+    client::once(server.address, &login(0))?.ok()?;
+    let rounds = Rounds::alternate(|| Ok(cost.alone()), || logins_per_s(server.address, login))?;
+    Ok(Row {
+        name: "P5",
+        what: "logins, default cost, 16 connections",
+        against: "scrypt alone on all processors",
+        target: "≥ 0.97".to_owned(),
+        figure: format!("{}: {}/s of {}/s", rounds.ratio_text(), number(rounds.subject()), number(rounds.baseline())),
+        met: rounds.ratio() >= 0.97,
+        unit: "logins/s",
+        bars: vec![Bar::ours("latchkey", rounds.subject()), Bar::baseline("scrypt alone", rounds.baseline())],
+    })
+}
+
+/// What a flood found.
+pub(crate) struct Flood {
+    without: Vec<wrk::Found>,
+    during: Vec<wrk::Found>,
+    refused: Vec<Duration>,
+    accepted: Vec<Duration>,
+    per_s: f64,
+    pub(crate) memory_bytes: f64,
+}
+
+struct Arrival {
+    answer: anyhow::Result<Answer>,
+    took: Duration,
+}
+
+/// Sends a login at each tick, whatever became of those before, until told to stop; each on a new connection, timed from
+/// before it is opened until its answer is read.
+fn pour(server: SocketAddr, per_s: f64, stop: &mpsc::Receiver<()>) -> anyhow::Result<Vec<Arrival>> {
+    let arrivals = Mutex::new(Vec::new());
+    let started = Instant::now();
+    thread::scope(|scope| {
+        for turn in 0_usize.. {
+            let due = started + Duration::from_secs_f64(turn as f64 / per_s);
+            match stop.recv_timeout(due.saturating_duration_since(Instant::now())) {
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+                _ => break,
+            }
+            let user = data::anyone(turn, Set::Million.users());
+            let request = client::login(&data::email(user), PASSWORD);
+            let arrivals = &arrivals;
+            let send = move || {
+                let sent = Instant::now();
+                let answer = client::once(server, &request);
+                let arrival = Arrival { answer, took: sent.elapsed() };
+                arrivals.lock().expect("nobody panics with it").push(arrival);
+            };
+            thread::Builder::new().stack_size(SENDER_STACK_BYTES).spawn_scoped(scope, send)?;
+        }
+        anyhow::Ok(())
+    })?;
+    Ok(arrivals.into_inner().expect("nobody panics with it"))
+}
+
+/// Rounds without and with the flood, on a million users.
+pub(crate) fn flood(bench: &Bench) -> anyhow::Result<Flood> {
+    let (_copy, server) = bench.serve(Set::Million, &[])?;
+    let token = Signer::new().among(Set::Million, 1).remove(0);
+    let tokens = Tokens::One(token);
+    let read = || wrk::run(server.address, ("GET", wrk::USER), CONNECTIONS, FLOOD_S, &tokens);
+    read()?;
+    let per_s = FLOOD * Cost::default_setting().alone();
+    let (mut without, mut during) = (Vec::new(), Vec::new());
+    let (mut refused, mut accepted) = (Vec::new(), Vec::new());
+    let mut memory_bytes: f64 = 0.0;
+    for _ in 0..ROUNDS {
+        without.push(read()?);
+        let (stop, stopped) = mpsc::channel();
+        let arrivals = thread::scope(|scope| {
+            let address = server.address;
+            let pouring = scope.spawn(move || pour(address, per_s, &stopped));
+            thread::sleep(RISE);
+            let (found, most) = Bench::most_memory(&server, read)?;
+            during.push(found);
+            memory_bytes = memory_bytes.max(most);
+            drop(stop);
+            pouring.join().expect("the flood does not panic")
+        })?;
+        for Arrival { answer, took } in arrivals {
+            let answer = answer.context("a login in the flood")?;
+            match answer.status {
+                200 => accepted.push(took),
+                503 if answer.header("retry-after").is_some() => refused.push(took),
+                status => bail!("a login in the flood was answered {status} without Retry-After"),
+            }
+        }
+    }
+    ensure!(!accepted.is_empty(), "no login of the flood was accepted");
+    Ok(Flood { without, during, refused, accepted, per_s, memory_bytes })
+}
+
+pub(crate) fn p6(bench: &Bench) -> anyhow::Result<Row> {
+    let flood = bench.flood()?;
+    let pairs = |figure: fn(&wrk::Found) -> f64| {
+        Rounds::from(flood.without.iter().map(figure).zip(flood.during.iter().map(figure)).collect())
+    };
+    let (p99, rate) = (pairs(|found| found.p99_ms), pairs(|found| found.rate));
+    Ok(Row {
+        name: "P6",
+        what: "p99 of `GET /auth/user` (16 connections) while logins arrive at 20× of what hashing can take; its rate",
+        against: "the same without logins",
+        target: "≤ 2; ≥ 0.8".to_owned(),
+        figure: format!(
+            "{}: {} ms of {} ms; {}: {}/s of {}/s",
+            p99.ratio_text(),
+            number(p99.subject()),
+            number(p99.baseline()),
+            rate.ratio_text(),
+            number(rate.subject()),
+            number(rate.baseline())
+        ),
+        met: p99.ratio() <= 2.0 && rate.ratio() >= 0.8,
+        ..Row::default()
+    })
+}
+
+pub(crate) fn p7(bench: &Bench) -> anyhow::Result<Row> {
+    let flood = bench.flood()?;
+    let (mut refused, mut accepted) = (flood.refused.clone(), flood.accepted.clone());
+    let p99 = percentile_ms(&mut refused, 99);
+    let longest = percentile_ms(&mut accepted, 100) / 1000.0;
+    Ok(Row {
+        name: "P7",
+        what: "the refused logins of P6: 503 with `Retry-After`; the accepted ones",
+        against: "",
+        target: "p99 < 50 ms; all within 5 s".to_owned(),
+        figure: format!(
+            "**{} ms** ({} refused); **{} s** at most, {} s in the middle ({} accepted); {} arrived a second",
+            number(p99),
+            number(refused.len() as f64),
+            number(longest),
+            number(median(accepted.iter().map(Duration::as_secs_f64).collect())),
+            number(accepted.len() as f64),
+            number(flood.per_s)
+        ),
+        met: p99 < 50.0 && longest <= 5.0,
+        ..Row::default()
+    })
+}

@@ -1,0 +1,182 @@
+//! The load table: each row starts the real server and what it is measured against, drives both by turns, and gives a verdict.
+//!
+//! Started by `benches/load`, which builds what it measures. Without arguments every row runs and `benches/RESULTS.md` and the
+//! chart are written; with names, such as `P3`, those rows run and are printed. Guarantees: a request that fails makes the row
+//! fail and never a figure; what was started ends with the row. Deliberately absent: a verdict that a build could depend on.
+
+#![expect(clippy::cast_precision_loss, reason = "figures are counts far below 2^52")]
+
+mod bare;
+mod chart;
+mod client;
+mod data;
+mod login;
+mod logout;
+mod peer;
+mod process;
+mod read;
+mod report;
+mod size;
+mod start;
+mod stats;
+mod wrk;
+
+use std::{
+    cell::OnceCell,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::bail;
+use clap::Parser as _;
+use latchkey::config::Config;
+
+use crate::{
+    data::{Copy, Set},
+    login::Flood,
+    process::Server,
+    report::Row,
+};
+
+type Measure = fn(&Bench) -> anyhow::Result<Row>;
+
+const ROWS: [(&str, Measure); 12] = [
+    ("P1", read::p1),
+    ("P2", read::p2),
+    ("P3", logout::p3),
+    ("P4", logout::p4),
+    ("P5", login::p5),
+    ("P6", login::p6),
+    ("P7", login::p7),
+    ("P8", start::p8),
+    ("P9", size::p9),
+    ("P10", size::p10),
+    ("P11", logout::p11),
+    ("P12", size::p12),
+];
+/// The variable that names the program under test.
+const PROGRAM: &str = "BENCH_PROGRAM";
+/// How often memory is looked at while something else is measured.
+const MEMORY_EVERY: Duration = Duration::from_millis(50);
+
+/// What every row needs.
+pub(crate) struct Bench {
+    /// The program under test.
+    pub(crate) program: PathBuf,
+    /// Where data sets and what a row needs for a while are kept.
+    pub(crate) work: PathBuf,
+    flood: OnceCell<Flood>,
+}
+
+impl Bench {
+    /// The program under test on a copy of `set`.
+    pub(crate) fn serve(&self, set: Set, args: &[&str]) -> anyhow::Result<(Copy, Server)> {
+        let copy = data::copy(&self.work, set)?;
+        let server = Server::latchkey(&self.program, copy.path(), args)?;
+        Ok((copy, server))
+    }
+
+    /// The flood, which several rows look at and which runs once.
+    pub(crate) fn flood(&self) -> anyhow::Result<&Flood> {
+        if self.flood.get().is_none() {
+            let _ = self.flood.set(login::flood(self)?); // it was empty
+        }
+        Ok(self.flood.get().expect("it was just set"))
+    }
+
+    /// Does `work` and says the most resident memory that `server` had meanwhile, in bytes.
+    pub(crate) fn most_memory<T>(
+        server: &Server,
+        work: impl FnOnce() -> anyhow::Result<T>,
+    ) -> anyhow::Result<(T, f64)> {
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let watch = scope.spawn(|| {
+                let mut most: f64 = 0.0;
+                while !done.load(Ordering::Relaxed) {
+                    most = most.max(server.process.memory_bytes()?);
+                    thread::sleep(MEMORY_EVERY);
+                }
+                anyhow::Ok(most)
+            });
+            let found = work();
+            done.store(true, Ordering::Relaxed);
+            let most = watch.join().expect("a look at memory does not panic")?;
+            Ok((found?, most))
+        })
+    }
+}
+
+/// The settings of a server that nobody set anything of.
+pub(crate) fn default_settings() -> Config {
+    #[derive(clap::Parser)]
+    struct Settings {
+        #[command(flatten)]
+        config: Config,
+    }
+    Settings::parse_from(["latchkey"]).config
+}
+
+fn run() -> anyhow::Result<bool> {
+    // cargo adds `--bench` on its own.
+    let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [bare::ARGUMENT, file] => return bare::run(Path::new(file)).map(|()| true),
+        ["--readme"] => return report::quote().map(|()| true),
+        _ => {}
+    }
+    let Some(program) = std::env::var_os(PROGRAM) else {
+        println!("skipped: benches/load runs this");
+        return Ok(true);
+    };
+    let known = |arg: &String| ROWS.iter().any(|(name, _)| name == arg);
+    if let Some(unknown) = args.iter().find(|arg| !known(arg)) {
+        bail!("{unknown} is no row; there are P1 to P{}", ROWS.len());
+    }
+    let work = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/load");
+    data::remove_leftovers(&work)?;
+    let bench = Bench { program: program.into(), work, flood: OnceCell::new() };
+    let commit = report::commit();
+    let mut rows = Vec::new();
+    let mut whole = true;
+    for (name, measure) in ROWS.iter().filter(|(name, _)| args.is_empty() || args.iter().any(|arg| arg == name)) {
+        let began = Instant::now();
+        match measure(&bench) {
+            Ok(row) => {
+                println!("{}", row.line().trim_end());
+                rows.push(row);
+            }
+            Err(error) => {
+                eprintln!("{name} could not be measured: {error:#}");
+                whole = false;
+            }
+        }
+        eprintln!("({name} took {:.0} s)", began.elapsed().as_secs_f64());
+    }
+    if args.is_empty() {
+        let peers = peer::measure(&bench, &mut rows).unwrap_or_else(|error| {
+            eprintln!("PocketBase could not be measured: {error:#}");
+            Vec::new()
+        });
+        if whole {
+            report::write(&rows, &peers, &commit)?;
+        } else {
+            eprintln!("benches/RESULTS.md stays as it is, since a row is missing");
+        }
+    }
+    Ok(whole)
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
