@@ -217,6 +217,15 @@ fn every_invariant_is_numbered_in_the_floor_plan_and_cited_where_it_is_kept() {
     assert_eq!(numbered, cited);
 }
 
+#[test]
+fn readme_quotes_the_table_of_the_last_benchmark() {
+    let text = |file| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+    let results = text("benches/RESULTS.md");
+    let rows: Vec<&str> = results.lines().filter(|line| line.starts_with("| ")).collect();
+    assert!(rows.len() > 12);
+    assert!(text("README.md").contains(&rows.join("\n")), "benches/load --readme copies it");
+}
+
 /// A description would otherwise end the script element of Swagger UI that the document is written into.
 #[test]
 fn no_text_of_the_api_ends_a_script_element() {
