@@ -8,6 +8,7 @@ mod blacklist;
 mod check;
 mod current;
 mod data_dir;
+mod medium;
 mod nameless;
 mod overlay;
 mod record;
@@ -19,15 +20,16 @@ mod widgets;
 mod writer;
 
 use std::{
-    fs::{self, File},
-    path::{Path, PathBuf},
+    fs::File,
+    io,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
 
-use redb::ReadTransaction;
+use redb::{ReadTransaction, StorageBackend};
 
 use crate::{
     metrics::Sizes,
@@ -36,6 +38,7 @@ use crate::{
 
 pub use check::{Contents, JudgeHash, check, check_open};
 pub use data_dir::{ADMIN_SOCKET, DataDir, DataDirError, read_secret};
+pub use medium::Access;
 pub use nameless::scratch_file;
 pub use restore::{Restored, restore};
 pub use users::{Changed, Incoming, Standing, UserPage};
@@ -95,7 +98,7 @@ pub struct TokenState {
 
 /// The open database.
 pub struct Store {
-    file: PathBuf,
+    medium: Arc<dyn medium::Medium>,
     writer: writer::Writer,
     current: Arc<current::Current>,
     /// What the blacklist says of itself, kept here too, since every request asks for it (I3). Never behind the file.
@@ -111,10 +114,37 @@ impl Store {
     /// [`StoreError::Refused`] where the file is not ours, damaged or newer than this program.
     pub fn open(dir: &DataDir, cache_bytes: usize) -> Result<Self, StoreError> {
         let file = dir.database();
-        let current = Arc::new(current::Current::new(schema::open(&file, cache_bytes)?));
+        let database = schema::open_or_create(&file, cache_bytes)?;
+        Self::over(database, Arc::new(medium::file(file)), cache_bytes)
+    }
+
+    /// Like [`Store::open`] over other bytes than those of a file, as `place` gives them: now, and whenever they failed. For
+    /// tests of what a disk can do.
+    ///
+    /// # Errors
+    /// As [`Store::open`], and where there is no database yet.
+    pub fn open_on<B: StorageBackend>(
+        place: impl Fn(Access) -> io::Result<B> + Send + Sync + 'static,
+        cache_bytes: usize,
+    ) -> Result<Self, StoreError> {
+        let database = schema::open(&place, Path::new("the database"), cache_bytes)?;
+        Self::over(database, Arc::new(place), cache_bytes)
+    }
+
+    /// Makes an empty database in the empty `backend`: complete and synced when this returns, and not before. The file of
+    /// [`Store::open`] gets its name after that (I6).
+    ///
+    /// # Errors
+    /// [`StoreError`] where the disk fails.
+    pub fn create_on(backend: impl StorageBackend, cache_bytes: usize) -> Result<(), StoreError> {
+        schema::fill(backend, cache_bytes)
+    }
+
+    fn over(database: redb::Database, medium: Arc<dyn medium::Medium>, cache_bytes: usize) -> Result<Self, StoreError> {
+        let current = Arc::new(current::Current::new(database));
         let purged_through_s = Arc::new(blacklist::purged_through_s(&*current.snapshot()?)?.into());
-        let writer = writer::Writer::start(Arc::clone(&current), file.clone(), cache_bytes);
-        Ok(Self { file, writer, current, purged_through_s })
+        let writer = writer::Writer::start(Arc::clone(&current), Arc::clone(&medium), cache_bytes);
+        Ok(Self { medium, writer, current, purged_through_s })
     }
 
     /// Finishes the writes that wait and closes the file, so that the next start finds it clean.
@@ -158,7 +188,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where the disk fails.
     pub fn sizes(&self) -> Result<Sizes, StoreError> {
-        let database_bytes = fs::metadata(&self.file).map_err(redb::StorageError::from)?.len();
+        let database_bytes = self.medium.bytes().map_err(redb::StorageError::from)?;
         self.read(|txn| Ok(Sizes { users: users::count(txn)?, blacklist: blacklist::count(txn)?, database_bytes }))
     }
 

@@ -1,13 +1,11 @@
-//! A file that can be written to without being changed: what is written stays in memory.
+//! A database file that can be written to without being changed: what is written stays in memory.
 //!
 //! The integrity check of redb commits, and so does a migration. Over this a copy is opened, checked and migrated, and keeps
 //! every byte; nothing is needed but the right to read it. Memory grows with what is written: a check writes little.
 
 use std::{
     collections::HashMap,
-    fs::File,
     io,
-    os::unix::fs::FileExt as _,
     sync::{Mutex, MutexGuard},
 };
 
@@ -19,8 +17,8 @@ type Block = [u8; BLOCK_BYTES];
 
 /// The file and what was written over it.
 #[derive(Debug)]
-pub(super) struct Overlay {
-    file: File,
+pub(super) struct Overlay<B> {
+    file: B,
     written: Mutex<Written>,
 }
 
@@ -32,9 +30,9 @@ struct Written {
     blocks: HashMap<u64, Box<Block>>,
 }
 
-impl Overlay {
-    pub(super) fn new(file: File) -> io::Result<Self> {
-        let len = file.metadata()?.len();
+impl<B: StorageBackend> Overlay<B> {
+    pub(super) fn new(file: B) -> io::Result<Self> {
+        let len = file.len()?;
         Ok(Self { file, written: Mutex::new(Written { len, file_len: len, blocks: HashMap::new() }) })
     }
 
@@ -47,7 +45,7 @@ impl Overlay {
         let there = usize::try_from(written.file_len.saturating_sub(start)).unwrap_or(usize::MAX).min(out.len());
         let (there, behind) = out.split_at_mut(there);
         behind.fill(0);
-        self.file.read_exact_at(there, start)
+        if there.is_empty() { Ok(()) } else { self.file.read(start, there) }
     }
 }
 
@@ -62,7 +60,7 @@ fn parts(offset: u64, len: usize) -> impl Iterator<Item = (u64, usize, usize)> {
     })
 }
 
-impl StorageBackend for Overlay {
+impl<B: StorageBackend> StorageBackend for Overlay<B> {
     fn len(&self) -> io::Result<u64> {
         Ok(self.written().len)
     }

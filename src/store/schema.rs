@@ -12,11 +12,17 @@ use std::{
 };
 
 use redb::{
-    Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable, StorageError, TableDefinition,
-    TableError, WriteTransaction, backends::FileBackend,
+    Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend, StorageError,
+    TableDefinition, TableError, WriteTransaction, backends::FileBackend,
 };
 
-use super::{StoreError, blacklist, overlay::Overlay, sync_dir, users, widgets, writer::transact};
+use super::{
+    StoreError, blacklist,
+    medium::{self, Medium},
+    overlay::Overlay,
+    sync_dir, users, widgets,
+    writer::transact,
+};
 use crate::random;
 
 /// Named numbers about the file itself. Its presence is what makes a redb file ours.
@@ -45,36 +51,40 @@ fn create_first_tables(txn: &WriteTransaction) -> Result<(), StoreError> {
 }
 
 /// Opens the file at `path`, or makes it, and brings it to today's schema.
-pub(super) fn open(path: &Path, cache_bytes: usize) -> Result<Database, StoreError> {
+pub(super) fn open_or_create(path: &Path, cache_bytes: usize) -> Result<Database, StoreError> {
     if !path.try_exists().map_err(|error| cannot("look for", path, &error))? {
         create(path, cache_bytes)?;
     }
-    look_before_touching(path)?;
-    let database = builder(cache_bytes).open(path).map_err(|error| refusal(path, error))?;
+    open(&medium::file(path.to_owned()), path, cache_bytes)
+}
+
+/// Opens what is on `medium`, which errors call `path`, and brings it to today's schema.
+pub(super) fn open(medium: &dyn Medium, path: &Path, cache_bytes: usize) -> Result<Database, StoreError> {
+    look_at(medium, path)?;
+    let database = medium.open(&builder(cache_bytes)).map_err(|error| refusal(path, error))?;
     migrate(&database, version(&database, path)?)?;
     Ok(database)
 }
 
 /// Opens `file`, which errors call `path`, without ever changing it, at today's schema, and says which one it has itself.
 pub(super) fn open_over(file: File, path: &Path, cache_bytes: usize) -> Result<(Database, usize), StoreError> {
-    let overlay = Overlay::new(file).map_err(|error| cannot("open", path, &error))?;
+    let overlay = Overlay::new(FileBackend::new(file)?).map_err(|error| cannot("open", path, &error))?;
     let database = builder(cache_bytes).create_with_backend(overlay).map_err(|error| refusal(path, error))?;
     let taken = version(&database, path)?;
     migrate(&database, taken)?;
     Ok((database, taken))
 }
 
-/// Opens the file at `path` again, which was open in this process until its disk failed. It works only if it takes a write.
-pub(super) fn open_again(path: &Path, cache_bytes: usize) -> Result<Database, StoreError> {
-    let database = Database::builder().set_cache_size(cache_bytes).open(path)?;
+/// Opens again what was open in this process until its disk failed. It works only if it takes a write.
+pub(super) fn open_again(medium: &dyn Medium, cache_bytes: usize) -> Result<Database, StoreError> {
+    let database = medium.open(Database::builder().set_cache_size(cache_bytes))?;
     transact(&database, probe)?;
     Ok(database)
 }
 
-/// Opens that file where it takes no writes, to read it.
-pub(super) fn open_to_read(path: &Path, cache_bytes: usize) -> Result<Database, StoreError> {
-    let overlay = File::open(path).and_then(Overlay::new).map_err(|error| cannot("open", path, &error))?;
-    Ok(Database::builder().set_cache_size(cache_bytes).create_with_backend(overlay)?)
+/// Opens it where it takes no writes, to read it.
+pub(super) fn open_to_read(medium: &dyn Medium, cache_bytes: usize) -> Result<Database, StoreError> {
+    Ok(medium.open_over(Database::builder().set_cache_size(cache_bytes))?)
 }
 
 pub(super) fn builder(cache_bytes: usize) -> redb::Builder {
@@ -104,7 +114,9 @@ fn create(path: &Path, cache_bytes: usize) -> Result<(), StoreError> {
         fs::rename(&unfinished, path)?;
         sync_dir(path.parent().unwrap_or_else(|| Path::new(".")))
     };
-    let created = fill(file, cache_bytes)
+    let created = FileBackend::new(file)
+        .map_err(StoreError::from)
+        .and_then(|backend| fill(backend, cache_bytes))
         .map_err(|error| cannot("create", path, &error))
         .and_then(|()| finish().map_err(|error| cannot("create", path, &error)));
     if created.is_err() {
@@ -113,16 +125,20 @@ fn create(path: &Path, cache_bytes: usize) -> Result<(), StoreError> {
     created
 }
 
-/// Makes an empty database in `file`.
-fn fill(file: File, cache_bytes: usize) -> Result<(), StoreError> {
-    let database = builder(cache_bytes).create_with_backend(FileBackend::new(file)?)?;
+/// Makes an empty database in `backend`.
+pub(super) fn fill(backend: impl StorageBackend, cache_bytes: usize) -> Result<(), StoreError> {
+    let database = builder(cache_bytes).create_with_backend(backend)?;
     migrate(&database, 0)?;
     Ok(database.close()?)
 }
 
 /// Reads the version through a read-only handle, so that a file that gets refused keeps every byte.
 pub(super) fn look_before_touching(path: &Path) -> Result<(), StoreError> {
-    match Database::builder().open_read_only(path) {
+    look_at(&medium::file(path.to_owned()), path)
+}
+
+fn look_at(medium: &dyn Medium, path: &Path) -> Result<(), StoreError> {
+    match medium.open_read_only(&Database::builder()) {
         Ok(database) => version(&database, path).map(drop),
         // It was not closed cleanly: only a writing open can repair it, and the version is read after that.
         Err(DatabaseError::RepairAborted) => Ok(()),

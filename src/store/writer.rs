@@ -7,7 +7,6 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    path::PathBuf,
     sync::{
         Arc,
         mpsc::{self, RecvTimeoutError, TrySendError},
@@ -19,7 +18,7 @@ use std::{
 use redb::{Database, WriteTransaction};
 use tokio::sync::oneshot;
 
-use super::{StoreError, current::Current, schema};
+use super::{StoreError, current::Current, medium::Medium, schema};
 use crate::metrics::METRICS;
 
 /// How many writes may wait. At some thousands a second this is a second.
@@ -66,10 +65,10 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Starts the thread, which writes to what is open as `current` and opens it again from `file` with a cache of that size.
-    pub(super) fn start(current: Arc<Current>, file: PathBuf, cache_bytes: usize) -> Self {
+    /// Starts the thread, which writes to what is open as `current` and opens it again from `medium` with a cache of that size.
+    pub(super) fn start(current: Arc<Current>, medium: Arc<dyn Medium>, cache_bytes: usize) -> Self {
         let (queue, jobs) = mpsc::sync_channel(WAITING_MAX);
-        let desk = Desk { jobs, current, file, cache_bytes };
+        let desk = Desk { jobs, current, medium, cache_bytes };
         let thread = thread::Builder::new()
             .name("latchkey-writer".to_owned())
             .spawn(move || desk.work())
@@ -125,7 +124,7 @@ impl Drop for Writer {
 struct Desk {
     jobs: mpsc::Receiver<Box<dyn Job>>,
     current: Arc<Current>,
-    file: PathBuf,
+    medium: Arc<dyn Medium>,
     cache_bytes: usize,
 }
 
@@ -161,7 +160,7 @@ impl Desk {
         loop {
             let mut writable = false;
             // What cannot be closed cleanly is repaired when it is opened.
-            let _ = self.current.replace(|| match schema::open_again(&self.file, self.cache_bytes) {
+            let _ = self.current.replace(|| match schema::open_again(&*self.medium, self.cache_bytes) {
                 Ok(database) => {
                     writable = true;
                     Some(database)
@@ -170,7 +169,7 @@ impl Desk {
                     if !std::mem::replace(&mut said, true) {
                         tracing::error!(%error, "the database takes no writes; trying again every second");
                     }
-                    schema::open_to_read(&self.file, self.cache_bytes).ok()
+                    schema::open_to_read(&*self.medium, self.cache_bytes).ok()
                 }
             });
             // Now, so that who is told of the failure can read.
