@@ -5,6 +5,7 @@ mod backup;
 mod browser;
 mod bulk;
 mod cli;
+mod disk;
 mod full_disk;
 mod hashes;
 mod import;

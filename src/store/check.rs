@@ -5,7 +5,9 @@
 
 use std::{fs::File, path::Path};
 
-use redb::{ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata};
+use redb::{
+    ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageBackend, backends::FileBackend,
+};
 
 use super::{
     Progress, StoreError, backup, blacklist,
@@ -49,6 +51,19 @@ pub fn check(path: &Path, judge: JudgeHash, progress: Progress<'_>) -> Result<Co
 /// # Errors
 /// As [`check`].
 pub fn check_open(file: File, path: &Path, judge: JudgeHash, progress: Progress<'_>) -> Result<Contents, StoreError> {
+    check_on(FileBackend::new(file)?, path, judge, progress)
+}
+
+/// Like [`check_open`], of other bytes than those of a file.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_on(
+    file: impl StorageBackend,
+    path: &Path,
+    judge: JudgeHash,
+    progress: Progress<'_>,
+) -> Result<Contents, StoreError> {
     let damaged = |error| damaged(path, error);
     let (database, schema) = schema::open_over(file, path, CACHE_BYTES).map_err(damaged)?;
     let txn = database.begin_read()?;

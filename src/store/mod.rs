@@ -36,7 +36,7 @@ use crate::{
     model::{BlacklistedToken, Email, PasswordHash, PublicId, User, UserChange, UserFilter, Widget, WidgetName},
 };
 
-pub use check::{Contents, JudgeHash, check, check_open};
+pub use check::{Contents, JudgeHash, check, check_on, check_open};
 pub use data_dir::{ADMIN_SOCKET, DataDir, DataDirError, read_secret};
 pub use medium::Access;
 pub use nameless::scratch_file;

@@ -67,8 +67,12 @@ pub(super) fn open(medium: &dyn Medium, path: &Path, cache_bytes: usize) -> Resu
 }
 
 /// Opens `file`, which errors call `path`, without ever changing it, at today's schema, and says which one it has itself.
-pub(super) fn open_over(file: File, path: &Path, cache_bytes: usize) -> Result<(Database, usize), StoreError> {
-    let overlay = Overlay::new(FileBackend::new(file)?).map_err(|error| cannot("open", path, &error))?;
+pub(super) fn open_over(
+    file: impl StorageBackend,
+    path: &Path,
+    cache_bytes: usize,
+) -> Result<(Database, usize), StoreError> {
+    let overlay = Overlay::new(file).map_err(|error| cannot("open", path, &error))?;
     let database = builder(cache_bytes).create_with_backend(overlay).map_err(|error| refusal(path, error))?;
     let taken = version(&database, path)?;
     migrate(&database, taken)?;

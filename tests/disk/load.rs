@@ -1,0 +1,279 @@
+//! A mixed load on a store, and a ledger: what every worker had asked for and what it was told.
+//!
+//! Each worker changes things of its own, one after the other, so that after any cut its things must look as after the last
+//! step it was told is done, or as after the one it had asked for.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
+use latchkey::{
+    model::WidgetName,
+    model::{BlacklistedToken, Deadline, Email, InfoUrl, PasswordHash, PublicId, TokenId, User, UserChange, Widget},
+    store::{Changed, Store, StoreError},
+};
+use time::OffsetDateTime;
+
+use super::disk::{Disk, Event};
+
+pub(crate) const CACHE_BYTES: usize = 4 * 1024 * 1024;
+pub(crate) const WORKERS: usize = 6;
+/// Tokens that expire before this are purged.
+const NOW_S: u64 = 1_000;
+const LATER_S: u64 = 10_000_000_000;
+/// How long a store may need to open itself again.
+const REOPENED_WITHIN: Duration = Duration::from_secs(5);
+
+/// What a worker's things look like: a line for each.
+pub(crate) type Look = BTreeMap<String, String>;
+
+fn start() -> OffsetDateTime {
+    OffsetDateTime::from_unix_timestamp(1_700_000_000).unwrap()
+}
+
+fn user(worker: usize, number: usize) -> User {
+    let mut id = [0; 16];
+    id[14..].copy_from_slice(&[u8::try_from(worker).unwrap(), u8::try_from(number).unwrap()]);
+    User {
+        public_id: PublicId::from_bytes(id),
+        email: Email::parse(&format!("user-{number}@worker-{worker}.example")).unwrap(),
+        password_hash: PasswordHash::new("$scrypt$ln=1,r=8,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGFzaA".to_owned()),
+        admin: false,
+        disabled: false,
+        epoch: 0,
+        registered_on: start(),
+    }
+}
+
+fn describe(user: &User) -> String {
+    let User { password_hash, admin, disabled, epoch, .. } = user;
+    format!("{} {admin} {disabled} {epoch}", password_hash.as_str())
+}
+
+fn widget(worker: usize, number: usize, url: usize) -> Widget {
+    Widget {
+        name: WidgetName::parse(&format!("widget-{worker}-{number}")).unwrap(),
+        info_url: InfoUrl::parse(&format!("https://example.com/{url}/{}", "long/".repeat(url % 40))).unwrap(),
+        created_at: start(),
+        deadline: Deadline::from_stored(start()),
+        owner: user(worker, 0).public_id,
+    }
+}
+
+fn token(worker: usize, number: usize, expires_at_s: u64) -> BlacklistedToken {
+    let id = format!("00000000-0000-4000-8000-{worker:06}{number:06}");
+    BlacklistedToken { expires_at_s, token_id: TokenId::parse(&id).unwrap() }
+}
+
+/// One thing a worker does.
+#[derive(Clone)]
+enum Step {
+    Register(usize),
+    Change(usize, UserChange),
+    Remove(usize),
+    LogOut(BlacklistedToken),
+    Purge,
+    AddWidget(usize),
+    PutWidget(usize, usize),
+    RemoveWidget(usize),
+}
+
+/// What one worker does, and what its things look like before, between and after.
+pub(crate) struct Worker {
+    number: usize,
+    steps: Vec<Step>,
+    pub(crate) looks: Vec<Look>,
+    tokens: Vec<BlacklistedToken>,
+    users: BTreeSet<usize>,
+    widgets: BTreeSet<usize>,
+}
+
+impl Worker {
+    fn new(number: usize, rounds: usize) -> Self {
+        let mut worker = Self {
+            number,
+            steps: Vec::new(),
+            looks: vec![Look::new()],
+            tokens: Vec::new(),
+            users: BTreeSet::new(),
+            widgets: BTreeSet::new(),
+        };
+        for round in 0..rounds {
+            let hash = PasswordHash::new(format!("$scrypt$ln=1,r=8,p=1$c2FsdHNhbHQ$aGFzaGhhc2hoYXNoaGF{round:03}"));
+            let change = UserChange::default();
+            let expired = token(number, 2 * round, 100 + round as u64);
+            for step in [
+                Step::Register(round),
+                Step::LogOut(token(number, 2 * round + 1, LATER_S)),
+                Step::Change(round, UserChange { admin: Some(true), ..change.clone() }),
+                Step::AddWidget(round),
+                Step::Change(round, UserChange { password_hash: Some(hash), ..change.clone() }),
+                Step::Change(round, UserChange { end_sessions: true, ..change.clone() }),
+                Step::LogOut(expired),
+                Step::PutWidget(round, 40 + round),
+                Step::Change(round, UserChange { disabled: Some(true), ..change.clone() }),
+                Step::Change(round, UserChange { admin: Some(false), ..change }),
+                Step::Purge,
+                Step::PutWidget(round + 1000, round),
+            ] {
+                worker.add(step);
+            }
+            if round % 2 == 1 {
+                worker.add(Step::RemoveWidget(round));
+                worker.add(Step::Remove(round));
+            }
+        }
+        worker
+    }
+
+    fn add(&mut self, step: Step) {
+        let mut look = self.looks.last().unwrap().clone();
+        let (number, line) = (self.number, |thing: &Widget| thing.info_url.as_str().to_owned());
+        match &step {
+            Step::Register(n) => {
+                self.users.insert(*n);
+                look.insert(format!("user {n}"), describe(&user(number, *n)));
+            }
+            Step::Change(n, change) => {
+                let before = self.user_now(*n);
+                look.insert(format!("user {n}"), describe(&before.changed(change)));
+            }
+            Step::Remove(n) => drop(look.remove(&format!("user {n}"))),
+            Step::LogOut(token) => {
+                self.tokens.push(*token);
+                look.insert(format!("token {}", token.token_id), "dead".to_owned());
+            }
+            Step::Purge => {} // a dead token stays dead
+            Step::AddWidget(n) => {
+                self.widgets.insert(*n);
+                look.insert(format!("widget {n}"), line(&widget(number, *n, 0)));
+            }
+            Step::PutWidget(n, url) => {
+                self.widgets.insert(*n);
+                look.insert(format!("widget {n}"), line(&widget(number, *n, *url)));
+            }
+            Step::RemoveWidget(n) => drop(look.remove(&format!("widget {n}"))),
+        }
+        self.steps.push(step);
+        self.looks.push(look);
+    }
+
+    /// The user as all the steps so far leave it.
+    fn user_now(&self, n: usize) -> User {
+        let changes = self.steps.iter().filter_map(|step| match step {
+            Step::Change(whose, change) if *whose == n => Some(change),
+            _ => None,
+        });
+        changes.fold(user(self.number, n), User::changed)
+    }
+
+    /// `false` where there was nothing to do any more.
+    async fn take(&self, step: &Step, store: &Store) -> Result<bool, StoreError> {
+        let id = |n: usize| user(self.number, n).public_id;
+        Ok(match step.clone() {
+            Step::Register(n) => store.insert_user(user(self.number, n)).await?,
+            Step::Change(n, change) => matches!(store.update_user(id(n), None, change).await?, Changed::Done(_)),
+            Step::Remove(n) => matches!(store.remove_user(id(n)).await?, Changed::Done(_)),
+            Step::LogOut(token) => store.blacklist(token).await?,
+            Step::Purge => store.purge_expired(NOW_S, 100).await.map(|_| true)?,
+            Step::AddWidget(n) => store.insert_widget(widget(self.number, n, 0)).await?,
+            Step::PutWidget(n, url) => store.put_widget(widget(self.number, n, url)).await.map(|_| true)?,
+            Step::RemoveWidget(n) => store.remove_widget(WidgetName::parse(&self.widget_name(n)).unwrap()).await?,
+        })
+    }
+
+    fn widget_name(&self, n: usize) -> String {
+        format!("widget-{}-{n}", self.number)
+    }
+
+    /// What its things look like in `store`.
+    pub(crate) fn look(&self, store: &Store) -> Result<Look, StoreError> {
+        let mut look = Look::new();
+        for n in &self.users {
+            let expected = user(self.number, *n);
+            let found = store.find_user(&expected.email)?;
+            let by_id = store.find_user_by_id(expected.public_id)?;
+            assert_eq!(found.as_ref().map(describe), by_id.as_ref().map(describe), "the index of emails is wrong");
+            look.extend(found.map(|user| (format!("user {n}"), describe(&user))));
+        }
+        for n in &self.widgets {
+            let found = store.find_widget(&WidgetName::parse(&self.widget_name(*n)).unwrap())?;
+            look.extend(found.map(|found| (format!("widget {n}"), found.widget.info_url.as_str().to_owned())));
+        }
+        for token in &self.tokens {
+            let state = store.token_state(*token, user(self.number, 0).public_id)?;
+            if state.blacklisted || state.purged_through_s >= token.expires_at_s {
+                look.insert(format!("token {}", token.token_id), "dead".to_owned());
+            }
+        }
+        Ok(look)
+    }
+
+    /// Takes all steps. After an error everything must look as before the step or after it; then it is taken again, unless
+    /// that would be another one.
+    async fn work(&self, store: &Store, disk: &Disk, mend: bool) {
+        for (k, step) in self.steps.iter().enumerate() {
+            disk.note(Event::Begun(self.number));
+            let mut first = true;
+            loop {
+                let error = match self.take(step, store).await {
+                    Ok(done) => {
+                        assert!(done || !first, "what was acknowledged before is not there, or this was done already");
+                        break;
+                    }
+                    Err(error) => error,
+                };
+                first = false;
+                assert!(matches!(error, StoreError::Database(_) | StoreError::GivenUp), "{error}");
+                if mend {
+                    disk.mend();
+                }
+                writable(store).await;
+                let look = self.look(store).unwrap();
+                assert!(is_one_of(&look, &self.looks[k..=k + 1]), "half-done: {look:?}");
+                let taken = is_one_of(&look, &self.looks[k + 1..=k + 1]);
+                if taken
+                    && matches!(step, Step::Change(_, change) if change.end_sessions || change.password_hash.is_some())
+                {
+                    break; // a second time it would end more sessions
+                }
+            }
+            disk.note(Event::Done(self.number));
+        }
+    }
+}
+
+/// A purge by one worker tells that it is later than the tokens live that another one is about to log out: more of them may
+/// be dead than were logged out.
+pub(crate) fn is_one_of(look: &Look, expected: &[Look]) -> bool {
+    expected.iter().any(|expected| {
+        let more = look.iter().all(|(thing, how)| expected.get(thing).map_or(how == "dead", |there| there == how));
+        more && expected.iter().all(|(thing, how)| look.get(thing) == Some(how))
+    })
+}
+
+/// Waits until the store takes writes again.
+pub(crate) async fn writable(store: &Store) {
+    let mended = Instant::now();
+    while let Err(error) = store.probe().await {
+        assert!(mended.elapsed() < REOPENED_WITHIN, "it does not open again: {error}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// The workers of a load.
+pub(crate) fn workers(rounds: usize) -> Vec<Worker> {
+    (0..WORKERS).map(|number| Worker::new(number, rounds)).collect()
+}
+
+/// Someone who is always an administrator, so that the others may come and go.
+pub(crate) async fn first_admin(store: &Store) {
+    assert!(store.insert_user(User { admin: true, ..user(99, 0) }).await.unwrap());
+}
+
+/// Lets all of them work at once, so that writes share commits.
+pub(crate) async fn work(workers: &[Worker], store: &Store, disk: &Disk, mend: bool) {
+    join_all(workers.iter().map(|worker| worker.work(store, disk, mend))).await;
+}

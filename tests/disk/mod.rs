@@ -1,0 +1,6 @@
+//! What a disk can do to us: the power is cut, it fails, it is full, it turns a bit over, and the process is killed.
+
+mod disk;
+mod images;
+mod load;
+mod power;
