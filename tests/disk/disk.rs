@@ -102,7 +102,14 @@ impl Disk {
     }
 
     pub(crate) fn mend(&self) {
-        self.state().fault = None;
+        if let Some((_, operations)) = &mut self.state().fault {
+            *operations = 0..0;
+        }
+    }
+
+    /// Whether reading works all the time, whatever else does not.
+    pub(crate) fn can_be_read(&self) -> bool {
+        self.state().fault.as_ref().is_none_or(|(fault, _)| *fault != Fault::Io)
     }
 
     /// The next operation: how it fails, where it does.

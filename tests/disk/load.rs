@@ -47,7 +47,7 @@ fn user(worker: usize, number: usize) -> User {
     }
 }
 
-fn describe(user: &User) -> String {
+pub(crate) fn describe(user: &User) -> String {
     let User { password_hash, admin, disabled, epoch, .. } = user;
     format!("{} {admin} {disabled} {epoch}", password_hash.as_str())
 }
@@ -227,6 +227,10 @@ impl Worker {
                 };
                 first = false;
                 assert!(matches!(error, StoreError::Database(_) | StoreError::GivenUp), "{error}");
+                if disk.can_be_read() {
+                    let look = self.look(store).unwrap();
+                    assert!(is_one_of(&look, &self.looks[k..=k + 1]), "{look:?}");
+                }
                 if mend {
                     disk.mend();
                 }
@@ -252,6 +256,10 @@ pub(crate) fn is_one_of(look: &Look, expected: &[Look]) -> bool {
         let more = look.iter().all(|(thing, how)| expected.get(thing).map_or(how == "dead", |there| there == how));
         more && expected.iter().all(|(thing, how)| look.get(thing) == Some(how))
     })
+}
+
+pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(work)
 }
 
 /// Waits until the store takes writes again.

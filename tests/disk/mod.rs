@@ -1,6 +1,8 @@
 //! What a disk can do to us: the power is cut, it fails, it is full, it turns a bit over, and the process is killed.
 
 mod disk;
+mod faults;
+mod flips;
 mod images;
 mod load;
 mod power;

@@ -55,8 +55,7 @@ fn record(rounds: usize, faults: Option<u64>) -> Recording {
     let created = disk.bytes();
 
     let workers = load::workers(rounds);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    runtime.block_on(async {
+    load::block_on(async {
         let store = Store::open_on(disk.place(), CACHE_BYTES).unwrap();
         load::first_admin(&store).await;
         if let Some(seed) = faults {
@@ -67,6 +66,7 @@ fn record(rounds: usize, faults: Option<u64>) -> Recording {
         }
         store.close().unwrap();
     });
+    assert_eq!(disk.failed() > 0, faults.is_some());
     let trace = disk.take_trace();
     Recording { created, trace, workers }
 }

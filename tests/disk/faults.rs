@@ -1,0 +1,108 @@
+//! The disk fails at every single thing that is asked of it: who wants to write is told, who wants to read is not kept from it,
+//! and once the disk is well the store takes writes again by itself, with all that was acknowledged.
+
+use std::{
+    ops::Range,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+};
+
+use latchkey::store::Store;
+
+use super::{
+    disk::{Disk, Fault},
+    images::{Dice, Platter},
+    load::{self, CACHE_BYTES},
+};
+
+const FAULTS: [Fault; 4] = [Fault::Io, Fault::NoSpace, Fault::Short, Fault::Sync];
+/// A store that cannot be opened again waits a second: many of them wait together.
+const AT_ONCE: usize = 48;
+
+/// A database with an administrator.
+fn created() -> Vec<u8> {
+    let disk = Disk::default();
+    Store::create_on(disk.clone(), CACHE_BYTES).unwrap();
+    let store = Store::open_on(disk.place(), CACHE_BYTES).unwrap();
+    load::block_on(load::first_admin(&store));
+    store.close().unwrap();
+    disk.bytes()
+}
+
+/// Works on a disk where these operations fail, until someone is told so. Gives how many there were.
+fn run(created: &[u8], fault: Fault, operations: Range<u64>) -> u64 {
+    let disk = Disk::with(created.to_vec());
+    disk.fail(fault, operations);
+    let store = Store::open_on(disk.place(), CACHE_BYTES).or_else(|_| {
+        disk.mend();
+        Store::open_on(disk.place(), CACHE_BYTES)
+    });
+    let store = store.unwrap();
+    let workers = load::workers(1);
+    load::block_on(load::work(&workers, &store, &disk, true));
+    let closed = store.close();
+    assert!(closed.is_ok() || disk.failed() > 0);
+    let all = disk.operations();
+    disk.mend();
+    let store = Store::open_on(disk.place(), CACHE_BYTES).unwrap();
+    for worker in &workers {
+        let look = worker.look(&store).unwrap();
+        assert!(load::is_one_of(&look, &worker.looks[worker.looks.len() - 1..]), "{look:#?}");
+    }
+    all
+}
+
+/// Lets each operation fail, `once` or from there on, every `step`th of them.
+fn sweep(once: bool, step: usize) -> usize {
+    let created = created();
+    // As many as there are where none fails, and some more: who is told of a fault does more.
+    let all = run(&created, Fault::Io, 0..0) + 50;
+    let plan: Vec<_> = (0..all).flat_map(|at| FAULTS.map(|fault| (fault, at))).step_by(step).collect();
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some((fault, at)) = plan.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let end = if once { at + 1 } else { u64::MAX };
+                    run(&created, *fault, *at..end);
+                }
+            });
+        }
+    });
+    plan.len()
+}
+
+#[test]
+fn a_disk_that_fails_once_at_any_operation() {
+    sweep(true, 1);
+}
+
+#[test]
+fn a_disk_that_fails_from_some_operation_on() {
+    sweep(false, 5);
+}
+
+#[test]
+#[ignore = "long: a minute"]
+fn a_disk_that_fails_once_or_from_any_operation_on() {
+    let (once, lasting) = (sweep(true, 1), sweep(false, 1));
+    println!("{once} single and {lasting} lasting disk faults: nothing lost, open again within 5 s each");
+}
+
+#[test]
+fn a_database_that_cannot_be_made_is_not_there() {
+    let disk = Disk::default();
+    Store::create_on(disk.clone(), CACHE_BYTES).unwrap();
+    for (at, fault) in (0..disk.operations()).flat_map(|at| FAULTS.map(|fault| (at, fault))) {
+        let disk = Disk::default();
+        disk.fail(fault, at..at + 1);
+        let made = Store::create_on(disk.clone(), CACHE_BYTES);
+        assert_eq!(made.is_err(), disk.failed() > 0, "{fault:?} at {at}");
+        if made.is_ok() {
+            let (mut platter, mut dice) = (Platter::new(Vec::new()), Dice::new(at));
+            disk.take_trace().iter().for_each(|event| platter.go_on(event, &mut dice));
+            assert!(platter.is_synced());
+            Store::open_on(disk.place(), CACHE_BYTES).unwrap();
+        }
+    }
+}

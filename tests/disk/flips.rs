@@ -1,0 +1,121 @@
+//! One bit of the database or of a copy is another one: it is refused, or it does not matter. Nobody is told what is not so.
+
+use std::{
+    fs::{self, File},
+    path::Path,
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+};
+
+use latchkey::{
+    model::PublicId,
+    store::{self, Store, StoreError},
+};
+
+use super::{
+    disk::Disk,
+    images::Dice,
+    load::{self, CACHE_BYTES, Worker},
+};
+
+/// All that a store says.
+fn said(store: &Store, workers: &[Worker]) -> Result<Vec<String>, StoreError> {
+    let mut said = vec![format!("{:?} {}", store.generation()?, store.purged_through_s())];
+    store.for_each_user(|user, _| {
+        said.push(format!("{} {} {}", user.public_id, user.email, load::describe(&user)));
+        Ok::<_, StoreError>(())
+    })?;
+    for found in store.widget_page(0, 1000)?.items {
+        said.push(format!("{:?}", found.widget));
+    }
+    for worker in workers {
+        said.push(format!("{:?}", worker.look(store)?));
+    }
+    Ok(said)
+}
+
+struct Sound {
+    bytes: Vec<u8>,
+    said: Vec<String>,
+    contents: String,
+}
+
+fn check(bytes: &[u8]) -> Result<String, StoreError> {
+    let disk = Disk::with(bytes.to_vec());
+    store::check_on(disk, Path::new("the file"), |_| Ok(()), &mut |_, _| ()).map(|contents| format!("{contents:?}"))
+}
+
+impl Sound {
+    fn new(bytes: Vec<u8>, workers: &[Worker]) -> Self {
+        let store = Store::open_on(Disk::with(bytes.clone()).place(), CACHE_BYTES).unwrap();
+        Self { said: said(&store, workers).unwrap(), contents: check(&bytes).unwrap(), bytes }
+    }
+
+    /// `true` where the bit does not matter.
+    fn flip(&self, byte: usize, bit: usize, workers: &[Worker]) -> bool {
+        let mut bytes = self.bytes.clone();
+        bytes[byte] ^= 1 << bit;
+        let checked = check(&bytes);
+        match &checked {
+            Ok(contents) => assert_eq!(*contents, self.contents, "bit {bit} of byte {byte}"),
+            Err(StoreError::Refused(_)) => {}
+            Err(error) => panic!("bit {bit} of byte {byte}: {error}"),
+        }
+        let disk = Disk::with(bytes);
+        let Ok(store) = Store::open_on(disk.place(), CACHE_BYTES) else { return false };
+        assert_eq!(said(&store, workers).unwrap(), self.said, "bit {bit} of byte {byte}");
+        // What is built on it is sound too.
+        load::block_on(store.probe()).unwrap();
+        load::block_on(store.remove_user(PublicId::from_bytes([0xff; 16]))).unwrap();
+        store.close().unwrap();
+        assert_eq!(check(&disk.bytes()).unwrap(), self.contents, "bit {bit} of byte {byte}");
+        true
+    }
+}
+
+/// A database in use, and a copy of it.
+fn files(workers: &[Worker]) -> [Sound; 2] {
+    let disk = Disk::default();
+    Store::create_on(disk.clone(), CACHE_BYTES).unwrap();
+    let store = Store::open_on(disk.place(), CACHE_BYTES).unwrap();
+    load::block_on(load::first_admin(&store));
+    load::block_on(load::work(workers, &store, &disk, false));
+    let dir = tempfile::TempDir::new().unwrap();
+    let copy = dir.path().join("copy.redb");
+    let file = File::create_new(&copy).unwrap(); // which can be read too
+    store.backup(file, &mut |_, _| ()).unwrap();
+    store.close().unwrap();
+    [Sound::new(disk.bytes(), workers), Sound::new(fs::read(&copy).unwrap(), workers)]
+}
+
+fn flips(all: usize) {
+    let workers = load::workers(2);
+    let files = files(&workers);
+    let (next, harmless) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(2, usize::from) {
+            scope.spawn(|| {
+                loop {
+                    let n = next.fetch_add(1, Ordering::Relaxed);
+                    if n >= all {
+                        return;
+                    }
+                    let mut dice = Dice::new(n as u64);
+                    let file = &files[n % 2];
+                    // Some where the file says what it is.
+                    let end = if dice.below(8) == 0 { 320 } else { file.bytes.len() };
+                    let without_harm = file.flip(dice.below(end), dice.below(8), &workers);
+                    harmless.fetch_add(usize::from(without_harm), Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    println!("{all} bits turned over: {} refused, the others without harm", all - harmless.into_inner());
+}
+
+#[test]
+fn a_bit_that_turned_over_is_refused_or_harmless() {
+    let started = std::time::Instant::now();
+    flips(4_000);
+    println!("{:?}", started.elapsed());
+}
