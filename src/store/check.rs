@@ -41,7 +41,6 @@ pub type JudgeHash = fn(&PasswordHash) -> Result<(), String>;
 /// # Errors
 /// [`StoreError::Refused`] says in one sentence what is wrong.
 pub fn check(path: &Path, judge: JudgeHash, progress: Progress<'_>) -> Result<Contents, StoreError> {
-    schema::look_before_touching(path).map_err(|error| damaged(path, error))?;
     let file = File::open(path).map_err(|error| schema::cannot("open", path, &error))?;
     check_open(file, path, judge, progress)
 }

@@ -8,7 +8,7 @@ use std::{
     path::PathBuf,
 };
 
-use redb::{Builder, Database, DatabaseError, ReadOnlyDatabase, StorageBackend, backends::FileBackend};
+use redb::{Builder, Database, DatabaseError, StorageBackend, backends::FileBackend};
 
 use super::overlay::Overlay;
 
@@ -29,9 +29,6 @@ pub(super) trait Medium: Send + Sync {
     /// Opens the database.
     fn open(&self, builder: &Builder) -> Result<Database, DatabaseError>;
 
-    /// Opens it where it was closed cleanly.
-    fn open_read_only(&self, builder: &Builder) -> Result<ReadOnlyDatabase, DatabaseError>;
-
     /// Opens it so that what is written stays in memory.
     fn open_over(&self, builder: &Builder) -> Result<Database, DatabaseError>;
 }
@@ -42,21 +39,17 @@ impl<B: StorageBackend, F: Fn(Access) -> io::Result<B> + Send + Sync> Medium for
     }
 
     fn open(&self, builder: &Builder) -> Result<Database, DatabaseError> {
-        let backend = self(Access::Write)?;
-        if backend.len()? == 0 {
-            // redb would make a new database in it, and nobody would miss the old one.
-            return Err(io::Error::from(ErrorKind::InvalidData).into());
-        }
-        builder.create_with_backend(backend)
-    }
-
-    fn open_read_only(&self, builder: &Builder) -> Result<ReadOnlyDatabase, DatabaseError> {
-        builder.open_read_only_with_backend(self(Access::Read)?)
+        builder.create_with_backend(not_empty(self(Access::Write)?)?)
     }
 
     fn open_over(&self, builder: &Builder) -> Result<Database, DatabaseError> {
-        builder.create_with_backend(Overlay::new(self(Access::Read)?)?)
+        builder.create_with_backend(Overlay::new(not_empty(self(Access::Read)?)?)?)
     }
+}
+
+/// In nothing redb would make a new database, and nobody would miss the old one.
+pub(super) fn not_empty<B: StorageBackend>(backend: B) -> io::Result<B> {
+    if backend.len()? == 0 { Err(ErrorKind::InvalidData.into()) } else { Ok(backend) }
 }
 
 /// The file at `path`.

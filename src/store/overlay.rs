@@ -2,14 +2,16 @@
 //!
 //! The integrity check of redb commits, and so does a migration. Over this a copy is opened, checked and migrated, and keeps
 //! every byte; nothing is needed but the right to read it. Memory grows with what is written: a check writes little.
+//! A file that someone else writes to is not opened.
 
 use std::{
     collections::HashMap,
     io,
+    ops::Bound,
     sync::{Mutex, MutexGuard},
 };
 
-use redb::StorageBackend;
+use redb::{BackendError, StorageBackend};
 
 const BLOCK: u64 = 4096;
 const BLOCK_BYTES: usize = 4096;
@@ -96,6 +98,18 @@ impl<B: StorageBackend> StorageBackend for Overlay<B> {
             last[rest..].fill(0);
         }
         Ok(())
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.file.try_lock_shared_range(start, end) // the file is read and never written
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.file.unlock_range(start, end)
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.file.close()
     }
 
     fn sync_data(&self) -> io::Result<()> {

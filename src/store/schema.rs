@@ -36,6 +36,9 @@ const GENERATION: &str = "generation";
 /// Key in [`META`]: how often it was tried whether the file takes a write. The number means nothing.
 const PROBES: &str = "probes";
 
+/// What redb keeps in memory while the file is looked at.
+const LOOK_CACHE_BYTES: usize = 16 * 1024 * 1024;
+
 type Step = fn(&WriteTransaction) -> Result<(), StoreError>;
 
 /// Step `n` takes a file of schema `n` to schema `n + 1`. A released step is never changed.
@@ -72,8 +75,9 @@ pub(super) fn open_over(
     path: &Path,
     cache_bytes: usize,
 ) -> Result<(Database, usize), StoreError> {
-    let overlay = Overlay::new(file).map_err(|error| cannot("open", path, &error))?;
-    let database = builder(cache_bytes).create_with_backend(overlay).map_err(|error| refusal(path, error))?;
+    let overlay = medium::not_empty(file).and_then(Overlay::new).map_err(DatabaseError::from);
+    let database = overlay.and_then(|overlay| builder(cache_bytes).create_with_backend(overlay));
+    let database = database.map_err(|error| refusal(path, error))?;
     let taken = version(&database, path)?;
     migrate(&database, taken)?;
     Ok((database, taken))
@@ -136,18 +140,15 @@ pub(super) fn fill(backend: impl StorageBackend, cache_bytes: usize) -> Result<(
     Ok(database.close()?)
 }
 
-/// Reads the version through a read-only handle, so that a file that gets refused keeps every byte.
+/// Checks the file and reads its version over memory, so that a file that gets refused keeps every byte. redb's own way to
+/// open without writing trusts the file, and panics at some that are damaged.
 pub(super) fn look_before_touching(path: &Path) -> Result<(), StoreError> {
     look_at(&medium::file(path.to_owned()), path)
 }
 
 fn look_at(medium: &dyn Medium, path: &Path) -> Result<(), StoreError> {
-    match medium.open_read_only(&Database::builder()) {
-        Ok(database) => version(&database, path).map(drop),
-        // It was not closed cleanly: only a writing open can repair it, and the version is read after that.
-        Err(DatabaseError::RepairAborted) => Ok(()),
-        Err(error) => Err(refusal(path, error)),
-    }
+    let database = medium.open_over(&builder(LOOK_CACHE_BYTES)).map_err(|error| refusal(path, error))?;
+    version(&database, path).map(drop)
 }
 
 /// How many steps the file has taken; a refusal where that is none of ours or more than we know.
