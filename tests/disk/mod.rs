@@ -4,5 +4,7 @@ mod disk;
 mod faults;
 mod flips;
 mod images;
+mod kills;
+
 mod load;
 mod power;

@@ -1,0 +1,223 @@
+//! The process is killed at any moment of a mixed load: what it had acknowledged is there, and who was logged out stays out.
+
+use std::{
+    collections::BTreeMap,
+    process::{Command, Stdio},
+    sync::{Arc, mpsc},
+    thread,
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use reqwest::Method;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::images::Dice;
+use crate::{
+    api::harness::{ADMIN, PASSWORD, TestServer, add_user, latchkey},
+    backup::done,
+    cli::run,
+};
+
+const CLIENTS: usize = 4;
+/// A kill comes before this, counted from the first request.
+const LIFE_MS: usize = 80;
+const OTHER_PASSWORD: &str = "another horse battery";
+
+/// What may be true of an account: two things where a change to it was asked for and nobody said that it is done.
+struct Account {
+    passwords: Vec<&'static str>,
+    admin: Vec<bool>,
+}
+
+/// What was acknowledged.
+#[derive(Default)]
+struct Ledger {
+    accounts: BTreeMap<String, Account>,
+    dead: Vec<String>,
+    /// Names, and whether they are there.
+    widgets: BTreeMap<String, bool>,
+}
+
+impl Ledger {
+    fn account(&mut self, email: &str) -> &mut Account {
+        self.accounts.get_mut(email).unwrap()
+    }
+
+    fn add(&mut self, more: Self) {
+        self.accounts.extend(more.accounts);
+        self.dead.extend(more.dead);
+        self.widgets.extend(more.widgets);
+    }
+
+    async fn holds(&self, server: &TestServer) {
+        for (email, account) in &self.accounts {
+            let mut good = Vec::new();
+            for password in [PASSWORD, OTHER_PASSWORD] {
+                let login = server.post("/auth/login").form(&[("email", email), ("password", password)]).await;
+                if login.status == 200 {
+                    let answer = server.get("/auth/user").bearer(&login.token()).send().await;
+                    assert!(account.admin.contains(&answer.json()["admin"].as_bool().unwrap()), "{email}");
+                    good.push(password);
+                }
+            }
+            assert!(good.len() == 1 && account.passwords.contains(&good[0]), "{email}: {good:?}");
+        }
+        for token in &self.dead {
+            assert_eq!(server.status_of(token).await, 401, "a dead token lives");
+        }
+        let admin = server.admin().await;
+        for (name, there) in &self.widgets {
+            let status = server.get(&format!("/widgets/{name}")).bearer(&admin).send().await.status;
+            assert_eq!(status, if *there { 200 } else { 404 }, "{name}");
+        }
+    }
+}
+
+/// Asks the server until it is killed.
+struct Client<'a> {
+    http: reqwest::Client,
+    base: &'a str,
+    name: String,
+    admin: &'a str,
+    ledger: Ledger,
+}
+
+impl Client<'_> {
+    /// `None` where there is no answer any more.
+    async fn ask(&self, method: Method, path: &str, token: &str, body: Value) -> Option<Value> {
+        let request = self.http.request(method, format!("{}/api/v1{path}", self.base));
+        let answer = request.header("authorization", format!("Bearer {token}")).json(&body).send().await.ok()?;
+        let (status, text) = (answer.status(), answer.text().await.ok()?);
+        assert!(status.is_success(), "{path}: {status} {text}");
+        Some(if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap() })
+    }
+
+    async fn token(&self, path: &str, token: &str, body: Value) -> Option<String> {
+        Some(self.ask(Method::POST, path, token, body).await?["access_token"].as_str().unwrap().to_owned())
+    }
+
+    async fn promote(&mut self, email: &str, id: &str, admin: bool) -> Option<()> {
+        self.ledger.account(email).admin.push(admin);
+        self.ask(Method::PATCH, &format!("/users/{id}"), self.admin, json!({ "admin": admin })).await?;
+        self.ledger.account(email).admin = vec![admin];
+        Some(())
+    }
+
+    async fn life_of_a_user(&mut self, n: usize) -> Option<()> {
+        let (email, widget) = (format!("{}-{n}@example.com", self.name), format!("{}-{n}", self.name));
+        let first = self.token("/auth/register", "", json!({ "email": email, "password": PASSWORD })).await?;
+        let account = Account { passwords: vec![PASSWORD], admin: vec![false] };
+        self.ledger.accounts.insert(email.clone(), account);
+        let second = self.token("/auth/login", "", json!({ "email": email, "password": PASSWORD })).await?;
+        let id = self.ask(Method::GET, "/auth/user", &second, Value::Null).await?["public_id"].clone();
+        let id = id.as_str().unwrap();
+        self.promote(&email, id, true).await?;
+        let body = json!({ "name": widget, "info_url": "https://example.com", "deadline": "2099-01-01" });
+        self.ask(Method::POST, "/widgets", &second, body).await?;
+        self.ledger.widgets.insert(widget.clone(), true);
+        self.ask(Method::POST, "/auth/logout", &second, Value::Null).await?;
+        self.ledger.dead.push(second);
+        self.ledger.account(&email).passwords.push(OTHER_PASSWORD);
+        let body = json!({ "current_password": PASSWORD, "new_password": OTHER_PASSWORD });
+        let third = self.token("/auth/password", &first, body).await?;
+        self.ledger.account(&email).passwords.remove(0);
+        self.ledger.dead.push(first);
+        self.promote(&email, id, false).await?;
+        if n % 2 == 0 {
+            self.ledger.widgets.remove(&widget);
+            self.ask(Method::DELETE, &format!("/widgets/{widget}"), self.admin, Value::Null).await?;
+            self.ledger.widgets.insert(widget, false);
+        }
+        self.ask(Method::POST, "/auth/logout-all", &third, Value::Null).await?;
+        self.ledger.dead.push(third);
+        Some(())
+    }
+}
+
+/// Ends the process with this id after so long.
+fn kill(pid: u32, after: Duration) -> thread::JoinHandle<()> {
+    thread::spawn(move || {
+        let (_never, timer) = mpsc::channel::<()>();
+        let _ = timer.recv_timeout(after);
+        assert!(Command::new("kill").args(["-s", "KILL", &pid.to_string()]).status().unwrap().success());
+    })
+}
+
+/// One life of the server, which ends with a kill, and what it had acknowledged.
+async fn live_and_die(server: &mut TestServer, life: usize, after: Duration) -> Ledger {
+    let admin = server.admin().await;
+    let killer = kill(server.pid(), after);
+    let clients = (0..CLIENTS).map(async |n| {
+        let (http, name) = (reqwest::Client::builder().no_proxy().build().unwrap(), format!("life-{life}-{n}"));
+        let mut client = Client { http, base: &server.base, name, admin: &admin, ledger: Ledger::default() };
+        let mut n = 0;
+        while client.life_of_a_user(n).await.is_some() {
+            n += 1;
+        }
+        client.ledger
+    });
+    let ledgers = join_all(clients).await;
+    killer.join().unwrap();
+    server.wait();
+    let mut all = Ledger::default();
+    ledgers.into_iter().for_each(|ledger| all.add(ledger));
+    all
+}
+
+async fn ready(server: &TestServer) {
+    assert_eq!(server.get("//readyz").send().await.status, 200);
+}
+
+async fn kills(times: usize) {
+    let mut server = TestServer::with_admin(&[]);
+    let (mut dice, mut all) = (Dice::new(times as u64), Ledger::default());
+    for life in 0..times {
+        let after = Duration::from_micros(dice.below(LIFE_MS * 1000) as u64);
+        let ledger = live_and_die(&mut server, life, after).await;
+        server.start_again();
+        ready(&server).await;
+        ledger.holds(&server).await;
+        all.add(ledger);
+    }
+    all.holds(&server).await;
+    server.stop();
+    done(&run(&["check"], &server.dir.path().join("data"), ""));
+    let Ledger { accounts, dead, widgets } = all;
+    println!("{times} kills: {} accounts, {} dead tokens, {} widgets, none lost", accounts.len(), dead.len(), widgets.len());
+    assert!(accounts.len() > times && !dead.is_empty() && !widgets.is_empty());
+}
+
+#[tokio::test]
+async fn a_killed_server_has_all_that_it_acknowledged_and_no_dead_token_lives() {
+    kills(100).await;
+}
+
+#[tokio::test]
+#[ignore = "long: ten minutes"]
+async fn many_killed_servers_have_all_that_they_acknowledged() {
+    kills(2_000).await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_killed_while_it_makes_its_data_starts_all_the_same() {
+    let mut dice = Dice::new(0);
+    for _ in 0..20 {
+        let dir = Arc::new(TempDir::new().unwrap());
+        let data = dir.path().join("data");
+        let mut child = latchkey()
+            .args(["--listen", "127.0.0.1:0", "--log", "error", "--data-dir"])
+            .arg(&data)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let killer = kill(child.id(), Duration::from_micros(dice.below(20_000) as u64));
+        child.wait().unwrap();
+        killer.join().unwrap();
+        add_user(&data, ADMIN, true);
+        let server = TestServer::on(dir, &[]);
+        ready(&server).await;
+        server.admin().await;
+    }
+}
