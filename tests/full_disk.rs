@@ -1,11 +1,13 @@
 //! What happens where the disk is full: it is said, nothing that was there is lost, and nothing is left lying around.
 //!
-//! A limit on the size of a file stands in for the disk: to who writes, both are an error half-way.
+//! A limit on the size of a file stands in for the disk: to who writes, both are an error half-way. Where a file system can be
+//! mounted, one of two megabytes is filled for real.
 
 use std::{
     fmt::Write as _,
     fs,
-    path::Path,
+    io::Write as _,
+    path::{Path, PathBuf},
     process::{Command, Output},
     sync::Arc,
     time::Instant,
@@ -14,7 +16,7 @@ use std::{
 use tempfile::TempDir;
 
 use crate::{
-    api::harness::{ADMIN, TestServer, add_user, latchkey},
+    api::harness::{ADMIN, PASSWORD, TestServer, add_user, latchkey},
     backup::{done, names},
     cli::{finish, refused, run, text},
     hashes::BCRYPT,
@@ -120,4 +122,80 @@ fn an_import_beside_a_server_is_told_why_it_stopped_and_nothing_is_lost() {
     server.stop();
     assert_eq!(users(&data), LINES + 1);
     assert_eq!(names(&data), ["latchkey.lock", "latchkey.redb", "signing.key"]);
+}
+
+/// A file system of its own, in memory.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// `None` where none can be mounted.
+    fn mount(path: &Path) -> Option<Self> {
+        fs::create_dir(path).unwrap();
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=2m", "none"]).arg(path).output();
+        mounted.is_ok_and(|output| output.status.success()).then(|| Self(path.to_owned()))
+    }
+
+    fn fill(&self) -> PathBuf {
+        let ballast = self.0.join("ballast");
+        let mut file = fs::File::create(&ballast).unwrap();
+        while file.write_all(&[1; 4096]).is_ok() {}
+        ballast
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}
+
+#[tokio::test]
+async fn a_file_system_that_is_full_for_real_loses_nothing_and_room_is_seen_at_once() {
+    let dir = Arc::new(TempDir::new().unwrap());
+    let data = dir.path().join("data");
+    let Some(disk) = SmallDisk::mount(&data) else {
+        println!("skipped: only root can mount a small file system");
+        return;
+    };
+    add_user(&data, ADMIN, true);
+    let mut server = TestServer::on(Arc::clone(&dir), &[]);
+    let (live, dead) = (server.user("live@example.com").await, server.user("dead@example.com").await);
+    assert_eq!(server.post("/auth/logout").bearer(&dead).send().await.status, 200);
+    let ballast = disk.fill();
+    let register = async |n: usize| {
+        let email = format!("user-{n}@{}example", "long.".repeat(30));
+        let form = [("email", email.as_str()), ("password", PASSWORD)];
+        server.post("/auth/register").may_fail().form(&form).await.status.as_u16()
+    };
+    let mut registered = 0;
+    while register(registered).await == 201 {
+        registered += 1;
+        assert!(registered < 10_000, "the disk is never full");
+    }
+    for _ in 0..20 {
+        assert_eq!(register(registered).await, 503);
+        assert_eq!(server.status_of(&live).await, 200);
+        assert_eq!(server.status_of(&dead).await, 401);
+        server.log_in(ADMIN).await;
+    }
+    fs::remove_file(ballast).unwrap();
+    let mended = Instant::now();
+    let again = loop {
+        match register(registered).await {
+            503 => assert!(mended.elapsed().as_secs() < 5, "{}", server.log().text()),
+            status => break status,
+        }
+    };
+    // It may be there: an error says that the outcome is unknown.
+    assert!([201, 409].contains(&again), "{again}");
+    server.signal("KILL");
+    server.wait();
+    server.start_again();
+    for n in 0..=registered {
+        server.log_in(&format!("user-{n}@{}example", "long.".repeat(30))).await;
+    }
+    assert_eq!(server.status_of(&live).await, 200);
+    assert_eq!(server.status_of(&dead).await, 401);
+    server.stop();
+    assert_eq!(users(&data), registered + 4);
 }

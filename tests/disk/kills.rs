@@ -185,7 +185,12 @@ async fn kills(times: usize) {
     server.stop();
     done(&run(&["check"], &server.dir.path().join("data"), ""));
     let Ledger { accounts, dead, widgets } = all;
-    println!("{times} kills: {} accounts, {} dead tokens, {} widgets, none lost", accounts.len(), dead.len(), widgets.len());
+    println!(
+        "{times} kills: {} accounts, {} dead tokens, {} widgets, none lost",
+        accounts.len(),
+        dead.len(),
+        widgets.len()
+    );
     assert!(accounts.len() > times && !dead.is_empty() && !widgets.is_empty());
 }
 
