@@ -10,7 +10,7 @@ use std::{
 use latchkey::store::Store;
 
 use super::{
-    disk::{Disk, Fault},
+    device::{Disk, Fault},
     images::{Dice, Platter},
     load::{self, CACHE_BYTES},
 };

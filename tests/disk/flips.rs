@@ -13,7 +13,7 @@ use latchkey::{
 };
 
 use super::{
-    disk::Disk,
+    device::Disk,
     images::Dice,
     load::{self, CACHE_BYTES, Worker},
 };

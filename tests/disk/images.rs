@@ -8,7 +8,7 @@ use proptest::{
     test_runner::{RngAlgorithm, TestRng},
 };
 
-use super::disk::Event;
+use super::device::Event;
 
 const SECTOR: usize = 512;
 

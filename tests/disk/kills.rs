@@ -125,7 +125,7 @@ impl Client<'_> {
         self.ledger.account(&email).passwords.remove(0);
         self.ledger.dead.push(first);
         self.promote(&email, id, false).await?;
-        if n % 2 == 0 {
+        if n.is_multiple_of(2) {
             self.ledger.widgets.remove(&widget);
             self.ask(Method::DELETE, &format!("/widgets/{widget}"), self.admin, Value::Null).await?;
             self.ledger.widgets.insert(widget, false);
@@ -162,7 +162,9 @@ async fn live_and_die(server: &mut TestServer, life: usize, after: Duration) -> 
     killer.join().unwrap();
     server.wait();
     let mut all = Ledger::default();
-    ledgers.into_iter().for_each(|ledger| all.add(ledger));
+    for ledger in ledgers {
+        all.add(ledger);
+    }
     all
 }
 

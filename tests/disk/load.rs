@@ -16,7 +16,7 @@ use latchkey::{
 };
 use time::OffsetDateTime;
 
-use super::disk::{Disk, Event};
+use super::device::{Disk, Event};
 
 pub(crate) const CACHE_BYTES: usize = 4 * 1024 * 1024;
 pub(crate) const WORKERS: usize = 6;

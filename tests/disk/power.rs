@@ -9,7 +9,7 @@ use std::{
 use latchkey::store::{self, Store};
 
 use super::{
-    disk::{Disk, Event, Fault},
+    device::{Disk, Event, Fault},
     images::{Dice, Platter},
     load::{self, CACHE_BYTES, Worker},
 };
@@ -59,8 +59,8 @@ fn record(rounds: usize, faults: Option<u64>) -> Recording {
         let store = Store::open_on(disk.place(), CACHE_BYTES).unwrap();
         load::first_admin(&store).await;
         if let Some(seed) = faults {
-            let faulty = FaultyNowAndThen { disk: disk.clone(), seed };
-            faulty.during(load::work(&workers, &store, &disk, true)).await;
+            let fails = FailsNowAndThen { disk: disk.clone(), seed };
+            fails.during(load::work(&workers, &store, &disk, true)).await;
         } else {
             load::work(&workers, &store, &disk, false).await;
         }
@@ -72,12 +72,12 @@ fn record(rounds: usize, faults: Option<u64>) -> Recording {
 }
 
 /// Lets syncs and writes fail while something goes on.
-struct FaultyNowAndThen {
+struct FailsNowAndThen {
     disk: Disk,
     seed: u64,
 }
 
-impl FaultyNowAndThen {
+impl FailsNowAndThen {
     async fn during(&self, work: impl Future<Output = ()>) {
         let mut dice = Dice::new(self.seed);
         let plan = async {
