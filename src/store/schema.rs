@@ -64,7 +64,9 @@ pub(super) fn open_or_create(path: &Path, cache_bytes: usize) -> Result<Database
 /// Opens what is on `medium`, which errors call `path`, and brings it to today's schema.
 pub(super) fn open(medium: &dyn Medium, path: &Path, cache_bytes: usize) -> Result<Database, StoreError> {
     look_at(medium, path)?;
-    let database = medium.open(&builder(cache_bytes)).map_err(|error| refusal(path, error))?;
+    // What was just checked is not checked again: both read the whole file.
+    let database =
+        medium.open(Database::builder().set_cache_size(cache_bytes)).map_err(|error| refusal(path, error))?;
     migrate(&database, version(&database, path)?)?;
     Ok(database)
 }
