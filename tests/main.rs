@@ -15,6 +15,7 @@ mod readme;
 mod restore;
 mod stopping;
 mod supervised;
+mod swagger_ui;
 mod tidy;
 mod tls;
 mod upgrade;

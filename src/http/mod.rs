@@ -115,16 +115,10 @@ pub fn routes(parts: Parts) -> Routes {
     let users = users::UsersApi { guard: Arc::clone(&guard), store: Arc::clone(&parts.store) };
     let widgets = widgets::WidgetsApi { store: Arc::clone(&parts.store), clock: parts.clock };
     let service = service((auth, users, widgets));
-    let derived = service.spec();
-    let openapi::Document { json, yaml, mut templates } = openapi::complete(&derived, BASE, parts.signup);
+    let openapi::Document { json, yaml, mut templates } = openapi::complete(&service.spec(), BASE, parts.signup);
     templates.add(pages::paths(BASE).chain(ops::paths()));
-    // Inside a script element `<` could end the element: JSON has another spelling for it.
-    let in_script = json.replace('<', "\\u003c");
-    let plain_ui = service.swagger_ui_html();
-    let swagger_ui = move || plain_ui.replacen(&derived, &in_script, 1);
-
     let pages = pages::Pages { base: BASE, signup: parts.signup, json, yaml };
-    let routes = pages.add(Route::new(), swagger_ui);
+    let routes = pages.add(Route::new());
     let routes = ops::add(routes, parts.store).nest(BASE, service).data(guard);
     let framed = frame::Frame { routes: routes.map_to_response(), cors: parts.cors, templates };
     Arc::new(framed.boxed())
