@@ -122,6 +122,7 @@ impl Server {
 /// The command that serves the data in `dir` on `listen`.
 pub(crate) fn latchkey(program: &Path, dir: &Path, listen: &str, args: &[&str]) -> Command {
     let mut command = Command::new(program);
+    command.env("MALLOC_ARENA_MAX", "1"); // as the unit and the image have it
     command.args(["--listen", listen]).args(args).arg("--data-dir").arg(dir);
     command.arg("--secret-key-file").arg(crate::data::key_file(dir));
     command
