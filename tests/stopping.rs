@@ -164,3 +164,34 @@ async fn the_log_has_no_colours_in_a_pipe_and_is_silent_where_that_is_asked_for(
     silent.stop();
     assert_eq!(log.text(), "");
 }
+
+#[tokio::test]
+async fn what_was_asked_before_sigterm_is_answered_also_where_nobody_had_read_it_yet() {
+    let mut server = TestServer::start();
+    let ask = b"GET /api/v1/auth/user HTTP/1.1\r\nHost: x\r\n\r\n";
+    let status = |stream: &mut TcpStream| {
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).map(|()| String::from_utf8(answer.to_vec()).unwrap())
+    };
+    // Those that asked before, those that were accepted and did not ask, and those that wait to be accepted.
+    let mut streams: Vec<_> = (0..20).map(|_| connect(&server)).collect();
+    for stream in &mut streams[..10] {
+        stream.write_all(ask).unwrap();
+        assert_eq!(status(stream).unwrap(), "HTTP/1.1 401");
+        stream.set_nonblocking(true).unwrap();
+        while stream.read(&mut [0; 4096]).is_ok() {} // the rest of it
+        stream.set_nonblocking(false).unwrap();
+    }
+    server.signal("STOP");
+    streams.extend((0..10).map(|_| connect(&server)));
+    for stream in &mut streams {
+        stream.write_all(ask).unwrap();
+    }
+    server.signal("TERM");
+    server.signal("CONT");
+    for (n, stream) in streams.iter_mut().enumerate() {
+        let answered = status(stream);
+        assert_eq!(answered.unwrap_or_else(|error| panic!("connection {n}: {error}")), "HTTP/1.1 401");
+    }
+    assert!(server.wait().success());
+}
