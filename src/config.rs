@@ -29,7 +29,7 @@ use crate::{
         scrypt_cost::ScryptCost,
         token::KEY_BYTES_MIN,
     },
-    http::{CorsOrigins, Tls, TlsError},
+    http::{CorsOrigins, Limits, Tls, TlsError},
     model::Email,
     store::read_secret,
 };
@@ -59,6 +59,36 @@ pub struct Config {
     /// File with the private key of the certificate, as PEM, not encrypted.
     #[arg(long, global = true, env = "LATCHKEY_TLS_KEY", value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
+
+    /// The most connections at the same time. Each takes up to 128 KiB of memory.
+    #[arg(long, global = true, env = "LATCHKEY_CONNECTIONS", value_name = "CONNECTIONS", default_value_t = 10_000,
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub connections: u32,
+
+    /// The most connections of one client at the same time: of an address of IPv4, of a /64 of IPv6.
+    #[arg(long, global = true, env = "LATCHKEY_CONNECTIONS_PER_CLIENT", value_name = "CONNECTIONS", default_value_t = 1_000,
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub connections_per_client: u32,
+
+    /// How long a client may take to send the header of a request, and to connect with TLS.
+    #[arg(long, global = true, env = "LATCHKEY_HEADER_TIMEOUT", value_name = "DURATION", default_value = "10s",
+          value_parser = timeout)]
+    pub header_timeout: Duration,
+
+    /// How long a client may take to send the body of a request.
+    #[arg(long, global = true, env = "LATCHKEY_BODY_TIMEOUT", value_name = "DURATION", default_value = "30s",
+          value_parser = timeout)]
+    pub body_timeout: Duration,
+
+    /// How long a request may take from the end of its header until the client has taken the answer.
+    #[arg(long, global = true, env = "LATCHKEY_REQUEST_TIMEOUT", value_name = "DURATION", default_value = "1m",
+          value_parser = timeout)]
+    pub request_timeout: Duration,
+
+    /// How long a connection stays open between requests.
+    #[arg(long, global = true, env = "LATCHKEY_IDLE_TIMEOUT", value_name = "DURATION", default_value = "75s",
+          value_parser = timeout)]
+    pub idle_timeout: Duration,
 
     /// Directory that holds the database and the signing key; made where it is missing.
     #[arg(long, global = true, env = "LATCHKEY_DATA_DIR", value_name = "DIR", default_value = "./latchkey-data")]
@@ -261,6 +291,19 @@ impl Config {
         self.hash_threads.map_or_else(cores, usize::from)
     }
 
+    /// How many connections there may be, and how long each may take.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits {
+            connections: self.connections as usize,
+            per_client: self.connections_per_client as usize,
+            header: self.header_timeout,
+            body: self.body_timeout,
+            request: self.request_timeout,
+            idle: self.idle_timeout,
+        }
+    }
+
     /// Which web pages may call from a browser.
     #[must_use]
     pub fn cors(&self) -> CorsOrigins {
@@ -322,6 +365,10 @@ fn token_lifetime(text: &str) -> Result<Duration, String> {
             let whole = lifetime.subsec_nanos() == 0;
             if whole { Ok(lifetime) } else { Err("must be in whole seconds".to_owned()) }
         })
+}
+
+fn timeout(text: &str) -> Result<Duration, String> {
+    duration(text, Duration::from_millis(50), Duration::from_hours(1), "must be from 50ms to 1h")
 }
 
 fn purge_interval(text: &str) -> Result<Duration, String> {

@@ -141,6 +141,12 @@ pub struct Metrics {
     pub purge_runs: Counter,
     /// Entries of the blacklist that the purge removed.
     pub purged: Counter,
+    /// Connections that are open.
+    pub connections: Gauge,
+    /// Connections that were turned away because there were too many.
+    pub connections_refused: Counter,
+    /// Connections that were cut off because their time was up.
+    pub connections_timed_out: Counter,
     /// How often the database was opened again after a disk error.
     pub database_reopened: Counter,
     commit: Histogram<{ SECONDS.len() }>,
@@ -170,6 +176,9 @@ impl Metrics {
             tokens_blacklisted: Counter::new(),
             purge_runs: Counter::new(),
             purged: Counter::new(),
+            connections: Gauge(AtomicI64::new(0)),
+            connections_refused: Counter::new(),
+            connections_timed_out: Counter::new(),
             database_reopened: Counter::new(),
             commit: Histogram::new(&SECONDS),
             commit_writes: Histogram::new(&WRITES),
@@ -227,6 +236,19 @@ impl Metrics {
             ("blacklist_entries", "gauge", "Entries of the blacklist.", sizes.map(|sizes| sizes.blacklist)),
             ("purge_runs_total", "counter", "Runs of the purge.", counter(&self.purge_runs)),
             ("purged_entries_total", "counter", "Entries the purge removed.", counter(&self.purged)),
+            ("connections", "gauge", "Connections open.", gauge(&self.connections)),
+            (
+                "connections_refused_total",
+                "counter",
+                "Connections turned away: too many.",
+                counter(&self.connections_refused),
+            ),
+            (
+                "connections_timed_out_total",
+                "counter",
+                "Connections cut off: time was up.",
+                counter(&self.connections_timed_out),
+            ),
             ("users", "gauge", "Accounts.", sizes.map(|sizes| sizes.users)),
             (
                 "database_reopened_total",

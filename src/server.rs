@@ -184,7 +184,8 @@ impl Server {
         let (stopped, stopping) = watch::channel(());
         let metrics = metrics.map(|listener| {
             let stop = wait_for(stopping.clone());
-            tokio::spawn(http::serve(listener, None, http::metrics(Arc::clone(&core.store)), stop, METRICS_DRAIN))
+            let routes = http::metrics(Arc::clone(&core.store));
+            tokio::spawn(http::serve(listener, None, routes, config.limits(), stop, METRICS_DRAIN))
         });
         let admin = socket.map(|socket| {
             let routes = WithBulk {
@@ -204,7 +205,7 @@ impl Server {
         supervisor::ready(listener.local_addr().ok());
         let store = Arc::clone(&core.store);
         let watchdog = tokio::spawn(supervisor::watchdog(move || store.look()));
-        if !http::serve(listener, tls, routes, stop, DRAIN).await {
+        if !http::serve(listener, tls, routes, config.limits(), stop, DRAIN).await {
             tracing::warn!(seconds = DRAIN.as_secs(), "some requests did not finish in time and were cut off");
         }
         drop(stopped); // after the last answer, so that the metrics show it

@@ -32,7 +32,7 @@ const CRATES: [(&str, &[&str]); 21] = [
     ("redb", &["store/"]),
     ("rpassword", &["cli/"]),
     ("pbkdf2", &["auth/stored_hash.rs"]),
-    ("rustix", &["auth/hasher.rs", "store/nameless.rs"]),
+    ("rustix", &["auth/hasher.rs", "http/limits.rs", "store/nameless.rs"]),
     ("scrypt", &["auth/scrypt_cost.rs", "auth/stored_hash.rs"]),
     ("sd_notify", &["supervisor.rs"]),
     ("tokio_rustls", &["http/tls.rs", "http/tls_client.rs", "http/transport.rs"]),

@@ -1,10 +1,10 @@
 //! What every request passes on its way in and every answer on its way out, whatever the route.
 //!
 //! Guarantees: each answer has a request id, `nosniff` and a cache rule; each error, a panic's too, has our shape; a request
-//! whose line or header is too large is turned away before anything reads it; no URL's query, no header and no body is
+//! whose line or header is too large, or malformed, is turned away before anything reads it; no URL's query, no header and no body is
 //! logged, since any of them may carry a secret.
 
-use std::{any::Any, borrow::Cow, panic::AssertUnwindSafe, time::Instant};
+use std::{any::Any, borrow::Cow, panic::AssertUnwindSafe, sync::Arc, time::Instant};
 
 use futures_util::FutureExt as _;
 use poem::{
@@ -14,7 +14,9 @@ use poem::{
 use tokio::io::AsyncReadExt as _;
 use tracing::Instrument as _;
 
-use super::{audit::Client, error::ApiError, fields::BODY_BYTES_MAX, openapi::Templates};
+use super::{
+    audit::Client, error::ApiError, fields::BODY_BYTES_MAX, limits::Pulse, openapi::Templates, transport::Malformed,
+};
 use crate::{metrics::METRICS, random};
 
 /// The longest path with its query, in bytes.
@@ -138,7 +140,9 @@ fn check_size(request: &Request) -> Result<(), ApiError> {
     let headers = request.headers();
     let url_bytes = request.uri().path_and_query().map_or(0, |url| url.as_str().len());
     let header_bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-    if url_bytes > URL_BYTES_MAX {
+    if request.extensions().get::<Malformed>().is_some() {
+        Err(ApiError::bad_request("The request header is malformed"))
+    } else if url_bytes > URL_BYTES_MAX {
         Err(ApiError::UrlTooLong)
     } else if headers.len() > HEADERS_MAX || header_bytes > HEADER_BYTES_MAX {
         Err(ApiError::HeadersTooLarge)
@@ -161,6 +165,9 @@ async fn read_body(request: &mut Request) -> Result<(), ApiError> {
     if bytes.len() > BODY_BYTES_MAX {
         let mut rest = reader.take(BODY_BYTES_DISCARDED_MAX);
         tokio::io::copy(&mut rest, &mut tokio::io::sink()).await.map_err(broken)?;
+    }
+    if let Some(pulse) = request.extensions().get::<Arc<Pulse>>() {
+        pulse.body_ended();
     }
     request.set_body(bytes);
     Ok(())

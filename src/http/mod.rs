@@ -1,7 +1,7 @@
 //! Door 2: HTTP. The only room that knows poem.
 //!
 //! One page to see what is served: the route table, and the order in which a request passes the layers: the transport with
-//! its limits (`transport`, `tls`), the frame (`frame`: id, size, CORS, errors), the route, the guard (`guard`), the fields of the
+//! its limits (`transport`, `limits`, `wire`, `head`, `tls`), the frame (`frame`: id, size, CORS, errors), the route, the guard (`guard`), the fields of the
 //! body (`fields`), the handler.
 //!
 //! Guarantees: a handler decides nothing about who may enter; it takes a guard's type as an argument and cannot be reached
@@ -14,7 +14,8 @@ mod error;
 mod fields;
 mod frame;
 mod guard;
-mod linger;
+mod head;
+mod limits;
 mod moment;
 mod openapi;
 pub mod operator;
@@ -26,6 +27,7 @@ mod tls_client;
 mod transport;
 mod users;
 mod widgets;
+mod wire;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -38,6 +40,7 @@ use poem_openapi::{
 use crate::{auth::Auth, clock::Clock, store::Store};
 
 pub use frame::CorsOrigins;
+pub use limits::Limits;
 pub use ops::metrics;
 pub use tls::{Tls, TlsError};
 pub use tls_client::shake_hands;

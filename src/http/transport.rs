@@ -1,19 +1,16 @@
 //! The transport: connections in, bytes out. hyper below, poem above.
 //!
-//! Guarantees: a client that sends its header slowly, or nothing, is cut off; running out of file descriptors costs a pause
+//! Guarantees: connections are limited in number and time (`limits`); running out of file descriptors costs a pause
 //! and not a busy loop; a handshake holds up nobody else; at the end what was asked before is answered, for a bounded time, also where nobody
 //! had read it yet. HTTP/1.1 alone: whoever wants HTTP/2 has a proxy in front.
 
 use std::{
     convert::Infallible,
     future::Future,
-    io,
+    io::{Read as _, Write as _},
     net::SocketAddr,
     pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
+    sync::Arc,
     time::Duration,
 };
 
@@ -22,7 +19,7 @@ use hyper::{
     server::conn::http1,
     service::service_fn,
 };
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use poem::{
     Addr, Endpoint, Request, Response,
     http::{HeaderValue, StatusCode, header, uri::Scheme},
@@ -36,24 +33,34 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::{linger::Lingering, tls::Tls};
+use super::{
+    limits::{Limits, Pulse, Turnstile},
+    tls::Tls,
+    wire::Wire,
+};
 
-/// How long a client may take to send the header of a request, and how long it may stay connected without one.
-const HEADER_READ_MAX: Duration = Duration::from_secs(30);
-/// How long a client may take to agree on a key.
-const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// How much of a header hyper buffers before it answers by itself. The frame's limits are smaller and have our error shape.
-const HEADER_BUFFER_BYTES_MAX: usize = 256 * 1024;
+const HEADER_BUFFER_BYTES_MAX: usize = 64 * 1024;
 const HEADERS_MAX: usize = 512;
 /// The answers that may be sent before the body of their request was read to its end.
 const MAY_LEAVE_BODY: [StatusCode; 3] =
     [StatusCode::PAYLOAD_TOO_LARGE, StatusCode::URI_TOO_LONG, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE];
 /// How long to wait before accepting again when the system has no more file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// What those are told for whom there is no place.
+const TOO_MANY: &str = concat!(
+    "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nCache-Control: no-store\r\n",
+    "X-Content-Type-Options: nosniff\r\nContent-Type: application/json\r\nContent-Length: 53\r\n\r\n",
+    r#"{"status": "fail", "message": "Too many connections"}"#
+);
 /// How long a connection without a request stays open when the server stops: one may be on its way, or waits to be read.
 const LAST_REQUEST_MAX: Duration = Duration::from_millis(250);
 /// How many connections that nobody accepted yet are taken when the server stops: more than the system lets wait.
 const BACKLOG_MAX: usize = 4096;
+
+/// With a request whose header is one that another server could read in another way. The frame refuses it.
+#[derive(Clone)]
+pub(super) struct Malformed;
 
 /// Serves `endpoint` until `stop` resolves, then lets what is in flight finish for at most `drain`. With `tls` over TLS alone.
 ///
@@ -62,19 +69,28 @@ pub async fn serve(
     listener: TcpListener,
     tls: Option<Tls>,
     endpoint: impl Endpoint<Output = Response> + 'static,
+    limits: Limits,
     stop: impl Future<Output = ()>,
     drain: Duration,
 ) -> bool {
     let (stopping, stopped) = watch::channel(false);
-    let mut door = Door { tls, endpoint: Arc::new(endpoint), stopped };
+    let turnstile = Turnstile::new(limits);
+    let sweep = tokio::spawn(Arc::clone(&turnstile).sweep());
+    let mut door = Door { tls, endpoint: Arc::new(endpoint), turnstile: Arc::clone(&turnstile), stopped };
+    let mut can_accept = true;
     let mut stop = pin!(stop);
     loop {
         tokio::select! {
             () = &mut stop => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => door.open(stream, peer),
+                Ok((stream, peer)) => {
+                    can_accept = true;
+                    door.open(stream, peer);
+                }
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
+                    if std::mem::replace(&mut can_accept, false) {
+                        tracing::warn!(%error, "cannot accept a connection"); // once, and not ten times a second
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
@@ -90,27 +106,44 @@ pub async fn serve(
         }
     }
     drop(door);
+    turnstile.stop();
     let _ = stopping.send(true);
-    timeout(drain, stopping.closed()).await.is_ok() // each connection holds a receiver to its end
+    let finished = timeout(drain, stopping.closed()).await.is_ok(); // each connection holds a receiver to its end
+    sweep.abort();
+    finished
 }
 
 /// What takes connections in.
 struct Door<E> {
     tls: Option<Tls>,
     endpoint: Arc<E>,
+    turnstile: Arc<Turnstile>,
     stopped: watch::Receiver<bool>,
 }
 
 impl<E: Endpoint<Output = Response> + 'static> Door<E> {
     fn open(&mut self, stream: TcpStream, peer: SocketAddr) {
+        let Some(pulse) = self.turnstile.enter(peer) else { return self.refuse(stream) };
         // Without it the last packet of an answer may wait for the acknowledgement of the one before.
         let _ = stream.set_nodelay(true);
         let local = stream.local_addr().unwrap_or(peer);
         let acceptor = self.tls.as_mut().map(Tls::acceptor);
         let scheme = if acceptor.is_some() { Scheme::HTTPS } else { Scheme::HTTP };
-        let context =
-            Context { endpoint: Arc::clone(&self.endpoint), local, peer, scheme, busy: AtomicBool::new(false) };
-        tokio::spawn(converse(stream, acceptor, context, self.stopped.clone()));
+        let watched = Arc::downgrade(&pulse);
+        let context = Context { endpoint: Arc::clone(&self.endpoint), local, peer, scheme, pulse };
+        let task = tokio::spawn(converse(stream, acceptor, context, self.stopped.clone()));
+        self.turnstile.watch(watched, task.abort_handle());
+    }
+
+    /// Says so where that needs no waiting.
+    fn refuse(&self, stream: TcpStream) {
+        if self.tls.is_none()
+            && let Ok(mut stream) = stream.into_std()
+        {
+            // What is unread when it closes would take the answer away again.
+            let _ = stream.read(&mut [0; 8 * 1024]);
+            let _ = stream.write(TOO_MANY.as_bytes());
+        }
     }
 }
 
@@ -120,8 +153,7 @@ struct Context<E> {
     local: SocketAddr,
     peer: SocketAddr,
     scheme: Scheme,
-    /// Whether a request is being answered.
-    busy: AtomicBool,
+    pulse: Arc<Pulse>,
 }
 
 /// A connection from its beginning to its end.
@@ -129,14 +161,19 @@ async fn converse(
     stream: TcpStream,
     acceptor: Option<TlsAcceptor>,
     context: Context<impl Endpoint<Output = Response> + 'static>,
-    stopped: watch::Receiver<bool>,
+    mut stopped: watch::Receiver<bool>,
 ) {
     let peer = context.peer;
     let ended = if let Some(acceptor) = acceptor {
-        match timeout(HANDSHAKE_MAX, acceptor.accept(stream))
-            .await
-            .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-        {
+        let last_chance = async {
+            let _ = stopped.wait_for(|stopped| *stopped).await;
+            tokio::time::sleep(LAST_REQUEST_MAX).await;
+        };
+        let shaken = tokio::select! {
+            shaken = acceptor.accept(stream) => shaken,
+            () = last_chance => return, // nothing was asked yet
+        };
+        match shaken {
             Ok(stream) => connection(stream, context, stopped).await,
             Err(error) => return tracing::debug!(%peer, %error, "the TLS handshake failed"),
         }
@@ -153,33 +190,24 @@ async fn connection(
     context: Context<impl Endpoint<Output = Response> + 'static>,
     mut stopped: watch::Receiver<bool>,
 ) -> hyper::Result<()> {
+    let pulse = Arc::clone(&context.pulse);
     let context = Arc::new(context);
-    let stopping = stopped.clone();
     let service = service_fn(|request: hyper::Request<Incoming>| {
-        let (context, stopping) = (Arc::clone(&context), stopping.clone());
-        async move {
-            context.busy.store(true, Relaxed);
-            let mut response = answer(&context, request).await;
-            context.busy.store(false, Relaxed);
-            if *stopping.borrow() {
-                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-            }
-            Ok::<_, Infallible>(hyper::Response::from(response))
-        }
+        let context = Arc::clone(&context);
+        async move { Ok::<_, Infallible>(hyper::Response::from(answer(&context, request).await)) }
     });
     let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_READ_MAX)
+        .header_read_timeout(None) // the pulse has one deadline for everything
         .max_buf_size(HEADER_BUFFER_BYTES_MAX)
         .max_headers(HEADERS_MAX)
-        .serve_connection(TokioIo::new(Lingering::new(stream, stopped.clone())), service);
+        .serve_connection(TokioIo::new(Wire::new(stream, Arc::clone(&pulse))), service);
     let mut connection = pin!(connection);
     tokio::select! {
         ended = &mut connection => return ended,
         _ = stopped.wait_for(|stopped| *stopped) => {}
     }
     // hyper closes a connection at once on which no request was read, also where one has arrived.
-    if !context.busy.load(Relaxed)
+    if !pulse.is_busy()
         && let Ok(ended) = timeout(LAST_REQUEST_MAX, &mut connection).await
     {
         return ended;
@@ -192,11 +220,22 @@ async fn answer(
     context: &Context<impl Endpoint<Output = Response> + 'static>,
     request: hyper::Request<Incoming>,
 ) -> Response {
+    let pulse = &context.pulse;
     let (local, remote) = (LocalAddr(Addr::SocketAddr(context.local)), RemoteAddr(Addr::SocketAddr(context.peer)));
     let has_body = !request.body().is_end_stream();
-    let request = Request::from((request, local, remote, context.scheme.clone()));
+    let is_malformed = pulse.is_malformed();
+    // Where a body ends that tells no length is hyper's knowledge alone, and then nothing more is taken from this client.
+    let is_last = is_malformed || has_body && request.headers().contains_key(header::TRANSFER_ENCODING);
+    let mut request = Request::from((request, local, remote, context.scheme.clone()));
+    if is_malformed {
+        request.extensions_mut().insert(Malformed);
+    } else if has_body {
+        pulse.body_began();
+        request.extensions_mut().insert(Arc::clone(pulse));
+    }
     let mut response = context.endpoint.get_response(request).await;
-    if has_body && MAY_LEAVE_BODY.contains(&response.status()) {
+    pulse.answered();
+    if is_last || has_body && MAY_LEAVE_BODY.contains(&response.status()) || pulse.is_last() {
         // A client that is not told would send its next request on a connection that is about to close.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }

@@ -25,3 +25,4 @@ mod users;
 mod widgets;
 mod widgets_deadlines;
 mod widgets_rules;
+mod wire;

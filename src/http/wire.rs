@@ -1,46 +1,71 @@
-//! A connection that is closed so that the last answer arrives.
+//! The bytes of a connection on their way between the system and hyper: what they say about how the connection is doing, and an
+//! end in good order.
 //!
-//! Guarantees: a client that is still sending when it was answered (413 to a large upload, 401 to a body nobody read) gets to
+//! Guarantees: the pulse of a connection knows when a header begins and ends, whether it is malformed, and when the client took
+//! an answer. A client that is still sending when it was answered (413 to a large upload, 401 to a body nobody read) gets to
 //! read that answer. Closing at once would reset the connection, since there is unread data in it, and the system of the
 //! client then throws away what it has received (RFC 9112 §9.6). A server that stops does not wait: what it closes is idle.
 
 use std::{
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    sync::watch,
     time::Sleep,
+};
+
+use super::{
+    head::{Heads, Seen},
+    limits::Pulse,
 };
 
 /// How long what still comes is read, and thrown away, after the last answer.
 const LINGER_MAX: Duration = Duration::from_secs(2);
 
-/// A stream whose shutdown ends our direction and then waits for the end of the other.
-pub struct Lingering<S> {
+/// A stream that is watched, and whose shutdown ends our direction and then waits for the end of the other.
+pub(super) struct Wire<S> {
     stream: S,
-    stopping: watch::Receiver<bool>,
+    pulse: Arc<Pulse>,
+    heads: Heads,
+    /// How many answers the client has taken.
+    taken: u64,
     until: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> Lingering<S> {
-    /// Wraps a connection, which closes without waiting once `stopping` is true.
-    pub fn new(stream: S, stopping: watch::Receiver<bool>) -> Self {
-        Self { stream, stopping, until: None }
+impl<S> Wire<S> {
+    pub(super) fn new(stream: S, pulse: Arc<Pulse>) -> Self {
+        Self { stream, pulse, heads: Heads::default(), taken: 0, until: None }
+    }
+
+    fn look(&mut self, bytes: &[u8]) {
+        let was_between = self.heads.is_between();
+        let Seen { ended, malformed } = self.heads.read(bytes);
+        if ended > 0 {
+            self.pulse.heads_ended(ended);
+        } else if was_between && !self.heads.is_between() {
+            self.pulse.head_began();
+        }
+        if malformed {
+            self.pulse.head_is_malformed();
+        }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Lingering<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        self.look(&buffer.filled()[before..]);
+        Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
@@ -58,18 +83,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Lingering<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        // hyper flushes when the system has taken all that there was of an answer.
+        let answers = self.pulse.answers();
+        if self.taken != answers {
+            self.taken = answers;
+            self.pulse.settled(self.heads.is_between());
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.until.is_none() {
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
         }
-        let Self { stream, stopping, until } = &mut *self;
+        let Self { stream, pulse, until, .. } = &mut *self;
         let until = until.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER_MAX)));
         let mut bytes = [0; 8 * 1024];
         loop {
-            if *stopping.borrow() || until.as_mut().poll(cx).is_ready() {
+            if pulse.is_last() || until.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Ok(()));
             }
             let mut buffer = ReadBuf::new(&mut bytes);

@@ -1,0 +1,281 @@
+//! How many connections there may be, and how long each may take for what.
+//!
+//! Guarantees: nobody holds more than a share of the connections; a client that is slow, with its header, its body or with
+//! taking its answer, or that asks for nothing, is cut off in time; and connections leave descriptors for the files of the
+//! server. A request costs a few atomic stores: one sweep looks at all the deadlines, in place of a timer for each.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::task::AbortHandle;
+
+use crate::metrics::{Held, METRICS};
+
+/// File descriptors that connections leave to the database, the pages of a backup, and other listeners.
+const FILES_KEPT: u64 = 64;
+/// How often deadlines are looked at: as often as the shortest of them needs, within these bounds.
+const SWEEP_MIN: Duration = Duration::from_millis(5);
+const SWEEP_MAX: Duration = Duration::from_millis(500);
+
+/// The limits of the connections of one listener.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// The most connections at the same time.
+    pub connections: usize,
+    /// The most of one client: one address of IPv4, a /64 of IPv6.
+    pub per_client: usize,
+    /// From connecting, or the first byte of a header, to its end. A TLS handshake is within it.
+    pub header: Duration,
+    /// From the end of a header to the end of the body.
+    pub body: Duration,
+    /// From the end of a header until the client took the answer.
+    pub request: Duration,
+    /// From an answer to the next request.
+    pub idle: Duration,
+}
+
+/// Lets connections in, and cuts off those whose time is up.
+pub(super) struct Turnstile {
+    limits: Limits,
+    connections: usize,
+    sweep_every: Duration,
+    started: Instant,
+    /// When the last sweep began, in milliseconds since `started`: the clock of all deadlines.
+    now_ms: AtomicU64,
+    stopping: AtomicBool,
+    inside: Mutex<Inside>,
+    watched: Mutex<Vec<(Weak<Pulse>, AbortHandle)>>,
+}
+
+#[derive(Default)]
+struct Inside {
+    all: usize,
+    by_client: HashMap<IpAddr, usize>,
+}
+
+impl Turnstile {
+    pub(super) fn new(limits: Limits) -> Arc<Self> {
+        let shortest = limits.header.min(limits.body).min(limits.request).min(limits.idle);
+        Arc::new(Self {
+            limits,
+            connections: with_files(limits.connections),
+            sweep_every: (shortest / 8).clamp(SWEEP_MIN, SWEEP_MAX),
+            started: Instant::now(),
+            now_ms: AtomicU64::new(0),
+            stopping: AtomicBool::new(false),
+            inside: Mutex::default(),
+            watched: Mutex::default(),
+        })
+    }
+
+    /// Counts a connection until its pulse is dropped; `None` where there are too many.
+    pub(super) fn enter(self: &Arc<Self>, peer: SocketAddr) -> Option<Arc<Pulse>> {
+        let client = client(peer.ip());
+        let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_client = inside.by_client.get(&client).copied().unwrap_or(0);
+        if inside.all >= self.connections || of_client >= self.limits.per_client {
+            METRICS.connections_refused.inc();
+            return None;
+        }
+        inside.all += 1;
+        inside.by_client.insert(client, of_client + 1);
+        drop(inside);
+        let pulse = Pulse {
+            turnstile: Arc::clone(self),
+            client,
+            deadline_ms: AtomicU64::new(self.in_ms(self.limits.header)),
+            head_ended_ms: AtomicU64::new(0),
+            heads: AtomicU64::new(0),
+            answers: AtomicU64::new(0),
+            malformed: AtomicU64::new(u64::MAX),
+            _counted: METRICS.connections.hold(),
+        };
+        Some(Arc::new(pulse))
+    }
+
+    /// Ends `task` when the time of `pulse` is up.
+    pub(super) fn watch(&self, pulse: Weak<Pulse>, task: AbortHandle) {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner).push((pulse, task));
+    }
+
+    /// Never returns.
+    pub(super) async fn sweep(self: Arc<Self>) {
+        let mut ticks = tokio::time::interval(self.sweep_every);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            let now = millis(self.started.elapsed());
+            self.now_ms.store(now, Relaxed);
+            let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+            watched.retain(|(pulse, task)| {
+                let Some(pulse) = pulse.upgrade() else { return false };
+                let in_time = pulse.deadline_ms.load(Relaxed) > now;
+                if !in_time {
+                    METRICS.connections_timed_out.inc();
+                    tracing::debug!(client = %pulse.client, "a connection was cut off: its time was up");
+                    task.abort();
+                }
+                in_time
+            });
+        }
+    }
+
+    /// From now on answers are the last of their connections.
+    pub(super) fn stop(&self) {
+        self.stopping.store(true, Relaxed);
+    }
+
+    /// One sweep later than asked for, since the clock is one behind: nobody is cut off early.
+    fn in_ms(&self, limit: Duration) -> u64 {
+        self.now_ms.load(Relaxed) + millis(limit + self.sweep_every)
+    }
+}
+
+/// How a connection is doing: the one deadline it has, and how far it is.
+pub(super) struct Pulse {
+    turnstile: Arc<Turnstile>,
+    client: IpAddr,
+    deadline_ms: AtomicU64,
+    head_ended_ms: AtomicU64,
+    /// Heads that were read, and requests that were answered.
+    heads: AtomicU64,
+    answers: AtomicU64,
+    /// Which head was malformed.
+    malformed: AtomicU64,
+    _counted: Held,
+}
+
+impl Pulse {
+    /// A header began. That gives no time beyond what there was: an empty line may stand before it, and again and again.
+    pub(super) fn head_began(&self) {
+        if !self.is_busy() {
+            self.deadline_ms.fetch_min(self.turnstile.in_ms(self.turnstile.limits.header), Relaxed);
+        }
+    }
+
+    /// `heads` headers were read to their ends.
+    pub(super) fn heads_ended(&self, heads: u64) {
+        self.heads.fetch_add(heads, Relaxed);
+        self.asked();
+    }
+
+    /// The header being read is malformed.
+    pub(super) fn head_is_malformed(&self) {
+        self.malformed.store(self.heads.load(Relaxed), Relaxed);
+    }
+
+    /// A request begins that has a body.
+    pub(super) fn body_began(&self) {
+        let limits = &self.turnstile.limits;
+        self.must_within(limits.body.min(limits.request));
+    }
+
+    /// The body was read, or what was read of it is enough.
+    pub(super) fn body_ended(&self) {
+        let deadline =
+            self.head_ended_ms.load(Relaxed) + millis(self.turnstile.limits.request + self.turnstile.sweep_every);
+        self.deadline_ms.store(deadline, Relaxed);
+    }
+
+    /// Whether the request to be answered now came with a malformed header.
+    pub(super) fn is_malformed(&self) -> bool {
+        self.answers.load(Relaxed) >= self.malformed.load(Relaxed)
+    }
+
+    /// There is an answer; the client does not have it yet.
+    pub(super) fn answered(&self) {
+        self.answers.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn answers(&self) -> u64 {
+        self.answers.load(Relaxed)
+    }
+
+    /// The client took the answer. `between` is whether nothing of another request is there.
+    pub(super) fn settled(&self, between: bool) {
+        if self.is_busy() {
+            self.asked(); // the next was sent before
+        } else {
+            let limits = &self.turnstile.limits;
+            self.must_within(if between { limits.idle } else { limits.header });
+        }
+    }
+
+    /// Whether a request is being answered.
+    pub(super) fn is_busy(&self) -> bool {
+        self.heads.load(Relaxed) > self.answers.load(Relaxed)
+    }
+
+    /// Whether the server stops.
+    pub(super) fn is_last(&self) -> bool {
+        self.turnstile.stopping.load(Relaxed)
+    }
+
+    fn asked(&self) {
+        self.head_ended_ms.store(self.turnstile.now_ms.load(Relaxed), Relaxed);
+        self.must_within(self.turnstile.limits.request);
+    }
+
+    fn must_within(&self, limit: Duration) {
+        self.deadline_ms.store(self.turnstile.in_ms(limit), Relaxed);
+    }
+}
+
+impl Drop for Pulse {
+    fn drop(&mut self) {
+        let mut inside = self.turnstile.inside.lock().unwrap_or_else(PoisonError::into_inner);
+        inside.all -= 1;
+        if let Some(count) = inside.by_client.get_mut(&self.client) {
+            *count -= 1;
+            if *count == 0 {
+                inside.by_client.remove(&self.client);
+            }
+        }
+    }
+}
+
+/// Who counts as one: an address of IPv4, or all that a subscriber of IPv6 is given (RFC 6177).
+fn client(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => IpAddr::V6((address.to_bits() & !u128::from(u64::MAX)).into()),
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// As many of the `wanted` connections as there are file descriptors for, once this process may have as many as it can get.
+#[cfg(target_os = "linux")]
+fn with_files(wanted: usize) -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let needed = wanted as u64 + FILES_KEPT;
+    let limit = getrlimit(Resource::Nofile);
+    let current = limit.current.unwrap_or(u64::MAX);
+    if current >= needed {
+        return wanted;
+    }
+    let raised = limit.maximum.map_or(needed, |maximum| maximum.min(needed));
+    let set = setrlimit(Resource::Nofile, Rlimit { current: Some(raised), maximum: limit.maximum });
+    let files = if set.is_ok() { raised } else { current };
+    if files >= needed {
+        return wanted;
+    }
+    let left = usize::try_from(files.saturating_sub(FILES_KEPT).max(files / 2)).unwrap_or(wanted);
+    tracing::warn!(wanted, connections = left, "there are too few file descriptors for --connections");
+    left
+}
+
+/// Elsewhere who runs the server sees to it.
+#[cfg(not(target_os = "linux"))]
+fn with_files(wanted: usize) -> usize {
+    wanted
+}

@@ -1,0 +1,254 @@
+//! Connections: how many, for how long, and which bytes are a request.
+
+use std::time::{Duration, Instant};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+use super::{
+    harness::{PASSWORD, TestServer},
+    metrics::{scrape, value},
+    raw::{is_complete, raw},
+};
+
+const ASK: &[u8] = b"GET /api/v1/auth/user HTTP/1.1\r\nHost: a\r\n\r\n";
+const POST: &str = "POST /api/v1/auth/login HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n";
+
+async fn connect(server: &TestServer) -> TcpStream {
+    TcpStream::connect(server.base.strip_prefix("http://").unwrap()).await.unwrap()
+}
+
+/// The status of the next answer; 0 where the connection was closed instead.
+async fn status(stream: &mut TcpStream) -> u16 {
+    let mut answer = Vec::new();
+    while !is_complete(&answer) {
+        if stream.read_buf(&mut answer).await.unwrap_or(0) == 0 {
+            return 0;
+        }
+    }
+    str::from_utf8(&answer[9..12]).unwrap().parse().unwrap()
+}
+
+/// Waits until the server closes.
+async fn closed(stream: &mut TcpStream) -> Duration {
+    let started = Instant::now();
+    let to_the_end = async { while stream.read(&mut [0; 4096]).await.unwrap_or(0) > 0 {} };
+    tokio::time::timeout(Duration::from_secs(20), to_the_end).await.expect("it stays open");
+    started.elapsed()
+}
+
+#[tokio::test]
+async fn a_request_that_another_server_could_read_in_another_way_is_refused_and_ends_its_connection() {
+    let server = TestServer::start();
+    let get = |fields: &str| format!("GET /api/v1/auth/user HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+    let post = |fields: &str, body: &str| format!("{POST}{fields}\r\n{body}");
+    let refused = [
+        // Who is asked.
+        "GET /api/v1/auth/user HTTP/1.1\r\n\r\n".to_owned(),
+        get("Host: a\r\n"),
+        get("host: b\r\n"),
+        "GET /api/v1/auth/user HTTP/1.1\r\nHost: a b\r\n\r\n".to_owned(),
+        "GET /api/v1/auth/user HTTP/1.1\r\nHost: a/b\r\n\r\n".to_owned(),
+        "GET /api/v1/auth/user HTTP/1.1\r\nHost: a,b\r\n\r\n".to_owned(),
+        "GET /api/v1/auth/user HTTP/1.1\r\nHost: u@b\r\n\r\n".to_owned(),
+        // Where a line ends.
+        "GET /api/v1/auth/user HTTP/1.1\nHost: a\r\n\r\n".to_owned(),
+        "GET /api/v1/auth/user HTTP/1.1\r\nHost: a\n\r\n".to_owned(),
+        "GET /api/v1/auth/user HTTP/1.1\r\nHost: a\r\n\n".to_owned(),
+        "\nGET /api/v1/auth/user HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(),
+        "GET /api/v1/auth/user HTTP/1.1\r\nHost: a\r\nx: y\n\r\n".to_owned(),
+        get("x: a\rb\r\n"),
+        get("x: y\r\n z\r\n"),
+        get("x: y\r\n\tz\r\n"),
+        "GET /api/v1/auth/user HTTP/1.1\r\n Host: a\r\nHost: a\r\n\r\n".to_owned(),
+        // What a field is.
+        "GET /api/v1/auth/user HTTP/1.1\r\nHost : a\r\n\r\n".to_owned(),
+        get("x y: z\r\n"),
+        get(": z\r\n"),
+        get("x\r\n"),
+        get("x: \0\r\n"),
+        post("Content-Length : 2\r\n", "{}"),
+        post("Transfer-Encoding : chunked\r\n", "0\r\n\r\n"),
+        post("Transfer-Encoding\t: chunked\r\n", "0\r\n\r\n"),
+        // Where a body ends.
+        post("Content-Length: 2\r\nContent-Length: 2\r\n", "{}"),
+        post("Content-Length: 2\r\nContent-Length: 3\r\n", "{}"),
+        post("Content-Length: 2, 2\r\n", "{}"),
+        post("Content-Length: +2\r\n", "{}"),
+        post("Content-Length: -2\r\n", "{}"),
+        post("Content-Length: 0x2\r\n", "{}"),
+        post("Content-Length: 2 0\r\n", "{}"),
+        post("Content-Length: \r\n", "{}"),
+        post("Content-Length: 2.0\r\n", "{}"),
+        post("Content-Length: 18446744073709551616\r\n", "{}"),
+        post("Content-Length: 2\r\nTransfer-Encoding: chunked\r\n", "2\r\n{}\r\n0\r\n\r\n"),
+        post("Transfer-Encoding: chunked\r\nContent-Length: 2\r\n", "2\r\n{}\r\n0\r\n\r\n"),
+        post("Transfer-Encoding: chunked\r\nContent-Length: x\r\n", "2\r\n{}\r\n0\r\n\r\n"),
+        post("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", "2\r\n{}\r\n0\r\n\r\n"),
+        post("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n", "2\r\n{}\r\n0\r\n\r\n"),
+        post("Transfer-Encoding: identity, chunked\r\n", "2\r\n{}\r\n0\r\n\r\n"),
+        post("Transfer-Encoding: gzip, chunked\r\n", "2\r\n{}\r\n0\r\n\r\n"),
+        post("Transfer-Encoding: chunked, chunked\r\n", "2\r\n{}\r\n0\r\n\r\n"),
+        post("Transfer-Encoding: chunked, identity\r\n", "2\r\n{}\r\n0\r\n\r\n"),
+        post("Transfer-Encoding: xchunked\r\n", "2\r\n{}\r\n0\r\n\r\n"),
+        post("Transfer-Encoding: \"chunked\"\r\n", "2\r\n{}\r\n0\r\n\r\n"),
+        post("Transfer-Encoding: \x0bchunked\r\n", "2\r\n{}\r\n0\r\n\r\n"),
+        post("Transfer-Encoding: chunked\x0b\r\n", "2\r\n{}\r\n0\r\n\r\n"),
+        post("Transfer-Encoding: ,chunked\r\n", "2\r\n{}\r\n0\r\n\r\n"),
+        post("Transfer-Encoding: identity\r\nContent-Length: 2\r\n", "{}"),
+        post("Transfer-Encoding: chunked\r\n", "2\n{}\r\n0\r\n\r\n"),
+        post("Transfer-Encoding: chunked\r\n", "2\r\n{}\n0\r\n\r\n"),
+        post("Transfer-Encoding: chunked\r\n", "2;\n{}\r\n0\r\n\r\n"),
+        post("Transfer-Encoding: chunked\r\n", "0x2\r\n{}\r\n0\r\n\r\n"),
+        post("Transfer-Encoding: chunked\r\n", "+2\r\n{}\r\n0\r\n\r\n"),
+        "POST /api/v1/auth/login HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n".to_owned(),
+    ];
+    for first in refused {
+        // Byte by byte is another way through the parser; and after a good request it is the second on its connection.
+        for (good_before, whole) in [(false, true), (false, false), (true, true)] {
+            let mut stream = connect(&server).await;
+            let bytes = [if good_before { ASK } else { b"" }, first.as_bytes(), ASK].concat();
+            let (mut from, mut to) = stream.split();
+            let send = async {
+                for part in bytes.chunks(if whole { bytes.len() } else { 1 }) {
+                    if to.write_all(part).await.is_err() {
+                        break;
+                    }
+                }
+                let _ = to.shutdown().await;
+            };
+            let mut answer = Vec::new();
+            let receive = async { while from.read_buf(&mut answer).await.unwrap_or(0) > 0 {} };
+            tokio::join!(send, receive);
+            let answer = String::from_utf8(answer).unwrap();
+            let statuses: Vec<_> = answer.match_indices("HTTP/1.1 ").map(|(at, _)| &answer[at + 9..at + 12]).collect();
+            let of_it = &statuses[usize::from(good_before).min(statuses.len())..];
+            assert!(of_it.is_empty() || of_it == ["400"], "{first:?} ({good_before}, {whole}): {answer}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_unusual_and_has_one_meaning_is_served() {
+    let server = TestServer::start();
+    let token = server.user("jo@example.com").await;
+    let body = format!(r#"{{"email":"jo@example.com","password":"{PASSWORD}"}}"#);
+    let chunks = format!("{:x};a=b\r\n{}\r\n00{:X}\r\n{}\r\n0\r\n\r\n", 3, &body[..3], body.len() - 3, &body[3..]);
+    let length = body.len();
+    for request in [
+        format!("GET /api/v1/auth/user HTTP/1.0\r\nAuthorization: Bearer {token}\r\n\r\n"),
+        format!("\r\nGET /api/v1/auth/user HTTP/1.1\r\nhost:\r\nauthorization:Bearer {token}  \r\n\r\n"),
+        format!(
+            "GET /api/v1/auth/user HTTP/1.1\r\nHOST: [::1]:80\r\nAuthorization: Bearer {token}\r\nContent-Length: 0\r\n\r\n"
+        ),
+        format!("GET http://a/api/v1/auth/user HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n"),
+        format!("{POST}CONTENT-LENGTH:\t{length} \r\n\r\n{body}"),
+        format!("{POST}Transfer-Encoding:Chunked\r\n\r\n{chunks}"),
+    ] {
+        assert_eq!(raw(&server, request.as_bytes()).await.status, 200, "{request}");
+    }
+    // Bodies end where they say so: what follows on the connection is the next request.
+    let mut stream = connect(&server).await;
+    for _ in 0..3 {
+        stream.write_all(format!("{POST}Content-Length: {length}\r\n\r\n{body}").as_bytes()).await.unwrap();
+        assert_eq!(status(&mut stream).await, 200);
+        stream.write_all(ASK).await.unwrap();
+        assert_eq!(status(&mut stream).await, 401);
+    }
+}
+
+fn hurried() -> TestServer {
+    TestServer::with(&[
+        "--metrics-listen=127.0.0.1:0",
+        "--header-timeout=200ms",
+        "--body-timeout=400ms",
+        "--request-timeout=800ms",
+        "--idle-timeout=600ms",
+    ])
+}
+
+fn about(took: Duration, ms: u64) {
+    let expected = Duration::from_millis(ms);
+    assert!((expected * 9 / 10..expected + Duration::from_secs(5)).contains(&took), "{took:?} and not {expected:?}");
+}
+
+#[tokio::test]
+async fn who_is_slow_is_cut_off_in_time_and_counted() {
+    let server = hurried();
+    let token = server.user("jo@example.com").await;
+    // Says nothing; sends a header and does not end it; sends empty lines for ever.
+    about(closed(&mut connect(&server).await).await, 200);
+    let mut stream = connect(&server).await;
+    stream.write_all(b"GET /api/v1/auth/user HTTP/1.1\r\nx: y").await.unwrap();
+    about(closed(&mut stream).await, 200);
+    let (mut from, mut to) = connect(&server).await.into_split();
+    let started = Instant::now();
+    let drip = async { while to.write_all(b"\r\n").await.is_ok() {} };
+    let end = async { while from.read(&mut [0; 64]).await.unwrap_or(0) > 0 {} };
+    tokio::time::timeout(Duration::from_secs(20), async { tokio::join!(drip, end) })
+        .await
+        .expect("empty lines for ever");
+    about(started.elapsed(), 200);
+    // Is slow with a body, with a length or without one.
+    for body in ["Content-Length: 100\r\n\r\n{", "Transfer-Encoding: chunked\r\n\r\n2\r\n{"] {
+        let mut stream = connect(&server).await;
+        stream.write_all(format!("{POST}{body}").as_bytes()).await.unwrap();
+        about(closed(&mut stream).await, 400);
+    }
+    // Asks, takes the answer, and stays.
+    let mut stream = connect(&server).await;
+    stream.write_all(ASK).await.unwrap();
+    assert_eq!(status(&mut stream).await, 401);
+    about(closed(&mut stream).await, 600);
+    // Asks and asks and takes nothing: until neither side takes a byte.
+    let mut stream = connect(&server).await;
+    let ask = b"GET /api/v1/ui HTTP/1.1\r\nHost: a\r\n\r\n".repeat(100);
+    let stuck = async { while stream.write_all(&ask).await.is_ok() {} };
+    tokio::time::timeout(Duration::from_secs(20), stuck).await.expect("it is never cut off");
+    let text = scrape(&server).await;
+    assert!(value(&text, "connections_timed_out_total") >= 7.0, "{text}");
+    assert_eq!(server.status_of(&token).await, 200);
+}
+
+#[tokio::test]
+async fn who_is_busy_is_not_cut_off() {
+    let server = hurried();
+    let mut stream = connect(&server).await;
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_secs(2) {
+        stream.write_all(ASK).await.unwrap();
+        assert_eq!(status(&mut stream).await, 401);
+    }
+}
+
+#[tokio::test]
+async fn there_are_as_many_connections_as_are_allowed_and_a_place_is_free_again_at_once() {
+    for (setting, places) in [("--connections=3", 3), ("--connections-per-client=5", 5)] {
+        let server = TestServer::with(&[setting, "--metrics-listen=127.0.0.1:0"]);
+        for _ in 0..3 {
+            let mut inside = Vec::new();
+            for _ in 0..places {
+                let mut stream = connect(&server).await;
+                stream.write_all(ASK).await.unwrap();
+                assert_eq!(status(&mut stream).await, 401, "{setting}");
+                inside.push(stream);
+            }
+            let answer = raw(&server, ASK).await;
+            assert_eq!(answer.status, 503, "{setting}");
+            assert_eq!(answer.json()["status"], "fail");
+            assert!(
+                answer.head.contains("\r\nretry-after: 1\r\n") && answer.head.contains("\r\nconnection: close\r\n")
+            );
+            for stream in &mut inside {
+                stream.write_all(ASK).await.unwrap();
+                assert_eq!(status(stream).await, 401, "who is inside stays");
+                stream.shutdown().await.unwrap();
+                closed(stream).await;
+            }
+        }
+        let text = scrape(&server).await;
+        assert_eq!(value(&text, "connections_refused_total"), 3.0, "{text}");
+    }
+}
