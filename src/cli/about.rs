@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use clap::{ArgMatches, CommandFactory, parser::ValueSource};
 use serde_json::json;
 
-use crate::config::{Config, SECRET_VARIABLE};
+use crate::config::{Config, SECRET_VARIABLE, Signup};
 
 /// Prints every setting, its value and where that came from.
 pub(super) fn config<C: CommandFactory>(config: &Config, matches: &ArgMatches, as_json: bool) -> anyhow::Result<()> {
@@ -54,9 +54,9 @@ pub(super) fn config<C: CommandFactory>(config: &Config, matches: &ArgMatches, a
     print(text.concat().as_bytes())
 }
 
-/// Prints the OpenAPI document.
-pub(super) fn openapi() -> anyhow::Result<()> {
-    print(format!("{}\n", crate::http::document()).as_bytes())
+/// Prints the OpenAPI document that a server with these settings serves.
+pub(super) fn openapi(config: &Config) -> anyhow::Result<()> {
+    print(format!("{}\n", crate::http::document(config.signup == Signup::Open, &config.password_policy())).as_bytes())
 }
 
 /// Prints the completions for `shell`.

@@ -105,7 +105,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Some(Command::User(command)) => quietly(&cli.config, |config| user::run(command, config)),
         Some(Command::Config { json }) => about::config::<Cli>(&cli.config, &matches, json),
-        Some(Command::Openapi) => about::openapi(),
+        Some(Command::Openapi) => about::openapi(&cli.config),
         Some(Command::Completions { shell }) => about::completions::<Cli>(shell),
         Some(Command::Man) => about::man::<Cli>(),
         Some(Command::Token(command)) => quietly(&cli.config, |config| token::run(&command, config)),

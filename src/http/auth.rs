@@ -29,6 +29,24 @@ pub struct AuthApi {
     pub signup: bool,
 }
 
+/// An account to make.
+#[derive(Object)]
+#[oai(example)]
+struct Registration {
+    /// An email address; its letter case does not matter.
+    #[oai(validator(max_length = 254))]
+    email: String,
+    /// Compared exactly. Not one of the most commonly used ones, and not the email.
+    password: String,
+}
+
+impl Example for Registration {
+    fn example() -> Self {
+        let Credentials { email, password } = Credentials::example();
+        Self { email, password }
+    }
+}
+
 /// Email and password.
 #[derive(Object)]
 #[oai(example)]
@@ -176,7 +194,7 @@ impl AuthApi {
     ///
     /// Makes an account and answers with its first token.
     #[oai(path = "/register", method = "post", operation_id = "register")]
-    async fn register(&self, client: Client, body: Body<Credentials>) -> Result<Registered, Fails<409>> {
+    async fn register(&self, client: Client, body: Body<Registration>) -> Result<Registered, Fails<409>> {
         if !self.signup {
             return Err(ApiError::SignupClosed.into());
         }

@@ -13,7 +13,8 @@ use poem::{
 use poem_openapi::{
     ApiResponse, Object,
     payload::{Json, Payload},
-    registry::{MetaResponse, MetaResponses, Registry},
+    registry::{MetaMediaType, MetaResponse, MetaResponses, Registry},
+    types::Type as _,
 };
 
 use crate::{auth::AuthError, store::StoreError};
@@ -296,7 +297,8 @@ impl<const A: u16, const B: u16> ApiResponse for Fails<A, B> {
             description: "", // `http::openapi` describes each status once
             status: Some(status),
             status_range: None,
-            content: Vec::new(),
+            // So that the schema is kept, which every failure in the document refers to.
+            content: vec![MetaMediaType { content_type: "application/json", schema: Failure::schema_ref() }],
             headers: Vec::new(),
         };
         MetaResponses { responses: [A, B].into_iter().filter(|status| *status != 0).map(response).collect() }

@@ -33,11 +33,15 @@ use std::{collections::HashMap, sync::Arc};
 
 use poem::{EndpointExt as _, Response, Route, endpoint::BoxEndpoint, http::Method};
 use poem_openapi::{
-    OpenApi, OpenApiService, Tags,
+    LicenseObject, OpenApi, OpenApiService, Tags,
     registry::{MetaApi, Registry},
 };
 
-use crate::{auth::Auth, clock::Clock, store::Store};
+use crate::{
+    auth::{Auth, password::PasswordPolicy},
+    clock::Clock,
+    store::Store,
+};
 
 pub use frame::CorsOrigins;
 pub use limits::Limits;
@@ -97,14 +101,18 @@ impl OpenApi for Shape {
     fn add_routes(self, _: &mut HashMap<String, HashMap<Method, BoxEndpoint<'static>>>) {}
 }
 
-/// The OpenAPI document as JSON, of a server on which strangers may register.
+/// The OpenAPI document as JSON, of a server with these settings.
 #[must_use]
-pub fn document() -> String {
-    openapi::complete(&service(Shape).spec(), BASE, true).json
+pub fn document(signup: bool, policy: &PasswordPolicy) -> String {
+    openapi::complete(&service(Shape).spec(), BASE, signup, policy).json
 }
 
 fn service<T: OpenApi>(api: T) -> OpenApiService<T, ()> {
-    OpenApiService::new(api, "latchkey", env!("CARGO_PKG_VERSION")).description(DESCRIPTION).server(BASE)
+    let license = LicenseObject::new("MIT").url("https://spdx.org/licenses/MIT");
+    OpenApiService::new(api, "latchkey", env!("CARGO_PKG_VERSION"))
+        .license(license)
+        .description(DESCRIPTION)
+        .server(BASE)
 }
 
 /// Everything that is served, shared by all who serve it.
@@ -113,12 +121,14 @@ pub type Routes = Arc<BoxEndpoint<'static, Response>>;
 /// Everything that is served.
 #[must_use]
 pub fn routes(parts: Parts) -> Routes {
+    let policy = parts.auth.policy().clone();
     let guard = Arc::new(guard::Guard { auth: parts.auth, domain: parts.domain });
     let auth = auth::AuthApi { guard: Arc::clone(&guard), signup: parts.signup };
     let users = users::UsersApi { guard: Arc::clone(&guard), store: Arc::clone(&parts.store) };
     let widgets = widgets::WidgetsApi { store: Arc::clone(&parts.store), clock: parts.clock };
     let service = service((auth, users, widgets));
-    let openapi::Document { json, yaml, mut templates } = openapi::complete(&service.spec(), BASE, parts.signup);
+    let openapi::Document { json, yaml, mut templates } =
+        openapi::complete(&service.spec(), BASE, parts.signup, &policy);
     templates.add(pages::paths(BASE).chain(ops::paths()));
     let pages = pages::Pages { base: BASE, signup: parts.signup, json, yaml };
     let routes = pages.add(Route::new());

@@ -7,7 +7,30 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
+use crate::auth::password::PasswordPolicy;
+
 const GET: &str = "GET, HEAD";
+
+/// The bodies of requests.
+const REQUESTS: [&str; 8] =
+    ["Registration", "Credentials", "PasswordChange", "Confirmation", "NewUser", "Change", "NewWidget", "WidgetChange"];
+/// What the text in a field of these names is, in any of [`REQUESTS`].
+const FORMATS: [(&str, &str); 6] = [
+    ("email", "email"),
+    ("password", "password"),
+    ("current_password", "password"),
+    ("new_password", "password"),
+    ("info_url", "uri"),
+    ("deadline", "deadline"),
+];
+/// How the dates that are read look; which of them exist and have not passed, no pattern tells.
+const DEADLINE: &str = "^([0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ].+)?|[0-9]{1,2}/[0-9]{1,2}/([0-9]{2}|[0-9]{4})( [0-9:]+ [AP]M UTC)?|[A-Za-z]+ [0-9]{1,2},? [0-9]{4}|[0-9]{1,2} [A-Za-z]+ [0-9]{4})$";
+/// Fields with a password that is to be, whose length is a setting.
+const NEW_PASSWORDS: [(&str, &str); 4] =
+    [("Registration", "password"), ("NewUser", "password"), ("Change", "password"), ("PasswordChange", "new_password")];
+/// Fields for which `null` means that they are absent: in JSON, since a form has no `null`.
+const NULLABLE: [(&str, &str); 4] =
+    [("NewUser", "admin"), ("Change", "admin"), ("Change", "disabled"), ("Change", "password")];
 
 /// The document in its two spellings.
 pub struct Document {
@@ -67,16 +90,24 @@ impl Templates {
 }
 
 /// Completes the document that poem-openapi made (`derived`), whose paths are served below `base`.
-pub fn complete(derived: &str, base: &str, signup: bool) -> Document {
+pub fn complete(derived: &str, base: &str, signup: bool, policy: &PasswordPolicy) -> Document {
     let mut document: Value = serde_json::from_str(derived).expect("BUG: poem-openapi writes JSON");
     let mut templates = Templates::default();
+    mend_schemas(object(&mut document["components"], "schemas"), policy);
+    let schemas = document["components"]["schemas"].clone();
     for (path, operations) in object(&mut document, "paths") {
         let operations = operations.as_object_mut().expect("BUG: a path is an object");
         templates.insert(format!("{base}{path}"), allow(operations));
         for operation in operations.values_mut() {
             let operation = operation.as_object_mut().expect("BUG: an operation is an object");
+            if let Some(body) = operation.get_mut("requestBody") {
+                mend_body(body, &schemas);
+            }
             add_failures(operation, !signup && path == "/auth/register");
         }
+    }
+    for (schema, property) in NULLABLE {
+        document["components"]["schemas"][schema]["properties"][property]["nullable"] = json!(true);
     }
     // Two schemes would ask for the same token twice in Swagger UI's dialog; the 403 tells administrators' operations apart.
     if let Some(schemes) = document["components"]["securitySchemes"].as_object_mut() {
@@ -86,6 +117,39 @@ pub fn complete(derived: &str, base: &str, signup: bool) -> Document {
         json: document.to_string(),
         yaml: serde_yaml::to_string(&document).expect("BUG: JSON is YAML"),
         templates,
+    }
+}
+
+/// Adds what the types of poem-openapi cannot say.
+fn mend_schemas(schemas: &mut Map<String, Value>, policy: &PasswordPolicy) {
+    for schema in REQUESTS {
+        for (property, format) in FORMATS {
+            if let Some(property) = schemas[schema]["properties"].get_mut(property) {
+                property["format"] = json!(format);
+                if format == "deadline" {
+                    property["pattern"] = json!(DEADLINE);
+                }
+            }
+        }
+    }
+    for (schema, property) in NEW_PASSWORDS {
+        let password = &mut schemas[schema]["properties"][property];
+        password["minLength"] = json!(policy.chars_min);
+        password["maxLength"] = json!(policy.chars_max);
+    }
+    // The owner of a widget may be gone. Beside a reference `nullable` means nothing, and only that one leads here.
+    schemas["Owner"]["nullable"] = json!(true);
+}
+
+/// A body without a required field need not be there, and its form has no `null` ([`NULLABLE`]).
+fn mend_body(body: &mut Value, schemas: &Value) {
+    let reference = body["content"]["application/json"]["schema"]["$ref"].as_str().unwrap_or_default();
+    let name = reference.rsplit('/').next().unwrap_or_default().to_owned();
+    if schemas[&name].get("required").is_none() {
+        body["required"] = json!(false);
+    }
+    if NULLABLE.iter().any(|(schema, _)| *schema == name) {
+        body["content"]["application/x-www-form-urlencoded"]["schema"] = schemas[&name].clone();
     }
 }
 
@@ -114,9 +178,8 @@ fn add_failures(operation: &mut Map<String, Value>, closed: bool) {
         (true, "500"),
         (true, "503"),
     ];
-    if for_admins {
-        operation.insert("security".to_owned(), json!([{ "BearerAuth": [] }]));
-    }
+    let lock = if secured.is_empty() { json!([]) } else { json!([{ "BearerAuth": [] }]) };
+    operation.insert("security".to_owned(), lock);
     let responses = operation["responses"].as_object_mut().expect("BUG: responses are an object");
     for (applies, status) in rules {
         if applies {

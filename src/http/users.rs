@@ -84,9 +84,9 @@ impl Example for NewUser {
     }
 }
 
-/// What to change; what is absent stays as it is.
+/// What to change; what is absent or `null` stays as it is.
 #[derive(Object)]
-#[oai(example)]
+#[oai(example, skip_serializing_if_is_none)]
 struct Change {
     /// Whether the user is an administrator.
     admin: Option<bool>,
@@ -200,6 +200,8 @@ impl UsersApi {
     }
 
     /// Make a user
+    ///
+    /// With a password that the user should change.
     #[oai(path = "/", method = "post", operation_id = "create_user")]
     async fn create_user(
         &self,
@@ -219,6 +221,8 @@ impl UsersApi {
     }
 
     /// Get a user
+    ///
+    /// By public id.
     #[oai(path = "/:public_id", method = "get", operation_id = "get_user_by_id")]
     async fn get_user_by_id(
         &self,
@@ -258,6 +262,8 @@ impl UsersApi {
     }
 
     /// End all sessions of a user
+    ///
+    /// Kills every token of the user.
     #[oai(path = "/:public_id/end-sessions", method = "post", operation_id = "end_sessions")]
     async fn end_sessions(
         &self,

@@ -58,6 +58,9 @@ fn read(text: &str) -> Option<OffsetDateTime> {
         // Near the ends of the calendar another offset has no date: checked, so that it cannot panic.
         return moment.checked_to_offset(UtcOffset::UTC)?.replace_nanosecond(0).ok();
     }
+    if let Some(moment) = as_answered(text) {
+        return Some(moment);
+    }
     let formats = [
         format_description!(version = 2, "[year]-[month]-[day]"),
         format_description!(version = 2, "[month padding:none]/[day padding:none]/[year]"),
@@ -74,6 +77,13 @@ fn read(text: &str) -> Option<OffsetDateTime> {
     ];
     let date = formats.iter().find_map(|format| Date::parse(text, format).ok()).or_else(|| two_digit_year(text))?;
     Some(date.with_time(END_OF_DAY).assume_utc())
+}
+
+/// `05/13/27 11:59:59 PM UTC`, as our own answers have it: what was read can be sent back.
+fn as_answered(text: &str) -> Option<OffsetDateTime> {
+    let (date, time) = text.split_once(' ')?;
+    let format = format_description!(version = 2, "[hour repr:12]:[minute]:[second] [period] UTC");
+    Some(two_digit_year(date)?.with_time(Time::parse(time, format).ok()?).assume_utc())
 }
 
 /// `05/13/27`: the years 2000 to 2099, since a deadline is never in the last century.

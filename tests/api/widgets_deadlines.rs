@@ -33,6 +33,9 @@ async fn a_deadline_is_read_in_the_ways_that_people_write_dates() {
         ("01/02/28", "2028-01-02T23:59:59Z"),
         ("02/29/2028", "2028-02-29T23:59:59Z"),
         ("12/31/99", "2099-12-31T23:59:59Z"),
+        // As our own answers write it.
+        ("05/13/27 06:30:07 PM UTC", "2027-05-13T18:30:07Z"),
+        ("12/31/99 11:59:59 PM UTC", "2099-12-31T23:59:59Z"),
         ("9999-12-31", "9999-12-31T23:59:59Z"),
         ("12/31/9999", "9999-12-31T23:59:59Z"),
         // The time of day does not count in the comparison: it is half past twelve now.

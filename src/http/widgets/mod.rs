@@ -59,6 +59,8 @@ impl WidgetsApi {
     }
 
     /// Add a widget
+    ///
+    /// Its owner is who adds it.
     #[oai(path = "/", method = "post", operation_id = "create_widget")]
     async fn create_widget(&self, AdminAuth(caller): AdminAuth, body: Body<NewWidget>) -> Result<Added, Fails<409>> {
         let mut fields = body.fields;
@@ -72,6 +74,8 @@ impl WidgetsApi {
     }
 
     /// Get a widget
+    ///
+    /// By name.
     #[oai(path = "/:name", method = "get", operation_id = "get_widget")]
     async fn get_widget(
         &self,
@@ -106,6 +110,8 @@ impl WidgetsApi {
     }
 
     /// Delete a widget
+    ///
+    /// For good.
     #[oai(path = "/:name", method = "delete", operation_id = "delete_widget")]
     async fn delete_widget(
         &self,

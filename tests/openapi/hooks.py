@@ -1,0 +1,64 @@
+"""What schemathesis cannot know: who is asking, and texts of our own formats.
+
+PERSONA is anonymous, user or admin. A user and an administrator are new for each request, because requests log out, delete
+and disable whom they reach.
+"""
+
+import datetime
+import itertools
+import os
+import subprocess
+
+import requests
+import schemathesis
+from hypothesis import strategies as st
+
+BASE = os.environ["BASE"]
+PERSONA = os.environ["PERSONA"]
+PASSWORD = "correct horse battery staple"  # that of the examples
+NUMBERS = itertools.count()
+
+# A year of two digits is one of this century.
+dates = st.dates(datetime.date.today() + datetime.timedelta(days=1), datetime.date(2099, 12, 31))
+spellings = st.sampled_from(["%Y-%m-%d", "%Y-%m-%dT12:00:00Z", "%m/%d/%Y", "%b %d %Y", "%B %d, %Y", "%d %b %Y"])
+hosts = st.from_regex(r"[a-z]{1,20}(\.[a-z]{2,10})?(:[1-9][0-9]{0,3})?", fullmatch=True)
+paths = st.from_regex(r"(/[A-Za-z0-9._~-]{0,20}){0,5}(\?[a-z=&]{0,20})?(#[a-z]{0,10})?", fullmatch=True)
+local_parts = st.from_regex(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]{1,64}", fullmatch=True)
+domains = st.from_regex(r"([a-z0-9]{1,20}\.){1,3}[a-z]{2,10}", fullmatch=True)
+
+schemathesis.openapi.format("deadline", st.builds(lambda date, form: date.strftime(form), dates, spellings))
+schemathesis.openapi.format("uri", st.builds("{}://{}{}".format, st.sampled_from(["http", "https"]), hosts, paths))
+schemathesis.openapi.format("email", st.builds("{}@{}".format, local_parts, domains))
+
+
+def token(operation, email):
+    body = {"email": email, "password": PASSWORD}
+    answer = requests.post(f"{BASE}/auth/{operation}", json=body, timeout=30)
+    answer.raise_for_status()
+    return answer.json()["access_token"]
+
+
+class Persona:
+    def get(self, case, context):
+        email = f"{PERSONA}-{os.getpid()}-{next(NUMBERS)}@example.com"
+        if PERSONA == "user":
+            return token("register", email)
+        add = [os.environ["LATCHKEY"], "user", "add", email, "--admin", "--password-stdin"]
+        subprocess.run(add, input=PASSWORD.encode(), check=True, capture_output=True)
+        return token("login", email)
+
+    def set(self, case, token, context):
+        case.headers["Authorization"] = f"Bearer {token}"
+
+
+@schemathesis.hook.apply_to(operation_id=["change_password", "delete_account"])
+def map_body(context, body):
+    """Another text than the password is refused for what it says, which no schema can tell."""
+    for field in ["current_password", "password"]:
+        if isinstance(body, dict) and isinstance(body.get(field), str):
+            body[field] = PASSWORD
+    return body
+
+
+if PERSONA != "anonymous":
+    schemathesis.auth(refresh_interval=None)(Persona)
