@@ -14,6 +14,8 @@ use crate::model::{PublicId, TokenId};
 
 /// A longer token is refused before it is decoded. Ours have about 370 bytes.
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
+/// The end of the year 9999: a later `exp` is none of ours, whoever has the key, and would never be purged.
+const EXPIRES_AT_S_MAX: u64 = 253_402_300_799;
 /// An HS256 key must be as long as the hash: RFC 7518 §3.2.
 pub const KEY_BYTES_MIN: usize = 32;
 
@@ -108,6 +110,9 @@ impl Tokens {
         }
         let json = BASE64_URL_SAFE_NO_PAD.decode(payload).ok()?;
         let payload: Payload<'_> = serde_json::from_slice(&json).ok()?;
+        if payload.exp <= payload.iat || payload.exp > EXPIRES_AT_S_MAX {
+            return None;
+        }
         Some(Claims {
             issued_at_s: payload.iat,
             expires_at_s: payload.exp,

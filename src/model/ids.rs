@@ -28,8 +28,7 @@ impl PublicId {
     /// an id has one spelling.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let id = Self(Uuid::try_parse(text).ok()?);
-        (*id.0.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == *text).then_some(id)
+        in_our_spelling(text).map(Self)
     }
 
     /// The id from its 16 bytes.
@@ -62,10 +61,10 @@ impl TokenId {
         Self(uuid::Builder::from_random_bytes(random::bytes()).into_uuid())
     }
 
-    /// Reads the text form; `None` where it is not a UUID.
+    /// Reads the text form; `None` where it is not a UUID in the spelling of [`fmt::Display`].
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        Uuid::try_parse(text).ok().map(Self)
+        in_our_spelling(text).map(Self)
     }
 
     /// The 16 bytes of the name.
@@ -85,4 +84,9 @@ impl fmt::Display for TokenId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
+}
+
+fn in_our_spelling(text: &str) -> Option<Uuid> {
+    let id = Uuid::try_parse(text).ok()?;
+    (*id.hyphenated().encode_lower(&mut Uuid::encode_buffer()) == *text).then_some(id)
 }

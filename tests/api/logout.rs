@@ -130,3 +130,43 @@ async fn a_clock_that_is_set_back_revives_no_token_whose_entry_was_purged() {
     // And those who log in now get in.
     assert_eq!(server.status_of(&server.log_in("jo@example.com").await).await, 200);
 }
+
+/// A clock without power starts in 1970 or before; a wrong one is a day off, or a lifetime.
+#[tokio::test]
+async fn no_jump_of_the_clock_revives_a_logged_out_token_with_its_entry_or_without() {
+    const NOW: i64 = 1_800_000_000;
+    const DAY: i64 = 86_400;
+    const IN_1969: i64 = -1;
+    const IN_2100: i64 = 4_102_444_800;
+    let clock = Arc::new(ManualClock::at(NOW));
+    let server = TestServer::at(Arc::clone(&clock), &["--purge-interval", "10ms"]).await;
+    let mut at = NOW;
+    let mut set = |to: i64| {
+        clock.advance(to - at);
+        at = to;
+    };
+    let dead = server.user("jo@example.com").await;
+    let alive = server.log_in("jo@example.com").await;
+    assert_eq!(server.post("/auth/logout").bearer(&dead).send().await.status, 200);
+    for (to, lives) in [(NOW - DAY, 200), (IN_1969, 200), (NOW, 200), (NOW + 3599, 200), (NOW + 3600, 401)] {
+        set(to);
+        assert_eq!(server.status_of(&dead).await, 401, "{to}");
+        assert_eq!(server.status_of(&alive).await, lives, "{to}");
+    }
+    set(NOW + DAY);
+    wait_for_the_purge(&server, &clock, &dead).await;
+    for to in [IN_2100, NOW - DAY, IN_1969, NOW, NOW + 3599, NOW + DAY, IN_2100, NOW] {
+        set(to);
+        for token in [&dead, &alive] {
+            assert_eq!(server.status_of(token).await, 401, "{to}");
+        }
+    }
+    // Every time lets in who logs in then, and a token of then can be logged out.
+    for to in [NOW + 2 * DAY, IN_2100] {
+        set(to);
+        let token = server.log_in("jo@example.com").await;
+        assert_eq!(server.status_of(&token).await, 200, "{to}");
+        assert_eq!(server.post("/auth/logout").bearer(&token).send().await.status, 200, "{to}");
+        assert_eq!(server.status_of(&token).await, 401, "{to}");
+    }
+}

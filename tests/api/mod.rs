@@ -16,6 +16,7 @@ mod login;
 mod logout;
 mod matrix;
 mod metrics;
+mod mutations;
 mod ops;
 mod register;
 mod secrets;
