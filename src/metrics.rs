@@ -147,6 +147,8 @@ pub struct Metrics {
     pub connections_refused: Counter,
     /// Connections that were cut off because their time was up.
     pub connections_timed_out: Counter,
+    /// Handlers that panicked, each answered with a 500: a defect.
+    pub panics: Counter,
     /// How often the database was opened again after a disk error.
     pub database_reopened: Counter,
     commit: Histogram<{ SECONDS.len() }>,
@@ -179,6 +181,7 @@ impl Metrics {
             connections: Gauge(AtomicI64::new(0)),
             connections_refused: Counter::new(),
             connections_timed_out: Counter::new(),
+            panics: Counter::new(),
             database_reopened: Counter::new(),
             commit: Histogram::new(&SECONDS),
             commit_writes: Histogram::new(&WRITES),
@@ -249,6 +252,7 @@ impl Metrics {
                 "Connections cut off: time was up.",
                 counter(&self.connections_timed_out),
             ),
+            ("panics_total", "counter", "Requests whose handler panicked: a defect.", counter(&self.panics)),
             ("users", "gauge", "Accounts.", sizes.map(|sizes| sizes.users)),
             (
                 "database_reopened_total",

@@ -27,8 +27,8 @@ const HEADER_BYTES_MAX: usize = 32 * 1024;
 /// How much of a body that is too large is read all the same and thrown away. A client reads the answer only after it has
 /// sent its request, and a connection that is closed in between looks like a broken server.
 const BODY_BYTES_DISCARDED_MAX: u64 = 1024 * 1024;
-/// How much is logged of a path that is not served.
-const UNKNOWN_PATH_CHARS_MAX: usize = 200;
+/// How many bytes are logged of a path that is not served.
+const UNKNOWN_PATH_BYTES_MAX: usize = 200;
 /// The longest request id that is kept.
 const REQUEST_ID_BYTES_MAX: usize = 64;
 
@@ -81,7 +81,7 @@ impl<E: Endpoint<Output = Response>> Endpoint for Frame<E> {
         // At the level of errors, so that an error says its request also where nothing else is logged.
         // A template has no names in it. What is not served is logged as it was asked for, up to a length.
         let template = self.templates.of(&path);
-        let route = template.map_or_else(|| path.chars().take(UNKNOWN_PATH_CHARS_MAX).collect(), Cow::Borrowed);
+        let route = template.map_or_else(|| Cow::Owned(loggable(&path)), Cow::Borrowed);
         let span =
             tracing::error_span!("request", id = id_text, %method, route = &*route, client = %Client::of(&request));
         let started = Instant::now();
@@ -121,7 +121,10 @@ impl<E: Endpoint<Output = Response>> Frame<E> {
         match AssertUnwindSafe(self.routes.call(request)).catch_unwind().await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => ApiError::from_poem(error, || self.templates.allow(path)).into_response(),
-            Err(panic) => ApiError::Internal(format!("a handler panicked: {}", panic_text(&*panic))).into_response(),
+            Err(panic) => {
+                METRICS.panics.inc();
+                ApiError::Internal(format!("a handler panicked: {}", panic_text(&*panic))).into_response()
+            }
         }
     }
 
@@ -171,6 +174,13 @@ async fn read_body(request: &mut Request) -> Result<(), ApiError> {
     }
     request.set_body(bytes);
     Ok(())
+}
+
+/// The beginning of a path, with everything percent-encoded that should have been: a log of JSON escapes neither C1 controls nor
+/// what turns the direction of text.
+fn loggable(path: &str) -> String {
+    let escape = |byte: u8| if byte.is_ascii_graphic() { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    path.bytes().take(UNKNOWN_PATH_BYTES_MAX).map(escape).collect()
 }
 
 /// A sane id that came with the request is kept, so that a proxy's log and ours can be read together.

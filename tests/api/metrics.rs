@@ -59,6 +59,7 @@ async fn what_happens_is_counted_and_prometheus_can_read_it() {
         ("tokens_issued_total", 2.0),
         ("tokens_blacklisted_total", 1.0),
         ("users", 2.0),
+        ("panics_total", 0.0),
         ("hashes_running", 0.0),
         ("hashes_waiting", 0.0),
         ("commit_writes_count", 2.0),

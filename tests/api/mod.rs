@@ -17,6 +17,7 @@ mod logout;
 mod matrix;
 mod metrics;
 mod mutations;
+mod naughty;
 mod ops;
 mod register;
 mod secrets;
