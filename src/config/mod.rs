@@ -6,6 +6,8 @@
 //!
 //! This is the one file outside `cli` that names clap: a setting written down twice would drift apart.
 
+mod values;
+
 use std::{
     collections::HashSet,
     env,
@@ -19,8 +21,7 @@ use std::{
 };
 
 use clap::{Args, CommandFactory, ValueEnum};
-use tracing_subscriber::filter::{LevelFilter, Targets};
-use url::Url;
+use tracing_subscriber::filter::Targets;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -72,22 +73,22 @@ pub struct Config {
 
     /// How long a client may take to send the header of a request, and to connect with TLS.
     #[arg(long, global = true, env = "LATCHKEY_HEADER_TIMEOUT", value_name = "DURATION", default_value = "10s",
-          value_parser = timeout)]
+          value_parser = values::timeout)]
     pub header_timeout: Duration,
 
     /// How long a client may take to send the body of a request.
     #[arg(long, global = true, env = "LATCHKEY_BODY_TIMEOUT", value_name = "DURATION", default_value = "30s",
-          value_parser = timeout)]
+          value_parser = values::timeout)]
     pub body_timeout: Duration,
 
     /// How long a request may take from the end of its header until the client has taken the answer.
     #[arg(long, global = true, env = "LATCHKEY_REQUEST_TIMEOUT", value_name = "DURATION", default_value = "1m",
-          value_parser = timeout)]
+          value_parser = values::timeout)]
     pub request_timeout: Duration,
 
     /// How long a connection stays open between requests.
     #[arg(long, global = true, env = "LATCHKEY_IDLE_TIMEOUT", value_name = "DURATION", default_value = "75s",
-          value_parser = timeout)]
+          value_parser = values::timeout)]
     pub idle_timeout: Duration,
 
     /// Directory that holds the database and the signing key; made where it is missing.
@@ -96,12 +97,12 @@ pub struct Config {
 
     /// Domain that `WWW-Authenticate` names: `registered_users@DOMAIN`.
     #[arg(long, global = true, env = "LATCHKEY_DOMAIN", value_name = "DOMAIN", default_value = "mydomain.com",
-          value_parser = domain)]
+          value_parser = values::domain)]
     pub domain: String,
 
     /// How long a token lives, such as 90s, 15m, 1h or 7d; at most 365d.
     #[arg(long, global = true, env = "LATCHKEY_TOKEN_LIFETIME", value_name = "DURATION", default_value = "1h",
-          value_parser = token_lifetime)]
+          value_parser = values::token_lifetime)]
     pub token_lifetime: Duration,
 
     /// File with the HS256 secret that signs tokens, at least 32 bytes; one line end behind it is not part of it. By default
@@ -116,7 +117,7 @@ pub struct Config {
 
     /// Email of an administrator who is made at the start where there is no such user; one that exists is never touched. Needs
     /// --admin-password-file.
-    #[arg(long, global = true, env = "LATCHKEY_ADMIN_EMAIL", value_name = "EMAIL", value_parser = admin_email)]
+    #[arg(long, global = true, env = "LATCHKEY_ADMIN_EMAIL", value_name = "EMAIL", value_parser = values::admin_email)]
     pub admin_email: Option<Email>,
 
     /// File with the password of that administrator; one line end behind it is not part of it.
@@ -125,7 +126,7 @@ pub struct Config {
 
     /// How often expired entries are purged from the blacklist, such as 30s or 10m.
     #[arg(long, global = true, env = "LATCHKEY_PURGE_INTERVAL", value_name = "DURATION", default_value = "1m",
-          value_parser = purge_interval)]
+          value_parser = values::purge_interval)]
     pub purge_interval: Duration,
 
     /// How much of the database is kept in memory, in MiB; the operating system keeps the rest as long as it has room.
@@ -159,13 +160,13 @@ pub struct Config {
     /// Origin of web pages that may call the API from a browser, such as `https://app.example.com`, or * for any. Can be repeated; in
     /// the variable, separate with commas.
     #[arg(long = "cors-origin", global = true, env = "LATCHKEY_CORS_ORIGIN", value_name = "ORIGIN", default_value = "*",
-          value_delimiter = ',', value_parser = cors_origin)]
+          value_delimiter = ',', value_parser = values::cors_origin)]
     pub cors_origins: Vec<String>,
 
     /// What is logged to stderr: off, error, warn, info, debug or trace; or by part, such as warn,latchkey=debug. By default the
     /// server logs info, every other command warn.
     #[arg(long, global = true, env = "LATCHKEY_LOG", value_name = "FILTER",
-          value_parser = log_filter)]
+          value_parser = values::log_filter)]
     pub log: Option<Targets>,
 
     /// How a line of the log looks.
@@ -346,53 +347,6 @@ pub fn check_environment<C: CommandFactory>() -> Result<(), ConfigError> {
             let name = name.to_string_lossy();
             Err(ConfigError(format!("{name} is not a setting of latchkey; `latchkey --help` lists them")))
         }
-    }
-}
-
-fn admin_email(text: &str) -> Result<Email, String> {
-    Email::parse(text).map_err(|error| error.to_string())
-}
-
-fn domain(text: &str) -> Result<String, String> {
-    let fine = |c: char| c.is_ascii_alphanumeric() || "-.:_".contains(c);
-    let ok = !text.is_empty() && text.len() <= 253 && text.chars().all(fine);
-    if ok { Ok(text.to_owned()) } else { Err("must be a domain name such as example.com".to_owned()) }
-}
-
-fn token_lifetime(text: &str) -> Result<Duration, String> {
-    duration(text, Duration::from_secs(1), Duration::from_hours(365 * 24), "must be from 1s to 365d, in whole seconds")
-        .and_then(|lifetime| {
-            let whole = lifetime.subsec_nanos() == 0;
-            if whole { Ok(lifetime) } else { Err("must be in whole seconds".to_owned()) }
-        })
-}
-
-fn timeout(text: &str) -> Result<Duration, String> {
-    duration(text, Duration::from_millis(50), Duration::from_hours(1), "must be from 50ms to 1h")
-}
-
-fn purge_interval(text: &str) -> Result<Duration, String> {
-    duration(text, Duration::from_millis(10), Duration::from_hours(24), "must be from 10ms to 24h")
-}
-
-fn duration(text: &str, min: Duration, max: Duration, bounds: &str) -> Result<Duration, String> {
-    let duration = humantime::parse_duration(text).map_err(|error| format!("{error}; write it like 90s, 15m or 1h"))?;
-    if (min..=max).contains(&duration) { Ok(duration) } else { Err(bounds.to_owned()) }
-}
-
-/// `Targets` alone would take a misspelt level for the name of a part, and log everything of it.
-fn log_filter(text: &str) -> Result<Targets, String> {
-    let read = |part: &str| part.contains('=') || !part.is_empty() && part.parse::<LevelFilter>().is_ok();
-    let filter = text.split(',').all(|part| read(part.trim())).then(|| text.parse().ok()).flatten();
-    filter.ok_or_else(|| "must be off, error, warn, info, debug or trace, or parts such as latchkey=debug".to_owned())
-}
-
-fn cors_origin(text: &str) -> Result<String, String> {
-    let is_origin = |url: &Url| url.origin().is_tuple() && url.origin().ascii_serialization() == text;
-    if text == "*" || Url::parse(text).is_ok_and(|url| is_origin(&url)) {
-        Ok(text.to_owned())
-    } else {
-        Err("must be * or an origin such as https://app.example.com, without a path".to_owned())
     }
 }
 
