@@ -69,7 +69,7 @@ fn places(document: &Value) -> Vec<Place> {
 }
 
 fn percent_encoded(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02x}")).collect()
+    text.bytes().fold(String::new(), |coded, byte| coded + &format!("%{byte:02x}"))
 }
 
 impl Place {
