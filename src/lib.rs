@@ -22,7 +22,7 @@
 //!
 //! ```text
 //! POST /auth/login    http::auth       form or JSON -> Email, Password: the only place with a 400
-//!                     auth::Auth       find the user, verify the password (a decoy if there is none), sign
+//!                     auth::Auth       too often? (throttle) find the user, verify the password (a decoy if there is none), sign
 //!                     store            one read
 //! GET /auth/user      http::guard      header -> token text
 //!                     auth::Auth       signature and expiry first: garbage never reaches the disk

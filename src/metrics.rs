@@ -129,6 +129,10 @@ pub struct Metrics {
     pub logins_bad: Counter,
     /// Logins that were turned away because too many waited, or because the store failed.
     pub logins_failed: Counter,
+    /// Registrations and calls that check a password, turned away because too many came from their address.
+    pub throttled_address: Counter,
+    /// Calls that check a password, turned away after wrong ones for the same account from the same address.
+    pub throttled_account: Counter,
     /// Passwords that are being hashed.
     pub hashes_running: Gauge,
     /// Passwords that wait to be hashed.
@@ -172,6 +176,8 @@ impl Metrics {
             logins_good: Counter::new(),
             logins_bad: Counter::new(),
             logins_failed: Counter::new(),
+            throttled_address: Counter::new(),
+            throttled_account: Counter::new(),
             hashes_running: Gauge(AtomicI64::new(0)),
             hashes_waiting: Gauge(AtomicI64::new(0)),
             tokens_issued: Counter::new(),
@@ -230,6 +236,11 @@ impl Metrics {
             [("good", &self.logins_good), ("bad", &self.logins_bad), ("failed", &self.logins_failed)]
         {
             line(&mut text, "latchkey_logins_total", &format!("outcome=\"{outcome}\""), logins.0.load(Relaxed));
+        }
+        let name = "latchkey_throttled_total";
+        head(&mut text, name, "counter", "Answers of 429: by address alone, by account and address.");
+        for (by, count) in [("address", &self.throttled_address), ("account", &self.throttled_account)] {
+            line(&mut text, name, &format!("by=\"{by}\""), count.0.load(Relaxed));
         }
         for (name, kind, help, value) in [
             ("hashes_running", "gauge", "Passwords that are being hashed.", gauge(&self.hashes_running)),

@@ -14,6 +14,7 @@ use crate::{
     auth::{
         Auth, AuthError,
         hasher::Hasher,
+        throttle::Throttle,
         token::{KEY_BYTES_MIN, Tokens},
     },
     clock::Clock,
@@ -61,7 +62,9 @@ impl Core {
         };
         let hasher = Hasher::start(config.scrypt, config.hash_threads());
         let tokens = Tokens::new(&key, store.generation()?, config.token_lifetime.as_secs());
-        let auth = Auth::new(Arc::clone(&store), Arc::clone(&clock), hasher, config.password_policy(), tokens);
+        let throttle = Throttle::new(config.guessing.limits());
+        let auth =
+            Auth::new(Arc::clone(&store), Arc::clone(&clock), hasher, config.password_policy(), tokens, throttle);
         Ok(Self { auth: Arc::new(auth), store, clock, dir })
     }
 
@@ -73,6 +76,7 @@ impl Core {
             store: Arc::clone(&self.store),
             clock: Arc::clone(&self.clock),
             cors: config.cors(),
+            trusted_proxies: config.guessing.trusted_proxies.clone(),
             domain: config.domain.clone(),
             signup: config.signup == Signup::Open,
         })

@@ -392,6 +392,6 @@ fn the_help_names_every_setting_with_its_variable_and_default() {
         assert!(help.contains(&format!("--{setting}")) && help.contains(&variable), "{setting}");
     }
     assert!(help.contains("LATCHKEY_SECRET_KEY can hold the secret"));
-    assert_eq!(help.matches("[default: ").count(), 18);
+    assert_eq!(help.matches("[default: ").count(), 21);
     assert!(text(&finish(latchkey().arg("--version"), "").stdout).starts_with("latchkey 0."));
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, fs, path::Path};
 
-use crate::api::harness::latchkey;
+use crate::api::harness::{LIMITS, latchkey};
 
 fn file(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
@@ -10,7 +10,11 @@ fn file(name: &str) -> String {
 
 /// Every setting and its default, `-` where it has none.
 fn settings() -> HashMap<String, String> {
-    let output = latchkey().env_remove("LATCHKEY_SCRYPT").args(["config", "--json"]).output().unwrap();
+    let mut command = latchkey();
+    for own in LIMITS.iter().chain(&["LATCHKEY_SCRYPT"]) {
+        command.env_remove(own);
+    }
+    let output = command.args(["config", "--json"]).output().unwrap();
     let lines = String::from_utf8(output.stdout).unwrap();
     let setting = |line: &str| {
         let row: serde_json::Value = serde_json::from_str(line).unwrap();

@@ -9,10 +9,11 @@ pub mod password;
 mod queue;
 pub mod scrypt_cost;
 pub mod stored_hash;
+pub mod throttle;
 pub mod token;
 pub mod transfer;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use time::OffsetDateTime;
 
@@ -24,6 +25,7 @@ use crate::{
 };
 use hasher::{HashError, Hasher};
 use password::{Password, PasswordPolicy};
+use throttle::Throttle;
 use token::{Claims, Tokens};
 
 /// Why someone may not do it, one variant per reason that can be acted on.
@@ -53,6 +55,9 @@ pub enum AuthError {
     /// Who is logged in gave a wrong password for it.
     #[error("is not the password of this account")]
     WrongPassword,
+    /// Too many came from one address, or too many wrong passwords for one account from there; how long to wait.
+    #[error("too many tries")]
+    Throttled(Duration),
     /// More passwords wait to be hashed than can be in a few seconds; when those that wait now are done.
     #[error("too many logins are waiting")]
     Busy(Duration),
@@ -113,6 +118,7 @@ pub struct Auth {
     hasher: Hasher,
     policy: PasswordPolicy,
     tokens: Tokens,
+    throttle: Throttle,
 }
 
 impl Auth {
@@ -124,8 +130,9 @@ impl Auth {
         hasher: Hasher,
         policy: PasswordPolicy,
         tokens: Tokens,
+        throttle: Throttle,
     ) -> Self {
-        Self { store, clock, hasher, policy, tokens }
+        Self { store, clock, hasher, policy, tokens, throttle }
     }
 
     /// What a new password must be like.
@@ -134,11 +141,17 @@ impl Auth {
         &self.policy
     }
 
-    /// Makes an account and its first token. The account is on disk when this returns.
+    /// Makes an account and its first token. The account is on disk when this returns. `from` is where the request came from.
     ///
     /// # Errors
-    /// [`AuthError::EmailTaken`], [`AuthError::Busy`], [`AuthError::Store`].
-    pub async fn register(&self, email: Email, password: Password) -> Result<AccessToken, AuthError> {
+    /// [`AuthError::EmailTaken`], [`AuthError::Throttled`], [`AuthError::Busy`], [`AuthError::Store`].
+    pub async fn register(
+        &self,
+        email: Email,
+        password: Password,
+        from: Option<IpAddr>,
+    ) -> Result<AccessToken, AuthError> {
+        self.throttle.register(from)?;
         let user = self.add_user(email, password, false).await?;
         Ok(self.issue(&user))
     }
@@ -169,12 +182,24 @@ impl Auth {
     /// An unknown email costs the same hash as a known one (I7). A hash that is weaker than today's setting is replaced.
     ///
     /// # Errors
-    /// [`AuthError::InvalidCredentials`], [`AuthError::Busy`], [`AuthError::Store`].
-    pub async fn log_in(&self, email: &Email, password: Password) -> Result<AccessToken, AuthError> {
+    /// [`AuthError::InvalidCredentials`], [`AuthError::Throttled`], [`AuthError::Busy`], [`AuthError::Store`].
+    pub async fn log_in(
+        &self,
+        email: &Email,
+        password: Password,
+        from: Option<IpAddr>,
+    ) -> Result<AccessToken, AuthError> {
+        let guess = self.throttle.guess(email, from).await?;
         let answer = self.check_and_issue(email, password).await;
         let count = match &answer {
-            Ok(_) => &METRICS.logins_good,
-            Err(AuthError::InvalidCredentials) => &METRICS.logins_bad,
+            Ok(_) => {
+                guess.was_right();
+                &METRICS.logins_good
+            }
+            Err(AuthError::InvalidCredentials) => {
+                guess.was_wrong();
+                &METRICS.logins_bad
+            }
             Err(_) => &METRICS.logins_failed,
         };
         count.inc();
@@ -235,14 +260,15 @@ impl Auth {
     ///
     /// # Errors
     /// [`AuthError::WrongPassword`] where `current` is not it, also because it was changed meanwhile;
-    /// [`AuthError::Busy`], [`AuthError::Store`].
+    /// [`AuthError::Throttled`], [`AuthError::Busy`], [`AuthError::Store`].
     pub async fn change_password(
         &self,
         caller: &Caller,
         current: Password,
         new: Password,
+        from: Option<IpAddr>,
     ) -> Result<AccessToken, AuthError> {
-        self.confirm(caller, current).await?;
+        self.confirm(caller, current, from).await?;
         let password_hash = Some(self.hasher.hash(new).await?);
         let expected = Some(caller.user.password_hash.clone());
         let change = UserChange { password_hash, ..UserChange::default() };
@@ -264,9 +290,14 @@ impl Auth {
     /// Removes the caller's own account.
     ///
     /// # Errors
-    /// [`AuthError::WrongPassword`], [`AuthError::LastAdmin`], [`AuthError::Busy`], [`AuthError::Store`].
-    pub async fn remove_own_account(&self, caller: &Caller, password: Password) -> Result<(), AuthError> {
-        self.confirm(caller, password).await?;
+    /// [`AuthError::WrongPassword`], [`AuthError::LastAdmin`], [`AuthError::Throttled`], [`AuthError::Busy`], [`AuthError::Store`].
+    pub async fn remove_own_account(
+        &self,
+        caller: &Caller,
+        password: Password,
+        from: Option<IpAddr>,
+    ) -> Result<(), AuthError> {
+        self.confirm(caller, password, from).await?;
         self.remove_user(caller.user.public_id).await.map(drop)
     }
 
@@ -294,9 +325,16 @@ impl Auth {
         Ok(self.hasher.hash(password).await?)
     }
 
-    async fn confirm(&self, caller: &Caller, password: Password) -> Result<(), AuthError> {
+    async fn confirm(&self, caller: &Caller, password: Password, from: Option<IpAddr>) -> Result<(), AuthError> {
+        let guess = self.throttle.guess(&caller.user.email, from).await?;
         let verdict = self.hasher.verify(password, Some(caller.user.password_hash.clone())).await?;
-        if verdict.matches { Ok(()) } else { Err(AuthError::WrongPassword) }
+        if verdict.matches {
+            guess.was_right();
+            Ok(())
+        } else {
+            guess.was_wrong();
+            Err(AuthError::WrongPassword)
+        }
     }
 
     fn issue(&self, user: &User) -> AccessToken {

@@ -4,7 +4,9 @@
 //! does a `LATCHKEY_` variable that is no setting, since a typing error must not silently mean the default. A secret comes
 //! from a file or a variable and never from argv, where every user of the machine can read it.
 //!
-//! This is the one file outside `cli` that names clap: a setting written down twice would drift apart.
+//! This and what is below it are all outside `cli` that names clap: a setting written down twice would drift apart.
+
+mod guessing;
 
 mod values;
 
@@ -34,6 +36,8 @@ use crate::{
     model::Email,
     store::read_secret,
 };
+
+pub use guessing::Guessing;
 
 /// The variable that holds the secret itself; it has no flag.
 pub const SECRET_VARIABLE: &str = "LATCHKEY_SECRET_KEY";
@@ -156,6 +160,10 @@ pub struct Config {
     /// Allow passwords that are among the most commonly used ones.
     #[arg(long, global = true, env = "LATCHKEY_ALLOW_COMMON_PASSWORDS")]
     pub allow_common_passwords: bool,
+
+    /// Against guessing.
+    #[command(flatten)]
+    pub guessing: Guessing,
 
     /// Origin of web pages that may call the API from a browser, such as `https://app.example.com`, or * for any. Can be repeated; in
     /// the variable, separate with commas.

@@ -5,41 +5,8 @@
 //! account is now. A value has no blanks and no control characters, so that none can look like another field or line.
 //! Deliberately absent: passwords and tokens.
 
-use std::{fmt, net::IpAddr};
-
-use poem::{Addr, FromRequest, Request, RequestBody};
-
+use super::client::Client;
 use crate::model::{Email, PublicId, User};
-
-/// The address that a request comes from: that of a proxy where there is one.
-#[derive(Debug, Clone, Copy)]
-pub struct Client(Option<IpAddr>);
-
-impl Client {
-    /// Whoever sent `request`.
-    pub fn of(request: &Request) -> Self {
-        match &request.remote_addr().0 {
-            // What came over IPv4 is written like that, also where we listen on IPv6: a firewall knows it by that name.
-            Addr::SocketAddr(address) => Self(Some(address.ip().to_canonical())),
-            Addr::Unix(_) | Addr::Custom(..) => Self(None),
-        }
-    }
-}
-
-impl fmt::Display for Client {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(address) => address.fmt(f),
-            None => f.write_str("local"),
-        }
-    }
-}
-
-impl<'a> FromRequest<'a> for Client {
-    async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
-        Ok(Self::of(request))
-    }
-}
 
 /// Records an act on one's own account. `user` is `None` where nobody proved to be the one.
 pub fn record(event: &'static str, email: &Email, user: Option<PublicId>, client: Client) {

@@ -9,8 +9,8 @@ use poem_openapi::{ApiResponse, Object, OpenApi, payload::Json, types::Example};
 use zeroize::Zeroizing;
 
 use super::{
-    Tag,
-    audit::{self, Client},
+    Tag, audit,
+    client::Client,
     error::{ApiError, Fails, Realm},
     fields::{Body, Fields},
     guard::{BearerAuth, Guard},
@@ -207,7 +207,8 @@ impl AuthApi {
         });
         let (Some(email), Some(password)) = (email, password) else { return Err(fields.failed().into()) };
         let typed = email.clone();
-        let token = self.guard.auth.register(email, password).await.map_err(|error| self.refuse(error))?;
+        let token =
+            self.guard.auth.register(email, password, client.address()).await.map_err(|error| self.refuse(error))?;
         audit::record("register", &typed, Some(token.user), client);
         Ok(Registered::Created(Token::new("successfully registered", token), no_cache()))
     }
@@ -221,7 +222,7 @@ impl AuthApi {
         let email = email(&mut fields);
         let password = fields.required("password", |text| Ok::<_, String>(Password::new(text)));
         let (Some(email), Some(password)) = (email, password) else { return Err(fields.failed().into()) };
-        let token = self.guard.auth.log_in(&email, password).await.map_err(|error| {
+        let token = self.guard.auth.log_in(&email, password, client.address()).await.map_err(|error| {
             if matches!(error, AuthError::InvalidCredentials) {
                 audit::record("login_failed", &email, None, client);
             }
@@ -288,7 +289,7 @@ impl AuthApi {
             self.guard.auth.policy().check(&password, Some(&caller.user().email)).map(|()| password)
         });
         let (Some(current), Some(new)) = (current, new) else { return Err(fields.failed()) };
-        match self.guard.auth.change_password(&caller, current, new).await {
+        match self.guard.auth.change_password(&caller, current, new, client.address()).await {
             Ok(token) => {
                 record_own("password_changed", &caller, client);
                 Ok(LoggedIn::Ok(Token::new("password successfully changed", token), no_cache()))
@@ -313,7 +314,8 @@ impl AuthApi {
         let mut fields = body.fields;
         let password = fields.required("password", |text| Ok::<_, String>(Password::new(text)));
         let Some(password) = password else { return Err(fields.failed().into()) };
-        self.guard.auth.remove_own_account(&caller, password).await.map_err(|error| self.refuse(error))?;
+        let removed = self.guard.auth.remove_own_account(&caller, password, client.address()).await;
+        removed.map_err(|error| self.refuse(error))?;
         record_own("account_deleted", &caller, client);
         Ok(Removed::NoContent)
     }

@@ -117,6 +117,9 @@ pub enum ApiError {
     /// 431: more or longer header fields than are read.
     #[error("The request header fields are too large")]
     HeadersTooLarge,
+    /// 429: too many tries; how long to wait.
+    #[error("Too many tries. Please try again later.")]
+    TooManyTries(Duration),
     /// Another status that poem answers by itself.
     #[error("{1}")]
     Framework(StatusCode, String),
@@ -150,6 +153,7 @@ impl ApiError {
             }
             AuthError::UserNotFound => Self::NotFound(error.to_string()),
             AuthError::WrongPassword => Self::Validation([("password", error.to_string())].into()),
+            AuthError::Throttled(wait) => Self::TooManyTries(wait),
             AuthError::Busy(wait) => Self::Busy(wait),
             AuthError::UnusableHash(_) => Self::Internal(error.to_string()),
             AuthError::Store(error) => error.into(),
@@ -190,6 +194,7 @@ impl ApiError {
             Self::UrlTooLong => StatusCode::URI_TOO_LONG,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::TooManyTries(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Framework(status, _) => *status,
             Self::Busy(_) | Self::Unavailable(_) | Self::NotReady => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -211,7 +216,7 @@ impl ApiError {
     /// When to try again, where that may help.
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Busy(wait) => Some(*wait),
+            Self::Busy(wait) | Self::TooManyTries(wait) => Some(*wait),
             Self::Unavailable(_) | Self::NotReady => Some(RETRY_AFTER),
             _ => None,
         }

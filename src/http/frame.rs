@@ -15,7 +15,12 @@ use tokio::io::AsyncReadExt as _;
 use tracing::Instrument as _;
 
 use super::{
-    audit::Client, error::ApiError, fields::BODY_BYTES_MAX, limits::Pulse, openapi::Templates, transport::Malformed,
+    client::{Client, TrustedProxy},
+    error::ApiError,
+    fields::BODY_BYTES_MAX,
+    limits::Pulse,
+    openapi::Templates,
+    transport::Malformed,
 };
 use crate::{metrics::METRICS, random};
 
@@ -66,6 +71,8 @@ pub struct Frame<E> {
     pub routes: E,
     /// Who may call from a browser.
     pub cors: CorsOrigins,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<TrustedProxy>,
     /// What is served.
     pub templates: Templates,
 }
@@ -73,7 +80,7 @@ pub struct Frame<E> {
 impl<E: Endpoint<Output = Response>> Endpoint for Frame<E> {
     type Output = Response;
 
-    async fn call(&self, request: Request) -> poem::Result<Response> {
+    async fn call(&self, mut request: Request) -> poem::Result<Response> {
         let id = request_id(request.headers());
         let id_text = id.to_str().unwrap_or_default();
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
@@ -82,8 +89,8 @@ impl<E: Endpoint<Output = Response>> Endpoint for Frame<E> {
         // A template has no names in it. What is not served is logged as it was asked for, up to a length.
         let template = self.templates.of(&path);
         let route = template.map_or_else(|| Cow::Owned(loggable(&path)), Cow::Borrowed);
-        let span =
-            tracing::error_span!("request", id = id_text, %method, route = &*route, client = %Client::of(&request));
+        let client = Client::note(&mut request, &self.trusted_proxies);
+        let span = tracing::error_span!("request", id = id_text, %method, route = &*route, %client);
         let started = Instant::now();
         let mut response = self.answer(request, &path).instrument(span.clone()).await;
         let (took, status) = (started.elapsed(), response.status().as_u16());

@@ -12,7 +12,8 @@ use poem_openapi::{
 };
 
 use super::{
-    audit::{self, Client},
+    audit,
+    client::Client,
     error::{ApiError, Challenge, Realm},
     fields::Fields,
 };

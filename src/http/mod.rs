@@ -10,6 +10,7 @@
 mod audit;
 mod auth;
 pub mod bulk;
+mod client;
 mod error;
 mod fields;
 mod frame;
@@ -43,6 +44,7 @@ use crate::{
     store::Store,
 };
 
+pub use client::TrustedProxy;
 pub use frame::CorsOrigins;
 pub use limits::Limits;
 pub use ops::metrics;
@@ -81,6 +83,8 @@ pub struct Parts {
     pub signup: bool,
     /// Which web pages may call from a browser.
     pub cors: CorsOrigins,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<TrustedProxy>,
 }
 
 /// Everything under [`BASE`] that the document describes.
@@ -133,6 +137,7 @@ pub fn routes(parts: Parts) -> Routes {
     let pages = pages::Pages { base: BASE, signup: parts.signup, json, yaml };
     let routes = pages.add(Route::new());
     let routes = ops::add(routes, parts.store).nest(BASE, service).data(guard);
-    let framed = frame::Frame { routes: routes.map_to_response(), cors: parts.cors, templates };
+    let routes = routes.map_to_response();
+    let framed = frame::Frame { routes, cors: parts.cors, trusted_proxies: parts.trusted_proxies, templates };
     Arc::new(framed.boxed())
 }

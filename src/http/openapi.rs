@@ -9,6 +9,9 @@ use serde_json::{Map, Value, json};
 
 use crate::auth::password::PasswordPolicy;
 
+/// The operations that can be called too often: those that check a password, and registration.
+const THROTTLED: [&str; 4] = ["register", "log_in", "change_password", "delete_account"];
+
 const GET: &str = "GET, HEAD";
 
 /// The bodies of requests.
@@ -165,6 +168,7 @@ fn allow(operations: &Map<String, Value>) -> String {
 fn add_failures(operation: &mut Map<String, Value>, closed: bool) {
     let secured = operation.get("security").map(Value::to_string).unwrap_or_default();
     let for_admins = secured.contains("AdminAuth");
+    let throttled = operation["operationId"].as_str().is_some_and(|id| THROTTLED.contains(&id));
     let has_body = operation.contains_key("requestBody");
     let has_parameters = operation.contains_key("parameters");
     let rules = [
@@ -174,6 +178,7 @@ fn add_failures(operation: &mut Map<String, Value>, closed: bool) {
         (has_body, "413"),
         (true, "414"),
         (has_body, "415"),
+        (throttled, "429"),
         (true, "431"),
         (true, "500"),
         (true, "503"),
@@ -224,6 +229,7 @@ fn failure(status: &str) -> Value {
         "413" => "The body is too large.",
         "414" => "The URL is too long.",
         "415" => "The body is neither a form nor JSON.",
+        "429" => "Too many tries; `Retry-After` says when to try again.",
         "431" => "The header fields are too large.",
         "500" => "The server has a defect; its log says more.",
         _ => "The server is busy or cannot reach its data; `Retry-After` says when to try again.",
@@ -235,7 +241,7 @@ fn failure(status: &str) -> Value {
     });
     match status {
         "401" | "403" => failure["headers"] = json!({ "WWW-Authenticate": header("A challenge of RFC 6750 §3.") }),
-        "503" => failure["headers"] = json!({ "Retry-After": header("Seconds to wait.") }),
+        "429" | "503" => failure["headers"] = json!({ "Retry-After": header("Seconds to wait.") }),
         _ => {}
     }
     failure

@@ -11,8 +11,8 @@ use zeroize::Zeroizing;
 
 use super::{
     BASE, Tag,
-    audit::Client,
     auth::Success,
+    client::Client,
     error::{ApiError, Fails, Realm},
     fields::{Body, Fields, Parameter, Path, Query},
     guard::{Guard, ManagerAuth},

@@ -88,12 +88,31 @@ async fn every_route_and_status_that_is_served_is_in_the_document_and_the_other_
             answered.entry(operation.clone()).or_default().insert(answer.status.as_u16().to_string());
         }
     }
+    for (operation, status) in throttled().await {
+        answered.entry(operation.to_owned()).or_default().insert(status);
+    }
     for (operation, statuses) in &documented {
         let mut expected = statuses.clone();
         expected.retain(|status| !NOT_ON_REQUEST.contains(&status.as_str()));
         assert_eq!(answered[operation], expected, "{operation}: what was answered, what the document says");
         assert!(NOT_ON_REQUEST.iter().all(|status| statuses.contains(*status)), "{operation}");
     }
+}
+
+/// What each operation that is limited answers on a server that has had enough.
+async fn throttled() -> Vec<(&'static str, String)> {
+    let server = TestServer::with(&["--login-limit", "1/1h", "--register-limit", "1/1h"]);
+    let token = server.user("someone@example.com").await;
+    server.log_in("someone@example.com").await;
+    let body = json!({ "email": "someone@example.com", "password": PASSWORD, "current_password": PASSWORD,
+                       "new_password": "another good password" });
+    let mut answered = Vec::new();
+    for operation in ["POST /auth/register", "POST /auth/login", "POST /auth/password", "DELETE /auth/user"] {
+        let (method, path) = operation.split_once(' ').unwrap();
+        let answer = server.request(method.parse().unwrap(), path).bearer(&token).json(&body).await;
+        answered.push((operation, answer.status.as_u16().to_string()));
+    }
+    answered
 }
 
 /// A path that is not in the document must not be served: those of the document with each method that it does not list.

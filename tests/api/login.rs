@@ -64,7 +64,7 @@ async fn an_unknown_email_and_a_wrong_password_get_the_same_bytes() {
 }
 
 /// What the server has computed so far, in ticks of 10 ms. Time on the clock would depend on what else the machine does.
-fn cpu_ticks(server: &TestServer) -> u64 {
+pub(crate) fn cpu_ticks(server: &TestServer) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.pid())).unwrap();
     let (_, fields) = stat.rsplit_once(')').unwrap();
     let fields: Vec<_> = fields.split_whitespace().collect();

@@ -1,0 +1,297 @@
+//! How often someone may guess: first by address, then by account and address together, with a growing wait after failures.
+//!
+//! Guarantees: an account alone is never counted, so that nobody can keep its owner out; guesses at once are decided as if one
+//! came after the other; what is remembered has a fixed size, made at the start, whatever anybody sends; time is monotonic, so
+//! that a clock that is set lets nobody in and locks nobody out. The same holds for an account that does not exist (I7).
+//! Deliberately absent: what a guess is worth to the other parts, and counts that outlive the process.
+//!
+//! A place in memory has the whole hash of its owner, so that two owners never share a count: a stranger could fill shared ones.
+//! Where there is no free place, the one goes that is forgotten soonest. The hash has a random key, so nobody can aim at a place; to
+//! lose a count of one's own takes about as many guesses as there are places, and each of those is counted too.
+
+use std::{
+    hash::{BuildHasher as _, RandomState},
+    net::IpAddr,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::Notify;
+
+use super::AuthError;
+use crate::{metrics::METRICS, model::Email};
+
+/// The wait after the first failure that is not free; each further one doubles it.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// How long failures are remembered after the last of them.
+const REMEMBERED: Duration = Duration::from_hours(24);
+/// How long a guess may wait for what becomes of those before it.
+const TURN_MAX: Duration = Duration::from_secs(4);
+/// How many owners have their place among the same few.
+const WAYS: usize = 8;
+const ADDRESSES: usize = 8 * 1024;
+const ACCOUNTS: usize = 16 * 1024;
+
+/// So many at once, and as many again within a period; or, of failures, so many without a wait and how long the wait may grow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// No limit.
+    Off,
+    /// `count` is at least 1.
+    Of {
+        /// How many.
+        count: u32,
+        /// In which time.
+        period: Duration,
+    },
+}
+
+/// What is limited.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Of one address: logins and other calls that check a password.
+    pub logins: Limit,
+    /// Of one address: registrations.
+    pub registrations: Limit,
+    /// Of one account from one address: wrong passwords.
+    pub failures: Limit,
+}
+
+/// Remembers who tried how often.
+pub struct Throttle {
+    logins: Option<Addresses>,
+    registrations: Option<Addresses>,
+    failures: Option<Failures>,
+}
+
+impl Throttle {
+    /// Takes all the memory that it will ever have.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            logins: Addresses::new(limits.logins),
+            registrations: Addresses::new(limits.registrations),
+            failures: Failures::new(limits.failures),
+        }
+    }
+
+    /// Counts a registration. `from` is `None` for the operator, who is not counted.
+    ///
+    /// # Errors
+    /// [`AuthError::Throttled`].
+    pub fn register(&self, from: Option<IpAddr>) -> Result<(), AuthError> {
+        count(self.registrations.as_ref(), from)
+    }
+
+    /// Counts a guess at the password of `account`, before anything is hashed. Whoever guesses says what became of it.
+    ///
+    /// Where the guesses in flight may use up those without a wait, it waits for what becomes of them.
+    ///
+    /// # Errors
+    /// [`AuthError::Throttled`]; [`AuthError::Busy`] where those before take too long.
+    pub async fn guess(&self, account: &Email, from: Option<IpAddr>) -> Result<Guess<'_>, AuthError> {
+        count(self.logins.as_ref(), from)?;
+        let (Some(failures), Some(from)) = (&self.failures, from) else { return Ok(Guess { of: None }) };
+        let owner = failures.table.owner((network(from), account.key()));
+        let turn = async {
+            loop {
+                let settled = failures.settled.notified(); // before looking, so that nothing is missed in between
+                match failures.begin(owner) {
+                    Verdict::Go => return Ok(Guess { of: Some((failures, owner)) }),
+                    Verdict::Wait => settled.await,
+                    Verdict::Refuse(wait) => {
+                        METRICS.throttled_account.inc();
+                        return Err(AuthError::Throttled(wait));
+                    }
+                }
+            }
+        };
+        tokio::time::timeout(TURN_MAX, turn).await.unwrap_or(Err(AuthError::Busy(TURN_MAX)))
+    }
+}
+
+fn count(addresses: Option<&Addresses>, from: Option<IpAddr>) -> Result<(), AuthError> {
+    let (Some(addresses), Some(from)) = (addresses, from) else { return Ok(()) };
+    addresses.count(from).map_err(|wait| {
+        METRICS.throttled_address.inc();
+        AuthError::Throttled(wait)
+    })
+}
+
+/// A guess that is being checked. One that is dropped was neither right nor wrong.
+pub struct Guess<'a> {
+    of: Option<(&'a Failures, u64)>,
+}
+
+impl Guess<'_> {
+    /// The password was right: earlier failures are forgotten.
+    pub fn was_right(self) {
+        self.settle(|slot, _| (slot.failures, slot.free_at, slot.forgotten_at) = (0, 0, 0));
+    }
+
+    /// The password was wrong.
+    pub fn was_wrong(self) {
+        self.settle(|slot, failures| {
+            let now = failures.table.now();
+            slot.failures = slot.failures.saturating_add(1);
+            slot.free_at = now + failures.wait_after(slot.failures);
+            slot.forgotten_at = now + micros(REMEMBERED);
+        });
+    }
+
+    fn settle(mut self, change: impl FnOnce(&mut Slot, &Failures)) {
+        if let Some((failures, owner)) = self.of.take() {
+            failures.settle(owner, |slot| change(slot, failures));
+        }
+    }
+}
+
+impl Drop for Guess<'_> {
+    fn drop(&mut self) {
+        if let Some((failures, owner)) = self.of {
+            failures.settle(owner, |_| {});
+        }
+    }
+}
+
+/// How often each address came (GCRA: one number for each, the moment at which it will have used nothing).
+struct Addresses {
+    table: Table,
+    every: u64,
+    period: u64,
+}
+
+impl Addresses {
+    fn new(limit: Limit) -> Option<Self> {
+        let Limit::Of { count, period } = limit else { return None };
+        let period = micros(period);
+        Some(Self { table: Table::new(ADDRESSES), every: (period / u64::from(count)).max(1), period })
+    }
+
+    /// Says how long to wait where it came too often. One that is refused is not counted.
+    fn count(&self, from: IpAddr) -> Result<(), Duration> {
+        let owner = self.table.owner(network(from));
+        let now = self.table.now();
+        let mut slots = self.table.lock();
+        let Some(slot) = claim(&mut slots, owner, now) else { return Ok(()) };
+        let unused_at = slot.forgotten_at.max(now) + self.every;
+        if unused_at > now + self.period {
+            return Err(Duration::from_micros(unused_at - now - self.period));
+        }
+        slot.forgotten_at = unused_at;
+        Ok(())
+    }
+}
+
+/// The failures of each account from each address.
+struct Failures {
+    table: Table,
+    free: u32,
+    wait_max: u64,
+    settled: Notify,
+}
+
+enum Verdict {
+    Go,
+    Wait,
+    Refuse(Duration),
+}
+
+impl Failures {
+    fn new(limit: Limit) -> Option<Self> {
+        let Limit::Of { count, period } = limit else { return None };
+        Some(Self { table: Table::new(ACCOUNTS), free: count, wait_max: micros(period), settled: Notify::new() })
+    }
+
+    fn begin(&self, owner: u64) -> Verdict {
+        let now = self.table.now();
+        let mut slots = self.table.lock();
+        // Every place among the few has a guess in flight: rather refuse than not count.
+        let Some(slot) = claim(&mut slots, owner, now) else { return Verdict::Refuse(FIRST_WAIT) };
+        let without_wait = slot.failures.saturating_add(slot.in_flight) < self.free;
+        if without_wait || slot.in_flight == 0 && slot.free_at <= now {
+            slot.in_flight += 1;
+            Verdict::Go
+        } else if slot.in_flight > 0 {
+            Verdict::Wait
+        } else {
+            Verdict::Refuse(Duration::from_micros(slot.free_at - now))
+        }
+    }
+
+    fn settle(&self, owner: u64, change: impl FnOnce(&mut Slot)) {
+        let now = self.table.now();
+        if let Some(slot) = claim(&mut self.table.lock(), owner, now) {
+            change(slot);
+            slot.in_flight = slot.in_flight.saturating_sub(1);
+        }
+        self.settled.notify_waiters();
+    }
+
+    fn wait_after(&self, failures: u32) -> u64 {
+        let doublings = failures.checked_sub(self.free);
+        doublings.map_or(0, |doublings| (micros(FIRST_WAIT) << doublings.min(32)).min(self.wait_max))
+    }
+}
+
+/// What is remembered of one owner. Moments are microseconds since the table was made.
+#[derive(Clone, Copy, Default)]
+struct Slot {
+    owner: u64,
+    forgotten_at: u64,
+    free_at: u64,
+    failures: u32,
+    in_flight: u32,
+}
+
+/// Places of a fixed number.
+struct Table {
+    slots: Mutex<Box<[Slot]>>,
+    key: RandomState,
+    made: Instant,
+}
+
+impl Table {
+    fn new(places: usize) -> Self {
+        let slots = vec![Slot::default(); places].into_boxed_slice();
+        Self { slots: Mutex::new(slots), key: RandomState::new(), made: Instant::now() }
+    }
+
+    fn owner(&self, name: impl std::hash::Hash) -> u64 {
+        self.key.hash_one(name)
+    }
+
+    fn now(&self) -> u64 {
+        micros(self.made.elapsed())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Box<[Slot]>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The place of `owner`, perhaps taken from one who is forgotten sooner than the others. `None` where each has a guess in flight.
+fn claim(slots: &mut [Slot], owner: u64, now: u64) -> Option<&mut Slot> {
+    let (sets, _) = slots.as_chunks_mut::<WAYS>();
+    let count = sets.len() as u64;
+    let set = &mut sets[usize::try_from(owner % count).expect("BUG: less than the length of a slice")];
+    let lives = |slot: &Slot| slot.owner == owner && (slot.in_flight > 0 || slot.forgotten_at > now);
+    if let Some(place) = set.iter().position(lives) {
+        return Some(&mut set[place]);
+    }
+    let taken = set.iter_mut().filter(|slot| slot.in_flight == 0).min_by_key(|slot| slot.forgotten_at)?;
+    *taken = Slot { owner, ..Slot::default() };
+    Some(taken)
+}
+
+/// What one customer of a network has: an address of IPv4, the first 64 bits of one of IPv6.
+fn network(address: IpAddr) -> (u8, u64) {
+    match address.to_canonical() {
+        IpAddr::V4(address) => (4, address.to_bits().into()),
+        IpAddr::V6(address) => (6, u64::try_from(address.to_bits() >> 64).expect("BUG: half of 128 bits is 64")),
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX / 4)
+}

@@ -1,0 +1,62 @@
+//! The settings against guessing: how often, and whose word counts for where a request comes from.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use super::values::duration;
+use crate::{
+    auth::throttle::{Limit, Limits},
+    http::TrustedProxy,
+};
+
+/// The settings against guessing.
+#[derive(Debug, Clone, Args)]
+pub struct Guessing {
+    /// How many logins, and other calls that check a password, one address may make: 60/1m is 60 at once and 60 more a minute; off
+    /// for any number. An address of IPv6 is counted by its first 64 bits.
+    #[arg(long, global = true, env = "LATCHKEY_LOGIN_LIMIT", value_name = "LIMIT", default_value = "60/1m",
+          value_parser = limit)]
+    pub login_limit: Limit,
+
+    /// How many registrations one address may make, written like --login-limit.
+    #[arg(long, global = true, env = "LATCHKEY_REGISTER_LIMIT", value_name = "LIMIT", default_value = "60/1h",
+          value_parser = limit)]
+    pub register_limit: Limit,
+
+    /// How many wrong passwords for one account from one address cost no wait, and how long the wait grows, from 1s, doubled by each
+    /// further one: 5/15m; off for no wait. The right password ends it, and it never keeps out who comes from another address.
+    #[arg(long, global = true, env = "LATCHKEY_FAILURE_LIMIT", value_name = "LIMIT", default_value = "5/15m",
+          value_parser = limit)]
+    pub failure_limit: Limit,
+
+    /// Address or network of a proxy in front, such as 10.0.0.0/8, whose X-Forwarded-For is believed. Without one, that header changes
+    /// nothing. Can be repeated; in the variable, separate with commas.
+    #[arg(
+        long = "trusted-proxy",
+        global = true,
+        env = "LATCHKEY_TRUSTED_PROXY",
+        value_name = "CIDR",
+        value_delimiter = ','
+    )]
+    pub trusted_proxies: Vec<TrustedProxy>,
+}
+
+impl Guessing {
+    /// What is limited.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits { logins: self.login_limit, registrations: self.register_limit, failures: self.failure_limit }
+    }
+}
+
+fn limit(text: &str) -> Result<Limit, String> {
+    if text == "off" {
+        return Ok(Limit::Off);
+    }
+    let (count, period) = text.split_once('/').ok_or("must be off or like 60/1m")?;
+    let count = count.parse().ok().filter(|count| (1..=1_000_000).contains(count));
+    let count = count.ok_or("must begin with a number from 1 to 1000000, such as 60/1m")?;
+    let period = duration(period, Duration::from_secs(1), Duration::from_hours(24), "must end with 1s to 24h")?;
+    Ok(Limit::Of { count, period })
+}

@@ -1,0 +1,95 @@
+//! Who sent a request: the address of the connection, or the one that a trusted proxy in front of us tells.
+//!
+//! Guarantees: `X-Forwarded-For` counts only as far as trusted proxies wrote it. It is read from the right, where the nearest one
+//! wrote, and the first address that is no trusted proxy is the client; whatever stands before that, the client may have made up.
+
+use std::{fmt, net::IpAddr, net::SocketAddr, str::FromStr};
+
+use ipnet::IpNet;
+use poem::{Addr, FromRequest, Request, RequestBody};
+
+const X_FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// The address that a request comes from; none where that is the operator, over the socket in the data directory.
+#[derive(Debug, Clone, Copy)]
+pub struct Client(Option<IpAddr>);
+
+impl Client {
+    /// Whoever sent `request`, with these proxies in front. Later askers take what was noted.
+    pub fn note(request: &mut Request, proxies: &[TrustedProxy]) -> Self {
+        let Self(Some(mut hop)) = Self::connected(request) else { return Self(None) };
+        if proxies.is_empty() {
+            return Self(Some(hop));
+        }
+        let headers = request.headers().get_all(X_FORWARDED_FOR).iter().rev();
+        // A field that is no text is an entry that cannot be read.
+        let mut entries = headers.flat_map(|value| value.to_str().unwrap_or_default().rsplit(','));
+        while proxies.iter().any(|proxy| proxy.has(hop)) {
+            let Some(next) = entries.next().and_then(address) else { break };
+            hop = next;
+        }
+        let client = Self(Some(hop));
+        request.extensions_mut().insert(client);
+        client
+    }
+
+    /// The address; `None` for the operator.
+    pub fn address(self) -> Option<IpAddr> {
+        self.0
+    }
+
+    fn connected(request: &Request) -> Self {
+        match &request.remote_addr().0 {
+            // What came over IPv4 is written like that, also where we listen on IPv6: a firewall knows it by that name.
+            Addr::SocketAddr(address) => Self(Some(address.ip().to_canonical())),
+            Addr::Unix(_) | Addr::Custom(..) => Self(None),
+        }
+    }
+}
+
+impl fmt::Display for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(address) => address.fmt(f),
+            None => f.write_str("local"),
+        }
+    }
+}
+
+impl<'a> FromRequest<'a> for Client {
+    async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
+        Ok(request.extensions().get().copied().unwrap_or_else(|| Self::connected(request)))
+    }
+}
+
+/// One entry: an address, with a port where a proxy adds it.
+fn address(entry: &str) -> Option<IpAddr> {
+    let entry = entry.trim();
+    let with_port = || entry.parse().map(|address: SocketAddr| address.ip()).ok();
+    entry.parse().ok().or_else(with_port).map(|address: IpAddr| address.to_canonical())
+}
+
+/// The addresses of proxies in front of us.
+#[derive(Debug, Clone)]
+pub struct TrustedProxy(IpNet);
+
+impl TrustedProxy {
+    fn has(&self, address: IpAddr) -> bool {
+        self.0.contains(&address)
+    }
+}
+
+impl FromStr for TrustedProxy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let network = text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+        match network {
+            Some(IpNet::V6(mapped)) if mapped.addr().to_ipv4_mapped().is_some() => {
+                Err("must be written as IPv4, such as 10.0.0.0/8".to_owned())
+            }
+            Some(network) => Ok(Self(network)),
+            None => Err("must be an address or a network such as 10.0.0.0/8 or fd00::/8".to_owned()),
+        }
+    }
+}
