@@ -20,6 +20,9 @@ use crate::metrics::{Held, METRICS};
 
 /// File descriptors that connections leave to the database, the pages of a backup, and other listeners.
 const FILES_KEPT: u64 = 64;
+/// How much of an answer the system may keep that the client did not take yet; it would be 4 MiB and more.
+#[cfg(target_os = "linux")]
+const UNSENT_BYTES_MAX: usize = 128 * 1024;
 /// How often deadlines are looked at: as often as the shortest of them needs, within these bounds.
 const SWEEP_MIN: Duration = Duration::from_millis(5);
 const SWEEP_MAX: Duration = Duration::from_millis(500);
@@ -252,6 +255,18 @@ fn client(address: IpAddr) -> IpAddr {
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
+
+/// Keeps the system from holding megabytes for each client that does not take its answer. Connections inherit it.
+#[cfg(target_os = "linux")]
+pub(super) fn limit_unsent(listener: &tokio::net::TcpListener) {
+    if let Err(error) = rustix::net::sockopt::set_socket_send_buffer_size(listener, UNSENT_BYTES_MAX) {
+        tracing::debug!(%error, "cannot limit what the system keeps to be sent");
+    }
+}
+
+/// Elsewhere the system's own limits hold.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn limit_unsent(_: &tokio::net::TcpListener) {}
 
 /// As many of the `wanted` connections as there are file descriptors for, once this process may have as many as it can get.
 #[cfg(target_os = "linux")]

@@ -34,7 +34,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use super::{
-    limits::{Limits, Pulse, Turnstile},
+    limits::{Limits, Pulse, Turnstile, limit_unsent},
     tls::Tls,
     wire::Wire,
 };
@@ -74,6 +74,7 @@ pub async fn serve(
     drain: Duration,
 ) -> bool {
     let (stopping, stopped) = watch::channel(false);
+    limit_unsent(&listener);
     let turnstile = Turnstile::new(limits);
     let sweep = tokio::spawn(Arc::clone(&turnstile).sweep());
     let mut door = Door { tls, endpoint: Arc::new(endpoint), turnstile: Arc::clone(&turnstile), stopped };

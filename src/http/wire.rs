@@ -27,6 +27,9 @@ use super::{
 /// How long what still comes is read, and thrown away, after the last answer.
 const LINGER_MAX: Duration = Duration::from_secs(2);
 
+/// And how much of it: whoever sends more is not waiting for an answer.
+const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// A stream that is watched, and whose shutdown ends our direction and then waits for the end of the other.
 pub(super) struct Wire<S> {
     stream: S,
@@ -35,11 +38,12 @@ pub(super) struct Wire<S> {
     /// How many answers the client has taken.
     taken: u64,
     until: Option<Pin<Box<Sleep>>>,
+    thrown_away: usize,
 }
 
 impl<S> Wire<S> {
     pub(super) fn new(stream: S, pulse: Arc<Pulse>) -> Self {
-        Self { stream, pulse, heads: Heads::default(), taken: 0, until: None }
+        Self { stream, pulse, heads: Heads::default(), taken: 0, until: None, thrown_away: 0 }
     }
 
     fn look(&mut self, bytes: &[u8]) {
@@ -97,11 +101,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
         if self.until.is_none() {
             ready!(Pin::new(&mut self.stream).poll_shutdown(cx))?;
         }
-        let Self { stream, pulse, until, .. } = &mut *self;
+        let Self { stream, pulse, until, thrown_away, .. } = &mut *self;
         let until = until.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER_MAX)));
         let mut bytes = [0; 8 * 1024];
         loop {
-            if pulse.is_last() || until.as_mut().poll(cx).is_ready() {
+            if pulse.is_last() || *thrown_away > LINGER_BYTES_MAX || until.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Ok(()));
             }
             let mut buffer = ReadBuf::new(&mut bytes);
@@ -109,6 +113,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Wire<S> {
             if ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer)).is_err() || buffer.filled().is_empty() {
                 return Poll::Ready(Ok(()));
             }
+            *thrown_away += buffer.filled().len();
         }
     }
 }

@@ -31,3 +31,4 @@ mod widgets;
 mod widgets_deadlines;
 mod widgets_rules;
 mod wire;
+mod wire_held;
