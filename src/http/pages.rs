@@ -1,7 +1,7 @@
 //! What a browser gets: the start page and its files from `static/`, Swagger UI, the OpenAPI document. All from the binary.
 //!
 //! Guarantees: no page asks any other host for anything, and its Content-Security-Policy says so to the browser; a page is
-//! compressed once, at its first request; a second view costs a 304.
+//! compressed once, at its first request; a second view costs a 304; however many take a page at once, it is in memory once.
 
 use std::{
     fmt::Write as _,
@@ -10,6 +10,7 @@ use std::{
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use bytes::Bytes;
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use include_dir::{Dir, File, include_dir};
 use poem::{
@@ -37,25 +38,25 @@ const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; base
 /// Something to look at.
 struct Page {
     content_type: &'static str,
-    body: String,
+    body: Bytes,
     policy: String,
     etag: String,
-    gzip: OnceLock<Vec<u8>>,
+    gzip: OnceLock<Bytes>,
 }
 
 impl Page {
     fn new(content_type: &'static str, body: String, policy: String) -> Self {
         let digest = Sha256::digest(body.as_bytes());
         let etag = format!("W/\"{}\"", &BASE64_STANDARD.encode(digest)[..22]);
-        Self { content_type, body, policy, etag, gzip: OnceLock::new() }
+        Self { content_type, body: body.into(), policy, etag, gzip: OnceLock::new() }
     }
 
-    fn gzip(&self) -> &[u8] {
+    fn gzip(&self) -> &Bytes {
         self.gzip.get_or_init(|| {
             use std::io::Write as _;
             let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-            let written = encoder.write_all(self.body.as_bytes()).and_then(|()| encoder.finish());
-            written.expect("BUG: writing to memory does not fail")
+            let written = encoder.write_all(&self.body).and_then(|()| encoder.finish());
+            written.expect("BUG: writing to memory does not fail").into()
         })
     }
 
@@ -71,7 +72,7 @@ impl Page {
             return response.status(StatusCode::NOT_MODIFIED).finish();
         }
         if request.takes_gzip {
-            return response.header(header::CONTENT_ENCODING, "gzip").body(self.gzip().to_vec());
+            return response.header(header::CONTENT_ENCODING, "gzip").body(self.gzip().clone());
         }
         response.body(self.body.clone())
     }
