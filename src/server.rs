@@ -77,6 +77,7 @@ impl Core {
             clock: Arc::clone(&self.clock),
             cors: config.cors(),
             trusted_proxies: config.guessing.trusted_proxies.clone(),
+            https: config.tls_cert.is_some(),
             domain: config.domain.clone(),
             signup: config.signup == Signup::Open,
         })

@@ -42,6 +42,8 @@ impl Browser {
             "--disable-sync",
             "--disable-dev-shm-usage",
             "--window-size=1200,1000",
+            // No route out: a page that needs another host would not work.
+            "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
         ];
         let mut args: Vec<String> = args.map(str::to_owned).into();
         args.push(format!("--user-data-dir={}", profile.path().display()));

@@ -88,6 +88,10 @@ fn connect(server: &TestServer, trusted: &[&CertifiedKey<KeyPair>]) -> Connectio
 
 /// The first line of the answer to `HEAD /`, on a connection that stays open.
 fn ask(connection: &mut Connection) -> String {
+    head(connection).lines().next().unwrap().to_owned()
+}
+
+fn head(connection: &mut Connection) -> String {
     connection.write_all(b"HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     let mut answer = Vec::new();
     let mut byte = [0];
@@ -95,7 +99,7 @@ fn ask(connection: &mut Connection) -> String {
         connection.read_exact(&mut byte).unwrap();
         answer.push(byte[0]);
     }
-    String::from_utf8(answer).unwrap().lines().next().unwrap().to_owned()
+    String::from_utf8(answer).unwrap()
 }
 
 /// The certificate that a new connection is shown.
@@ -118,6 +122,13 @@ fn a_client_that_trusts_the_certificate_is_served_and_one_that_speaks_plainly_is
     let mut answer = Vec::new();
     let _ = plain.read_to_end(&mut answer);
     assert!(!answer.starts_with(b"HTTP/"), "{answer:?}");
+}
+
+#[test]
+fn a_browser_is_told_to_come_over_tls_from_now_on() {
+    let made = certificate();
+    let head = head(&mut connect(&Files::with(&made).serve(), &[&made])).to_ascii_lowercase();
+    assert!(head.contains("\r\nstrict-transport-security: max-age=31536000\r\n"), "{head}");
 }
 
 #[test]

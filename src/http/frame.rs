@@ -37,6 +37,8 @@ const UNKNOWN_PATH_BYTES_MAX: usize = 200;
 /// The longest request id that is kept.
 const REQUEST_ID_BYTES_MAX: usize = 64;
 
+/// Without `includeSubDomains`: other servers of the domain are not ours.
+const A_YEAR: HeaderValue = HeaderValue::from_static("max-age=31536000");
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// How long a browser may remember the answer to a preflight, in seconds.
 const PREFLIGHT_MAX_AGE_S: &str = "86400";
@@ -73,6 +75,8 @@ pub struct Frame<E> {
     pub cors: CorsOrigins,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<TrustedProxy>,
+    /// Whether browsers are told to come over TLS from now on (RFC 6797).
+    pub https: bool,
     /// What is served.
     pub templates: Templates,
 }
@@ -105,6 +109,9 @@ impl<E: Endpoint<Output = Response>> Endpoint for Frame<E> {
             headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json")); // RFC 8259 §11: no charset
         }
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+        if self.https {
+            headers.insert(header::STRICT_TRANSPORT_SECURITY, A_YEAR);
+        }
         self.add_cors(headers, origin.as_ref());
         Ok(response)
     }

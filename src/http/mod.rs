@@ -85,6 +85,8 @@ pub struct Parts {
     pub cors: CorsOrigins,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<TrustedProxy>,
+    /// Whether this server itself speaks TLS, and nothing else.
+    pub https: bool,
 }
 
 /// Everything under [`BASE`] that the document describes.
@@ -137,7 +139,7 @@ pub fn routes(parts: Parts) -> Routes {
     let pages = pages::Pages { base: BASE, signup: parts.signup, json, yaml };
     let routes = pages.add(Route::new());
     let routes = ops::add(routes, parts.store).nest(BASE, service).data(guard);
-    let routes = routes.map_to_response();
-    let framed = frame::Frame { routes, cors: parts.cors, trusted_proxies: parts.trusted_proxies, templates };
+    let Parts { cors, trusted_proxies, https, .. } = parts;
+    let framed = frame::Frame { routes: routes.map_to_response(), cors, trusted_proxies, https, templates };
     Arc::new(framed.boxed())
 }

@@ -355,10 +355,14 @@ impl Answer {
         assert!(!status.is_server_error() || may_fail, "{path}: {status} {text}");
         assert_eq!(self.header("x-content-type-options"), "nosniff");
         assert!(!self.header("x-request-id").is_empty());
+        // Over plain HTTP it would mean nothing (RFC 6797 §7.2).
+        assert!(!self.headers.contains_key("strict-transport-security"));
         let is_page = self.headers.contains_key("etag");
         if is_page {
             let policy = self.header("content-security-policy");
-            assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe-inline"), "{policy}");
+            assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{policy}");
+            assert!(!policy.contains("unsafe-"), "{policy}");
+            assert_eq!(self.header("referrer-policy"), "no-referrer");
         } else {
             assert_eq!(self.header("cache-control"), "no-store");
         }
