@@ -4,6 +4,11 @@
 use std::collections::BTreeMap;
 
 use futures_util::StreamExt as _;
+use proptest::{
+    prelude::Strategy,
+    prop_oneof,
+    test_runner::{Config, TestRunner},
+};
 use reqwest::{Method, header::HeaderValue};
 use serde_json::{Value, json};
 
@@ -169,6 +174,43 @@ async fn no_string_in_any_field_does_harm_or_leaves_a_trace_in_a_log_of_text() {
         server.post("/auth/login").form(&[("email", super::harness::ADMIN), ("password", PASSWORD)]).await.status,
         200
     );
+}
+
+/// Texts that are nearly an email, a date, a name or a URL, and any text at all.
+fn texts() -> impl Strategy<Value = String> {
+    prop_oneof![
+        ".{0,40}",
+        "[a-z.+@\"]{0,12}@?[a-z.\\[\\]-]{0,12}",
+        "[0-9]{0,5}[-/][0-9]{0,3}[-/][0-9]{0,5}([T ][0-9:.]{0,12}(Z|[+-][0-9:]{0,6}| [AP]M UTC)?)?",
+        "(May|Sept|february|[0-9]{1,2}) ([0-9]{1,3},?|Feb) [0-9]{1,6}",
+        "[a-z0-9_-]{0,101}",
+        "[htpsHTPS]{0,5}:?[/\\\\]{0,3}[a-z0-9.:@#?\\[\\]%-]{0,30}",
+    ]
+}
+
+#[test]
+fn any_text_in_a_field_is_taken_or_refused_with_the_name_of_the_field() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let server = TestServer::with_admin(&[]);
+    let admin = runtime.block_on(server.admin());
+    let mut runner = TestRunner::new(Config { cases: 400, failure_persistence: None, ..Config::default() });
+    let outcome = runner.run(&texts(), |text| {
+        let good = json!({ "name": "thing", "info_url": "http://a", "deadline": "2999-01-01" });
+        for field in ["name", "info_url", "deadline", "email"] {
+            let (path, mut body) = match field {
+                "email" => ("/auth/login", json!({ "password": PASSWORD })),
+                _ => ("/widgets", good.clone()),
+            };
+            body[field] = json!(text);
+            let answer = runtime.block_on(server.post(path).bearer(&admin).json(&body));
+            match answer.status.as_u16() {
+                400 => assert!(!answer.error(field).is_empty(), "{field} {text:?}: {}", answer.text),
+                status => assert!([201, 401, 409].contains(&status), "{field} {text:?}: {}", answer.text),
+            }
+        }
+        Ok(())
+    });
+    outcome.unwrap();
 }
 
 #[tokio::test]

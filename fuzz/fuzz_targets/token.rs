@@ -1,0 +1,32 @@
+//! Tokens: none is taken but the one that was signed, and the claims of a payload that the key signs are those it says.
+#![no_main]
+
+use std::sync::LazyLock;
+
+use latchkey::{
+    auth::token::{Claims, Tokens},
+    model::{PublicId, TokenId},
+};
+use libfuzzer_sys::fuzz_target;
+
+static TOKENS: LazyLock<(Tokens, String)> = LazyLock::new(|| {
+    let tokens = Tokens::new(&[7; 32], None, 3600);
+    let token = tokens.sign(&Claims {
+        issued_at_s: 1_800_000_000,
+        expires_at_s: 1_800_003_600,
+        subject: PublicId::from_bytes([1; 16]),
+        admin: false,
+        token_id: TokenId::parse("5a4d0e5e-1c64-4b0a-9d3b-0c3a1f6f6c11").unwrap(),
+        epoch: 0,
+    });
+    (tokens, token)
+});
+
+fuzz_target!(|text: &str| {
+    let (tokens, token) = &*TOKENS;
+    assert!(tokens.verify(text).is_none() || text == token);
+    // Behind the header that is compared first, so that the rest is reached.
+    let header = token.split('.').next().unwrap();
+    let with_header = format!("{header}.{text}");
+    assert!(tokens.verify(&with_header).is_none() || with_header == *token);
+});
