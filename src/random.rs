@@ -23,7 +23,7 @@ pub fn bytes<const N: usize>() -> [u8; N] {
 /// call of the operating system.
 ///
 /// # Panics
-/// As [`bytes`].
+/// As [`bytes()`].
 #[must_use]
 pub fn name() -> u128 {
     thread_local! {

@@ -21,7 +21,7 @@ use super::{
 
 const POST: &str = "POST /api/v1/auth/login HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n";
 /// What is allowed beyond a limit: two sweeps, and a machine that does other things as well.
-const LATE_MAX: Duration = Duration::from_secs(3);
+const LATE_MAX: Duration = Duration::from_secs(4);
 
 async fn connect(server: &TestServer) -> TcpStream {
     TcpStream::connect(server.base.strip_prefix("http://").unwrap()).await.unwrap()
@@ -152,7 +152,7 @@ async fn thousands_of_slow_connections_are_cut_off_in_time_and_slow_nobody_down(
     for ended in join_all(held).await {
         let (kind, lasted) = ended.unwrap();
         let limit = Duration::from_secs(kind.limit());
-        assert!((limit - Duration::from_secs(1)..limit + LATE_MAX).contains(&lasted), "{kind:?}: {lasted:?}");
+        assert!((limit..limit + LATE_MAX).contains(&(lasted + Duration::from_secs(1))), "{kind:?}: {lasted:?}");
     }
     println!("{} slow connections: p99 {p99:?} of {} requests; {before} KiB, at most {most} KiB", 4 * EACH, took.len());
     assert!(p99 < Duration::from_millis(10), "{p99:?}");
@@ -174,7 +174,7 @@ async fn without_file_descriptors_it_waits_and_goes_on() {
     server.log().wait_for("cannot accept a connection");
     let (started, before) = (Instant::now(), processor(&server));
     sleep(Duration::from_secs(5)).await;
-    let percent = (processor(&server) - before) as f64 / started.elapsed().as_secs_f64();
+    let percent = f64::from(u32::try_from(processor(&server) - before).unwrap()) / started.elapsed().as_secs_f64();
     let said = server.log().text().matches("cannot accept a connection").count();
     drop(streams);
     let started = Instant::now();
@@ -224,10 +224,10 @@ async fn what_is_far_too_large_is_turned_away_and_takes_no_memory() {
         String::from_utf8(answer).unwrap()
     };
     let begun = Instant::now();
-    let (sent, answer) = timeout(Duration::from_secs(30), async { tokio::join!(send, receive) }).await.unwrap();
-    println!("a body of 10 GB: closed after {sent} MiB in {:?}, {:?}", begun.elapsed(), answer.lines().next());
+    let (mib, answer) = timeout(Duration::from_secs(30), async { tokio::join!(send, receive) }).await.unwrap();
+    println!("a body of 10 GB: closed after {mib} MiB in {:?}, {:?}", begun.elapsed(), answer.lines().next());
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 413 "), "{answer}");
-    assert!(sent < 10 * 1024, "all of it was taken");
+    assert!(mib < 10 * 1024, "all of it was taken");
     let more = memory(&server, "VmHWM") - before;
     println!("memory: {more} KiB more than before");
     assert!(more <= 5 * 1024, "{more} KiB");
