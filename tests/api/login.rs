@@ -1,8 +1,16 @@
 //! `POST /auth/login`
 
+use reqwest::Method;
 use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
-use super::harness::{PASSWORD, TestServer, claims};
+use super::{
+    harness::{PASSWORD, TestServer, claims},
+    raw::is_complete,
+};
 
 #[tokio::test]
 async fn logging_in_answers_with_a_token_in_the_shape_of_rfc_6749() {
@@ -86,6 +94,55 @@ async fn an_unknown_email_costs_a_hash_like_a_known_one() {
     let (known, unknown) = (cost[0], cost[1]);
     assert!(known >= 10, "a hash is what a login costs: {known}");
     assert!(unknown * 2 > known, "unknown {unknown}, known {known}");
+}
+
+/// In nanoseconds, on a connection that is there already.
+async fn time_of_login(client: &mut TcpStream, email: &str) -> u128 {
+    let body = format!("email={email}&password=not+it+at+all");
+    let length = body.len();
+    let text = format!(
+        "POST /api/v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+         Content-Length: {length}\r\n\r\n{body}"
+    );
+    let begun = std::time::Instant::now();
+    client.write_all(text.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !is_complete(&answer) {
+        assert!(client.read_buf(&mut answer).await.unwrap() > 0);
+    }
+    let took = begun.elapsed().as_nanos();
+    assert!(answer.starts_with(b"HTTP/1.1 401 "));
+    took
+}
+
+/// With a hash that costs next to nothing, so that it hides nothing.
+#[tokio::test]
+#[ignore = "long: 6,000 logins, and a machine that does nothing else"]
+async fn unknown_wrong_and_disabled_take_the_same_time() {
+    let server = TestServer::with_admin(&["--log", "off"]);
+    let admin = server.admin().await;
+    let emails = ["known-one@example.com", "nobody-xx@example.com", "disabled1@example.com"];
+    server.user(emails[0]).await;
+    let disabled = claims(&server.user(emails[2]).await)["sub"].as_str().unwrap().to_owned();
+    let change = server.request(Method::PATCH, &format!("/users/{disabled}")).bearer(&admin);
+    assert_eq!(change.json(&json!({ "disabled": true })).await.status, 200);
+    let mut client = TcpStream::connect(server.base.strip_prefix("http://").unwrap()).await.unwrap();
+    client.set_nodelay(true).unwrap();
+    let mut times = [const { Vec::new() }; 3];
+    for n in 0..2_200 {
+        for place in 0..3 {
+            let who = (n + place) % 3;
+            times[who].push(time_of_login(&mut client, emails[who]).await);
+        }
+    }
+    let medians = times.map(|mut times| {
+        times.drain(..200); // what is done for the first time
+        times.sort_unstable();
+        times[times.len() / 2]
+    });
+    let (least, most) = (medians.iter().min().unwrap(), medians.iter().max().unwrap());
+    println!("medians of wrong password, unknown email and disabled user: {medians:?} ns");
+    assert!((most - least) * 50 < *least, "{medians:?}");
 }
 
 #[tokio::test]
