@@ -17,7 +17,7 @@ use std::{
 /// The counts of this process.
 pub static METRICS: Metrics = Metrics::new();
 
-const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "other"];
+const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other"];
 const STATUSES: [u16; 20] =
     [200, 201, 204, 304, 400, 401, 403, 404, 405, 409, 411, 413, 414, 415, 429, 431, 500, 501, 503, 0];
 /// The label of what is none of the above.
