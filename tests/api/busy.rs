@@ -17,8 +17,8 @@ use super::{
     metrics::{scrape, value},
 };
 
-/// Some tenths of a second.
-const SHORT: &str = "ln=15,r=8,p=2";
+/// About a tenth of a second: also on a busy machine far from being refused for taking too long.
+const SHORT: &str = "ln=14,r=8,p=3";
 /// About half a second.
 const LONG: &str = "ln=15,r=8,p=7";
 
