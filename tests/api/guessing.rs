@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{
-    harness::{ADMIN, Answer, PASSWORD, TestServer, add_user},
+    harness::{ADMIN, Answer, PASSWORD, TestServer, add_user, latchkey},
     login::cpu_ticks,
     metrics::{scrape, value},
 };
@@ -210,6 +210,24 @@ async fn who_is_turned_away_costs_no_hash_and_is_counted() {
     let (address, account) =
         (value(&text, r#"throttled_total{by="address"}"#), value(&text, r#"throttled_total{by="account"}"#));
     assert!(address >= 69.0 && account >= 8.0 && (address + account - 80.0).abs() <= 2.0, "{address} {account}");
+}
+
+#[test]
+fn a_limit_or_a_proxy_that_cannot_be_read_stops_the_start() {
+    for (flag, value) in [
+        ("--login-limit", "0/1m"),
+        ("--login-limit", "60"),
+        ("--login-limit", "none"),
+        ("--register-limit", "60/1ms"),
+        ("--failure-limit", "5/25h"),
+        ("--trusted-proxy", "proxy.example.com"),
+        ("--trusted-proxy", "10.0.0.0/33"),
+        ("--trusted-proxy", "::ffff:10.0.0.0/104"),
+    ] {
+        let output = latchkey().args(["config", flag, value]).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{flag} {value}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains(flag), "{flag} {value}");
+    }
 }
 
 /// What the process has in memory, in KiB.
