@@ -5,6 +5,7 @@
 
 use std::{
     ops::Deref,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, PoisonError, RwLock},
     thread,
     time::Duration,
@@ -65,7 +66,8 @@ impl Current {
                     thread::sleep(LOOK_EVERY);
                     continue;
                 }
-                Some(Ok(unused)) => unused.close(),
+                // One that panicked at a write may panic at this too, and the next one is opened all the same.
+                Some(Ok(unused)) => catch_unwind(AssertUnwindSafe(|| unused.close())).unwrap_or(Ok(())),
                 None => Ok(()),
             };
             *current = open().map(Arc::new);

@@ -140,12 +140,15 @@ impl Desk {
         while let Ok(first) = self.jobs.recv() {
             let mut batch = vec![first];
             batch.extend(self.jobs.try_iter().take(BATCH_MAX - 1));
-            let written = match self.current.database() {
+            let write = || match self.current.database() {
                 Ok(database) => write_batch(&database, batch),
                 Err(error) => Err(Broken { error, batch }),
             };
+            // The panic is one of redb's: those of jobs were caught. What it left of itself in memory is not trusted any more.
+            let given_up = |_| Err(Broken { error: StoreError::GivenUp, batch: Vec::new() });
+            let written = catch_unwind(AssertUnwindSafe(write)).unwrap_or_else(given_up);
             if let Err(broken) = written {
-                tracing::error!(error = %broken.error, "the disk failed; opening the database again");
+                tracing::error!(error = %broken.error, "a write failed; opening the database again");
                 if !self.reopen(broken) {
                     return;
                 }

@@ -2,12 +2,20 @@
 //! and once the disk is well the store takes writes again by itself, with all that was acknowledged.
 
 use std::{
+    io,
     ops::Range,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     thread,
 };
 
-use latchkey::store::Store;
+use latchkey::{
+    model::{BlacklistedToken, TokenId},
+    store::Store,
+};
+use redb::StorageBackend;
 
 use super::{
     device::{Disk, Fault},
@@ -18,6 +26,50 @@ use super::{
 const FAULTS: [Fault; 4] = [Fault::Io, Fault::NoSpace, Fault::Short, Fault::Sync];
 /// A store that cannot be opened again waits a second: many of them wait together.
 const AT_ONCE: usize = 48;
+
+/// A disk whose sync panics when it is told to: a defect in the database, to who uses it.
+#[derive(Debug)]
+struct Panicking(Disk, Arc<AtomicBool>);
+
+impl StorageBackend for Panicking {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.0.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        assert!(!self.1.swap(false, Ordering::Relaxed), "as the test wants it");
+        self.0.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.0.write(offset, data)
+    }
+}
+
+#[test]
+fn a_panic_in_the_database_ends_one_write_and_the_next_one_works() {
+    let disk = Disk::with(created());
+    let panics = Arc::new(AtomicBool::new(false));
+    let (place, told) = (disk.clone(), Arc::clone(&panics));
+    let store = Store::open_on(move |_| Ok(Panicking(place.clone(), Arc::clone(&told))), CACHE_BYTES).unwrap();
+    let token = |n: u64| BlacklistedToken { expires_at_s: 4_000_000_000 + n, token_id: TokenId::new() };
+    for n in 0..3 {
+        let (lost, kept) = (token(n), token(n));
+        panics.store(true, Ordering::Relaxed);
+        assert!(load::block_on(store.blacklist(lost)).is_err());
+        assert!(load::block_on(store.blacklist(kept)).unwrap(), "the store goes on");
+        assert!(!load::block_on(store.blacklist(kept)).unwrap(), "and remembers");
+    }
+    store.close().unwrap();
+}
 
 /// A database with an administrator.
 fn created() -> Vec<u8> {
