@@ -213,7 +213,11 @@ impl Auth {
             return Err(AuthError::InvalidCredentials);
         };
         if let Some(stronger) = verdict.rehashed {
-            self.store.update_password_hash(user.public_id, user.password_hash.clone(), stronger).await?;
+            let replaced = self.store.update_password_hash(user.public_id, user.password_hash.clone(), stronger).await;
+            if let Err(error) = replaced {
+                // The password was right, and the next login tries again: a full disk keeps nobody out.
+                tracing::warn!(%error, "a password hash was not replaced by a stronger one");
+            }
         }
         Ok(self.issue(&user))
     }

@@ -10,6 +10,12 @@ use super::{
     harness::{ADMIN, Answer, PASSWORD, TestServer, add_user},
     metrics::{scrape, value},
 };
+use crate::{
+    backup::done,
+    cli::{run, text},
+    hashes::BCRYPT,
+    import,
+};
 
 async fn register(server: &TestServer, email: &str) -> Answer {
     server.post("/auth/register").may_fail().form(&[("email", email), ("password", PASSWORD)]).await
@@ -78,6 +84,22 @@ async fn a_disk_that_is_full_loses_nothing_that_was_acknowledged_and_a_repeated_
     for n in 0..=registered {
         server.log_in(&email(n)).await;
     }
+}
+
+/// A hash that is to be replaced by a stronger one at the next login.
+#[tokio::test]
+async fn who_brings_a_foreign_hash_is_let_in_also_where_it_cannot_be_replaced() {
+    let server = TestServer::start();
+    let line = import::line("jo@example.com").to_string();
+    done(&run(&["import"], &server.dir.path().join("data"), &line));
+    server.limit_files("0");
+    for _ in 0..3 {
+        server.log_in("jo@example.com").await;
+    }
+    assert_eq!(mended(&server, async || register(&server, "new@example.com").await).await.status, 201);
+    server.log_in("jo@example.com").await;
+    let exported = run(&["export"], &server.dir.path().join("data"), "");
+    assert!(!text(&exported.stdout).contains(BCRYPT), "and is replaced when it can be");
 }
 
 /// The record of a widget is damaged: to delete it fails when half of that is done.
