@@ -70,7 +70,8 @@ pub struct Config {
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub connections: u32,
 
-    /// The most connections of one client at the same time: of an address of IPv4, of a /64 of IPv6.
+    /// The most connections of one client at the same time: of an address of IPv4, of a /64 of IPv6. Trusted
+    /// proxies are not limited.
     #[arg(long, global = true, env = "LATCHKEY_CONNECTIONS_PER_CLIENT", value_name = "CONNECTIONS", default_value_t = 1_000,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub connections_per_client: u32,
@@ -306,6 +307,7 @@ impl Config {
         Limits {
             connections: self.connections as usize,
             per_client: self.connections_per_client as usize,
+            trusted_proxies: self.guessing.trusted_proxies.clone(),
             header: self.header_timeout,
             body: self.body_timeout,
             request: self.request_timeout,

@@ -24,7 +24,7 @@ impl Client {
         let headers = request.headers().get_all(X_FORWARDED_FOR).iter().rev();
         // A field that is no text is an entry that cannot be read.
         let mut entries = headers.flat_map(|value| value.to_str().unwrap_or_default().rsplit(','));
-        while proxies.iter().any(|proxy| proxy.has(hop)) {
+        while TrustedProxy::is_among(proxies, hop) {
             let Some(next) = entries.next().and_then(address) else { break };
             hop = next;
         }
@@ -74,8 +74,9 @@ fn address(entry: &str) -> Option<IpAddr> {
 pub struct TrustedProxy(IpNet);
 
 impl TrustedProxy {
-    fn has(&self, address: IpAddr) -> bool {
-        self.0.contains(&address)
+    /// Whether `address`, in its canonical form, is that of one of the `proxies`.
+    pub fn is_among(proxies: &[Self], address: IpAddr) -> bool {
+        proxies.iter().any(|proxy| proxy.0.contains(&address))
     }
 }
 

@@ -16,6 +16,7 @@ use std::{
 
 use tokio::task::AbortHandle;
 
+use super::client::TrustedProxy;
 use crate::metrics::{Held, METRICS};
 
 /// File descriptors that connections leave to the database, the pages of a backup, and other listeners.
@@ -28,12 +29,14 @@ const SWEEP_MIN: Duration = Duration::from_millis(5);
 const SWEEP_MAX: Duration = Duration::from_millis(500);
 
 /// The limits of the connections of one listener.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Limits {
     /// The most connections at the same time.
     pub connections: usize,
     /// The most of one client: one address of IPv4, a /64 of IPv6.
     pub per_client: usize,
+    /// Those in front of us, who are many clients in one.
+    pub trusted_proxies: Vec<TrustedProxy>,
     /// From connecting, or the first byte of a header, to its end. A TLS handshake is within it.
     pub header: Duration,
     /// From the end of a header to the end of the body.
@@ -67,8 +70,8 @@ impl Turnstile {
     pub(super) fn new(limits: Limits) -> Arc<Self> {
         let shortest = limits.header.min(limits.body).min(limits.request).min(limits.idle);
         Arc::new(Self {
-            limits,
             connections: with_files(limits.connections),
+            limits,
             sweep_every: (shortest / 8).clamp(SWEEP_MIN, SWEEP_MAX),
             started: Instant::now(),
             now_ms: AtomicU64::new(0),
@@ -83,7 +86,8 @@ impl Turnstile {
         let client = client(peer.ip());
         let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
         let of_client = inside.by_client.get(&client).copied().unwrap_or(0);
-        if inside.all >= self.connections || of_client >= self.limits.per_client {
+        let is_one = || !TrustedProxy::is_among(&self.limits.trusted_proxies, peer.ip().to_canonical());
+        if inside.all >= self.connections || of_client >= self.limits.per_client && is_one() {
             METRICS.connections_refused.inc();
             return None;
         }

@@ -241,6 +241,15 @@ async fn who_is_busy_is_not_cut_off() {
 }
 
 #[tokio::test]
+async fn a_trusted_proxy_is_many_clients_and_nobody_else_is() {
+    for (proxy, status_of_third) in [("127.0.0.1", 401), ("127.0.0.2", 503)] {
+        let server = TestServer::with(&["--connections-per-client=2", "--trusted-proxy", proxy]);
+        let _inside = (connect(&server).await, connect(&server).await);
+        assert_eq!(raw(&server, ASK).await.status, status_of_third, "{proxy}");
+    }
+}
+
+#[tokio::test]
 async fn there_are_as_many_connections_as_are_allowed_and_a_place_is_free_again_at_once() {
     for (setting, places) in [("--connections=3", 3), ("--connections-per-client=5", 5)] {
         let server = TestServer::with(&[setting, "--metrics-listen=127.0.0.1:0"]);
