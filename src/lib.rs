@@ -13,7 +13,7 @@
 //! | [`config`] | every setting, checked once | |
 //! | [`http`] | door 2, HTTP: routes, guard, fields, errors, pages | poem |
 //! | [`auth`] | the heart: decides who may enter; users out and in | jsonwebtoken, scrypt, the hashes of others |
-//! | [`store`] | the cellar: tables, transactions, the schema, the data directory | redb, bincode, rustix |
+//! | [`store`] | the cellar: tables, transactions, the schema, the data directory | redb, bincode |
 //! | [`model`] | the nouns: plain data, parsed once | |
 //! | [`metrics`] | what is counted, and its text for Prometheus | |
 //! | [`clock`], [`random`] | the only readers of wall-clock time and of the system's random numbers | |
@@ -22,7 +22,7 @@
 //!
 //! ```text
 //! POST /auth/login    http::auth       form or JSON -> Email, Password: the only place with a 400
-//!                     auth::Auth       too often? (throttle) find the user, verify the password (a decoy if there is none), sign
+//!                     auth::Auth       too often? (throttle), find the user, verify the password (a decoy if there is none), sign
 //!                     store            one read
 //! GET /auth/user      http::guard      header -> token text
 //!                     auth::Auth       signature and expiry first: garbage never reaches the disk

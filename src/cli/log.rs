@@ -2,7 +2,8 @@
 //!
 //! A thread of its own writes: with the lock on stderr the threads that answer requests wait for each other at every line, which
 //! cost 40 % of all answers where stderr is a pipe. Guarantees: who logs does not wait for a terminal or a pipe to take the line,
-//! unless a megabyte waits already; no line is left out, and all are written before the program ends in good order.
+//! unless a megabyte waits already; no line is left out, and all are written before the program ends in good order. A
+//! kill loses those of the last milliseconds.
 
 use std::{
     io::{self, IsTerminal as _, Write as _, stderr},
