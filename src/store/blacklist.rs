@@ -8,6 +8,7 @@ use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinitio
 
 use super::{
     StoreError,
+    current::Snapshot,
     schema::{META, PURGED_THROUGH_S},
 };
 use crate::model::BlacklistedToken;
@@ -19,20 +20,20 @@ pub(super) fn insert(txn: &WriteTransaction, token: BlacklistedToken) -> Result<
     Ok(txn.open_table(BLACKLIST)?.insert(key(token), ())?.is_none())
 }
 
-pub(super) fn contains(txn: &ReadTransaction, token: BlacklistedToken) -> Result<bool, StoreError> {
-    Ok(txn.open_table(BLACKLIST)?.get(key(token))?.is_some())
+pub(super) fn contains(snapshot: &Snapshot, token: BlacklistedToken) -> Result<bool, StoreError> {
+    Ok(snapshot.blacklist.get(key(token))?.is_some())
 }
 
 pub(super) fn purged_through_s(txn: &ReadTransaction) -> Result<u64, StoreError> {
     Ok(txn.open_table(META)?.get(PURGED_THROUGH_S)?.map_or(0, |through| through.value()))
 }
 
-pub(super) fn count(txn: &ReadTransaction) -> Result<u64, StoreError> {
-    Ok(txn.open_table(BLACKLIST)?.len()?)
+pub(super) fn count(snapshot: &Snapshot) -> Result<u64, StoreError> {
+    Ok(snapshot.blacklist.len()?)
 }
 
-pub(super) fn has_expired(txn: &ReadTransaction, now_s: u64) -> Result<bool, StoreError> {
-    let first = txn.open_table(BLACKLIST)?.range(..first_live(now_s))?.next();
+pub(super) fn has_expired(snapshot: &Snapshot, now_s: u64) -> Result<bool, StoreError> {
+    let first = snapshot.blacklist.range(..first_live(now_s))?.next();
     Ok(first.transpose()?.is_some())
 }
 

@@ -135,13 +135,14 @@ impl Look<'_> {
 
     fn widgets(&mut self) -> Result<u64, StoreError> {
         let by_sequence = self.txn.open_table(widgets::WIDGETS_BY_SEQUENCE)?;
+        let users = self.txn.open_table(users::USERS)?;
         let mut all = 0;
         for row in self.txn.open_table(widgets::WIDGETS)?.iter()? {
             let (name, row) = row?;
             let text = name.value();
             let parsed = WidgetName::parse(text).map_err(|_| self.wrong("a widget has an impossible name"))?;
             let sequence = record::decode::<WidgetRow>("widgets", row.value())?.sequence;
-            widgets::from_row(self.txn, parsed, row.value())?;
+            widgets::from_row(&users, parsed, row.value())?;
             if by_sequence.get(sequence)?.is_none_or(|found| found.value() != text) {
                 return Err(self.wrong(&format!("the widget {text} is not in the order of widgets")));
             }

@@ -29,7 +29,8 @@ use std::{
     },
 };
 
-use redb::{ReadTransaction, StorageBackend};
+use current::Snapshot;
+use redb::StorageBackend;
 
 use crate::{
     metrics::Sizes,
@@ -157,8 +158,8 @@ impl Store {
     }
 
     /// Looks at one moment of the database.
-    fn read<T>(&self, look: impl FnOnce(&ReadTransaction) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let seen = self.current.snapshot().and_then(|txn| look(&txn));
+    fn read<T>(&self, look: impl FnOnce(&Snapshot) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let seen = self.current.snapshot().and_then(|snapshot| look(&snapshot));
         if let Err(StoreError::Database(_)) = seen {
             self.writer.look();
         }
@@ -171,7 +172,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where the disk fails.
     pub fn generation(&self) -> Result<Option<u64>, StoreError> {
-        self.read(schema::generation)
+        self.read(|snapshot| schema::generation(snapshot))
     }
 
     /// Reads, and writes durably: whether both work.
@@ -189,7 +190,9 @@ impl Store {
     /// [`StoreError`] where the disk fails.
     pub fn sizes(&self) -> Result<Sizes, StoreError> {
         let database_bytes = self.medium.bytes().map_err(redb::StorageError::from)?;
-        self.read(|txn| Ok(Sizes { users: users::count(txn)?, blacklist: blacklist::count(txn)?, database_bytes }))
+        self.read(|snapshot| {
+            Ok(Sizes { users: users::count(snapshot)?, blacklist: blacklist::count(snapshot)?, database_bytes })
+        })
     }
 
     /// Copies the database as it is at this moment into the empty `file`. Writers do not wait for it.
@@ -213,7 +216,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where the disk fails.
     pub fn standings(&self, users: &[Incoming]) -> Result<Vec<Standing>, StoreError> {
-        self.read(|txn| users::standings(txn, users))
+        self.read(|snapshot| users::standings(snapshot, users))
     }
 
     /// Adds those of `users` who are new, all in one transaction, and says how each stood. Blocks the thread.
@@ -237,7 +240,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where the disk fails.
     pub fn find_user(&self, email: &Email) -> Result<Option<User>, StoreError> {
-        self.read(|txn| users::find_by_email(txn, email))
+        self.read(|snapshot| users::find_by_email(snapshot, email))
     }
 
     /// The user with this public id.
@@ -245,7 +248,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where the disk fails.
     pub fn find_user_by_id(&self, user: PublicId) -> Result<Option<User>, StoreError> {
-        self.read(|txn| users::find(txn, user))
+        self.read(|snapshot| users::find(&snapshot.users, user))
     }
 
     /// `limit` of the users that fit `filter`, in order of registration after the first `skip`, and how many fit in all.
@@ -253,7 +256,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where the disk fails.
     pub fn user_page(&self, filter: &UserFilter, skip: u64, limit: usize) -> Result<UserPage, StoreError> {
-        self.read(|txn| users::page(txn, filter, skip, limit))
+        self.read(|snapshot| users::page(snapshot, filter, skip, limit))
     }
 
     /// Changes a user. Where `expected` is given and is no longer the user's password hash, there is no such user.
@@ -295,8 +298,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where the disk fails.
     pub fn token_state(&self, token: BlacklistedToken, user: PublicId) -> Result<TokenState, StoreError> {
-        self.read(|txn| {
-            let (blacklisted, user) = (blacklist::contains(txn, token)?, users::find(txn, user)?);
+        self.read(|snapshot| {
+            let (blacklisted, user) = (blacklist::contains(snapshot, token)?, users::find(&snapshot.users, user)?);
             // After the look at the blacklist: where its entry was just purged, this is known by now.
             Ok(TokenState { blacklisted, purged_through_s: self.purged_through_s(), user })
         })
@@ -313,7 +316,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] says what is in the way.
     pub fn look(&self) -> Result<(), StoreError> {
-        self.read(blacklist::purged_through_s).map(drop)
+        self.read(|snapshot| blacklist::purged_through_s(snapshot)).map(drop)
     }
 
     /// Puts a token on the blacklist. `false` where it was there already.
@@ -329,7 +332,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where the disk fails.
     pub async fn purge_expired(&self, now_s: u64, limit: usize) -> Result<usize, StoreError> {
-        if !self.read(|txn| blacklist::has_expired(txn, now_s))? {
+        if !self.read(|snapshot| blacklist::has_expired(snapshot, now_s))? {
             return Ok(0); // an idle server does not write to its disk
         }
         let kept = Arc::clone(&self.purged_through_s);
@@ -346,7 +349,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where the disk fails.
     pub fn widget_page(&self, skip: u64, limit: usize) -> Result<Page, StoreError> {
-        self.read(|txn| widgets::page(txn, skip, limit))
+        self.read(|snapshot| widgets::page(snapshot, skip, limit))
     }
 
     /// The widget of this name and its owner.
@@ -354,7 +357,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where the disk fails.
     pub fn find_widget(&self, name: &WidgetName) -> Result<Option<OwnedWidget>, StoreError> {
-        self.read(|txn| widgets::find(txn, name))
+        self.read(|snapshot| widgets::find(snapshot, name))
     }
 
     /// Adds a widget. `false` where the name is taken.

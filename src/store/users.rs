@@ -4,19 +4,22 @@
 //! always someone who can act as an administrator once there was (I9).
 
 use redb::{
-    AccessGuard, ReadTransaction, ReadableTable, ReadableTableMetadata, StorageError, Table, TableDefinition,
+    AccessGuard, ReadOnlyTable, ReadableTable, ReadableTableMetadata, StorageError, Table, TableDefinition,
     WriteTransaction,
 };
 use time::OffsetDateTime;
 
 use super::{
     StoreError,
+    current::Snapshot,
     record::{self, UserRow},
 };
 use crate::model::{Email, PasswordHash, PublicId, User, UserChange, UserFilter};
 
 /// Public id to [`UserRow`]. The ids sort by time of registration.
 pub(super) const USERS: TableDefinition<[u8; 16], &[u8]> = TableDefinition::new("users_1");
+/// [`USERS`], open to be read.
+pub(super) type Users = ReadOnlyTable<[u8; 16], &'static [u8]>;
 /// [`Email::key`] to public id.
 pub(super) const USERS_BY_EMAIL: TableDefinition<&str, [u8; 16]> = TableDefinition::new("users_by_email_1");
 
@@ -174,9 +177,9 @@ fn standing_in(
 }
 
 /// How each of them stands, without changing anything.
-pub(super) fn standings(txn: &ReadTransaction, users: &[Incoming]) -> Result<Vec<Standing>, StoreError> {
-    let (table, by_email) = (txn.open_table(USERS)?, txn.open_table(USERS_BY_EMAIL)?);
-    users.iter().map(|incoming| standing_in(&table, &by_email, incoming)).collect()
+pub(super) fn standings(snapshot: &Snapshot, users: &[Incoming]) -> Result<Vec<Standing>, StoreError> {
+    let by_email = snapshot.open_table(USERS_BY_EMAIL)?;
+    users.iter().map(|incoming| standing_in(&snapshot.users, &by_email, incoming)).collect()
 }
 
 /// Adds those who are new, and says how each stood.
@@ -194,10 +197,10 @@ pub(super) fn import(txn: &WriteTransaction, users: &[Incoming]) -> Result<Vec<S
 
 /// Hands every user of one moment to `each`, in order of registration, and says how many there are before it begins.
 pub(super) fn for_each<E: From<StoreError>>(
-    txn: &ReadTransaction,
+    snapshot: &Snapshot,
     mut each: impl FnMut(User, u64) -> Result<(), E>,
 ) -> Result<(), E> {
-    let users = txn.open_table(USERS).map_err(StoreError::from)?;
+    let users = &snapshot.users;
     let all = users.len().map_err(StoreError::from)?;
     for entry in users.iter().map_err(StoreError::from)? {
         each(read(entry)?, all)?;
@@ -215,17 +218,17 @@ fn is_last_admin(txn: &WriteTransaction) -> Result<bool, StoreError> {
     Ok(txn.open_table(ADMINS)?.len()? <= 1)
 }
 
-pub(super) fn find(txn: &ReadTransaction, user: PublicId) -> Result<Option<User>, StoreError> {
-    let row = txn.open_table(USERS)?.get(user.to_bytes())?;
+pub(super) fn find(users: &Users, user: PublicId) -> Result<Option<User>, StoreError> {
+    let row = users.get(user.to_bytes())?;
     row.map(|row| from_row(user, row.value())).transpose()
 }
 
 /// Who is not there costs the row of somebody else, so that time does not tell (I7).
-pub(super) fn find_by_email(txn: &ReadTransaction, email: &Email) -> Result<Option<User>, StoreError> {
-    if let Some(id) = txn.open_table(USERS_BY_EMAIL)?.get(email.key().as_str())? {
-        return find(txn, PublicId::from_bytes(id.value()));
+pub(super) fn find_by_email(snapshot: &Snapshot, email: &Email) -> Result<Option<User>, StoreError> {
+    if let Some(id) = snapshot.open_table(USERS_BY_EMAIL)?.get(email.key().as_str())? {
+        return find(&snapshot.users, PublicId::from_bytes(id.value()));
     }
-    if let Some((id, row)) = txn.open_table(USERS)?.first()? {
+    if let Some((id, row)) = snapshot.users.first()? {
         let _ = std::hint::black_box(from_row(PublicId::from_bytes(id.value()), row.value()));
     }
     Ok(None)
@@ -259,15 +262,10 @@ fn read(entry: Entry<'_>) -> Result<User, StoreError> {
 }
 
 /// Without a filter, a page costs what is on it and before it; with one, every user is looked at.
-pub(super) fn page(
-    txn: &ReadTransaction,
-    filter: &UserFilter,
-    skip: u64,
-    limit: usize,
-) -> Result<UserPage, StoreError> {
-    let users = txn.open_table(USERS)?;
+pub(super) fn page(snapshot: &Snapshot, filter: &UserFilter, skip: u64, limit: usize) -> Result<UserPage, StoreError> {
+    let users = &snapshot.users;
     if let Some(prefix) = &filter.email_prefix {
-        return page_by_email(txn, &prefix.to_lowercase(), filter, skip, limit);
+        return page_by_email(snapshot, &prefix.to_lowercase(), filter, skip, limit);
     }
     if filter.is_empty() {
         let skip = usize::try_from(skip).unwrap_or(usize::MAX);
@@ -283,13 +281,13 @@ pub(super) fn page(
 
 /// The users whose email begins with `prefix`: the index finds them without looking at others.
 fn page_by_email(
-    txn: &ReadTransaction,
+    snapshot: &Snapshot,
     prefix: &str,
     filter: &UserFilter,
     skip: u64,
     limit: usize,
 ) -> Result<UserPage, StoreError> {
-    let by_email = txn.open_table(USERS_BY_EMAIL)?;
+    let by_email = snapshot.open_table(USERS_BY_EMAIL)?;
     let mut ids = Vec::new();
     for entry in by_email.range(prefix..)? {
         let (email, id) = entry?;
@@ -301,15 +299,15 @@ fn page_by_email(
     ids.sort_unstable(); // the order of registration
     let mut page = UserPage { items: Vec::new(), total: 0 };
     for id in ids {
-        if let Some(user) = find(txn, PublicId::from_bytes(id))? {
+        if let Some(user) = find(&snapshot.users, PublicId::from_bytes(id))? {
             page.take(user, filter, skip, limit);
         }
     }
     Ok(page)
 }
 
-pub(super) fn count(txn: &ReadTransaction) -> Result<u64, StoreError> {
-    Ok(txn.open_table(USERS)?.len()?)
+pub(super) fn count(snapshot: &Snapshot) -> Result<u64, StoreError> {
+    Ok(snapshot.users.len()?)
 }
 
 fn to_row(user: &User) -> UserRow {

@@ -2,13 +2,14 @@
 //!
 //! Guarantees: the index and the table change in one transaction; one widget per name.
 
-use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
+use redb::{ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction};
 use time::OffsetDateTime;
 
 use super::{
     StoreError,
+    current::Snapshot,
     record::{self, WidgetRow},
-    users,
+    users::{self, Users},
 };
 use crate::model::{Deadline, InfoUrl, PublicId, User, Widget, WidgetName};
 
@@ -75,13 +76,13 @@ pub(super) fn remove(txn: &WriteTransaction, name: &WidgetName) -> Result<bool, 
     Ok(row.is_some())
 }
 
-pub(super) fn find(txn: &ReadTransaction, name: &WidgetName) -> Result<Option<OwnedWidget>, StoreError> {
-    let row = txn.open_table(WIDGETS)?.get(name.as_str())?;
-    row.map(|row| from_row(txn, name.clone(), row.value())).transpose()
+pub(super) fn find(snapshot: &Snapshot, name: &WidgetName) -> Result<Option<OwnedWidget>, StoreError> {
+    let row = snapshot.open_table(WIDGETS)?.get(name.as_str())?;
+    row.map(|row| from_row(&snapshot.users, name.clone(), row.value())).transpose()
 }
 
-pub(super) fn page(txn: &ReadTransaction, skip: u64, limit: usize) -> Result<Page, StoreError> {
-    let by_sequence = txn.open_table(WIDGETS_BY_SEQUENCE)?;
+pub(super) fn page(snapshot: &Snapshot, skip: u64, limit: usize) -> Result<Page, StoreError> {
+    let by_sequence = snapshot.open_table(WIDGETS_BY_SEQUENCE)?;
     let total = by_sequence.len()?;
     let mut items = Vec::new();
     if skip < total {
@@ -90,7 +91,7 @@ pub(super) fn page(txn: &ReadTransaction, skip: u64, limit: usize) -> Result<Pag
             let (_, name) = entry?;
             let damaged = || StoreError::Record { table: "widgets_by_sequence", cause: "no such widget".to_owned() };
             let name = WidgetName::parse(name.value()).map_err(|_| damaged())?;
-            items.push(find(txn, &name)?.ok_or_else(damaged)?);
+            items.push(find(snapshot, &name)?.ok_or_else(damaged)?);
         }
     }
     Ok(Page { items, total })
@@ -106,7 +107,7 @@ fn to_row(sequence: u64, widget: &Widget) -> WidgetRow {
     }
 }
 
-pub(super) fn from_row(txn: &ReadTransaction, name: WidgetName, bytes: &[u8]) -> Result<OwnedWidget, StoreError> {
+pub(super) fn from_row(users: &Users, name: WidgetName, bytes: &[u8]) -> Result<OwnedWidget, StoreError> {
     let row: WidgetRow = record::decode("widgets", bytes)?;
     let damaged = |cause: String| StoreError::Record { table: "widgets", cause };
     let moment = |unix_s| OffsetDateTime::from_unix_timestamp(unix_s).map_err(|error| damaged(error.to_string()));
@@ -118,5 +119,5 @@ pub(super) fn from_row(txn: &ReadTransaction, name: WidgetName, bytes: &[u8]) ->
         deadline: Deadline::from_stored(moment(row.deadline_s)?),
         owner,
     };
-    Ok(OwnedWidget { widget, owner: users::find(txn, owner)? })
+    Ok(OwnedWidget { widget, owner: users::find(users, owner)? })
 }

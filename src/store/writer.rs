@@ -141,7 +141,7 @@ impl Desk {
             let mut batch = vec![first];
             batch.extend(self.jobs.try_iter().take(BATCH_MAX - 1));
             let write = || match self.current.database() {
-                Ok(database) => write_batch(&database, batch),
+                Ok(database) => self.write_batch(&database, batch),
                 Err(error) => Err(Broken { error, batch }),
             };
             // The panic is one of redb's: those of jobs were caught. What it left of itself in memory is not trusted any more.
@@ -155,6 +155,26 @@ impl Desk {
                 tracing::info!("the database is open again");
             }
         }
+    }
+
+    /// Writes all of `batch` with one commit, and where one of them fails, each with a commit of its own; then answers them.
+    fn write_batch(&self, database: &Arc<Database>, mut batch: Vec<Box<dyn Job>>) -> Result<(), Broken> {
+        let started = Instant::now();
+        let outcome = transact(database, |txn| batch.iter_mut().try_for_each(|job| run(&mut **job, txn)));
+        match &outcome {
+            Ok(()) => {
+                self.current.committed(database);
+                METRICS.count_commit(batch.len(), started.elapsed());
+            }
+            // After a disk error every transaction is refused, and after any other none.
+            Err(error) if database.begin_write().is_err() => return Err(Broken { error: error.clone(), batch }),
+            Err(_) if batch.len() > 1 => {
+                return batch.into_iter().try_for_each(|job| self.write_batch(database, vec![job]));
+            }
+            Err(_) => {}
+        }
+        answer(batch, &outcome);
+        Ok(())
     }
 
     /// Opens the file again, as often as it takes. `false` where the store is closed meanwhile.
@@ -191,23 +211,6 @@ impl Desk {
             }
         }
     }
-}
-
-/// Writes all of `batch` with one commit, and where one of them fails, each with a commit of its own; then answers them.
-fn write_batch(database: &Database, mut batch: Vec<Box<dyn Job>>) -> Result<(), Broken> {
-    let started = Instant::now();
-    let outcome = transact(database, |txn| batch.iter_mut().try_for_each(|job| run(&mut **job, txn)));
-    match &outcome {
-        Ok(()) => METRICS.count_commit(batch.len(), started.elapsed()),
-        // After a disk error every transaction is refused, and after any other none.
-        Err(error) if database.begin_write().is_err() => return Err(Broken { error: error.clone(), batch }),
-        Err(_) if batch.len() > 1 => {
-            return batch.into_iter().try_for_each(|job| write_batch(database, vec![job]));
-        }
-        Err(_) => {}
-    }
-    answer(batch, &outcome);
-    Ok(())
 }
 
 fn answer(batch: impl IntoIterator<Item = Box<dyn Job>>, outcome: &Result<(), StoreError>) {
