@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use poem_openapi::{ApiResponse, Object, OpenApi, payload::Json, types::Example};
+use poem_openapi::{ApiResponse, Object, OpenApi, types::Example};
+use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::{
@@ -14,6 +15,7 @@ use super::{
     error::{ApiError, Fails, Realm},
     fields::{Body, Fields},
     guard::{BearerAuth, Guard},
+    json::Json,
     moment,
 };
 use crate::{
@@ -65,7 +67,7 @@ impl Example for Credentials {
 }
 
 /// A new access token (RFC 6749 §5.1).
-#[derive(Object)]
+#[derive(Object, Serialize)]
 #[expect(clippy::struct_field_names, reason = "the names are those of RFC 6749")]
 struct Token {
     /// Always `success`.
@@ -156,7 +158,7 @@ enum Removed {
 }
 
 /// The user whose token it is.
-#[derive(Object)]
+#[derive(Object, Serialize)]
 struct Me {
     /// As spelled at registration.
     email: String,
@@ -173,7 +175,7 @@ struct Me {
 }
 
 /// It was done.
-#[derive(Object)]
+#[derive(Object, Serialize)]
 pub struct Success {
     /// Always `success`.
     status: String,

@@ -75,6 +75,7 @@ pub struct TrustedProxy(IpNet);
 
 impl TrustedProxy {
     /// Whether `address`, in its canonical form, is that of one of the `proxies`.
+    #[must_use]
     pub fn is_among(proxies: &[Self], address: IpAddr) -> bool {
         proxies.iter().any(|proxy| proxy.0.contains(&address))
     }

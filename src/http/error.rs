@@ -7,16 +7,18 @@ use std::{collections::BTreeMap, time::Duration};
 
 use poem::{
     IntoResponse, Response,
-    error::{MethodNotAllowedError, NotFoundError, ParsePathError},
+    error::{MethodNotAllowedError, NotFoundError},
     http::{HeaderValue, StatusCode, header},
 };
 use poem_openapi::{
     ApiResponse, Object,
-    payload::{Json, Payload},
+    payload::Payload,
     registry::{MetaMediaType, MetaResponse, MetaResponses, Registry},
     types::Type as _,
 };
+use serde::Serialize;
 
+use super::json::Json;
 use crate::{auth::AuthError, store::StoreError};
 
 /// When to try again where nothing says how long it will take.
@@ -26,7 +28,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(2);
 pub type FieldErrors = BTreeMap<&'static str, String>;
 
 /// The body of every error.
-#[derive(Object)]
+#[derive(Object, Serialize)]
 #[oai(skip_serializing_if_is_none)]
 pub struct Failure {
     /// Always `fail`.
@@ -34,6 +36,7 @@ pub struct Failure {
     /// What went wrong, for a person.
     message: String,
     /// What is wrong with each field that failed; absent where no field did.
+    #[serde(skip_serializing_if = "Option::is_none")]
     errors: Option<BTreeMap<String, String>>,
 }
 
@@ -172,9 +175,6 @@ impl ApiError {
         }
         if error.is::<MethodNotAllowedError>() {
             return Self::MethodNotAllowed(allow());
-        }
-        if error.is::<ParsePathError>() {
-            return Self::bad_request("The path is not valid UTF-8");
         }
         match error.status() {
             status if status.is_server_error() => Self::Internal(error.to_string()),

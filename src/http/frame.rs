@@ -8,26 +8,27 @@ use std::{any::Any, borrow::Cow, panic::AssertUnwindSafe, sync::Arc, time::Insta
 
 use futures_util::FutureExt as _;
 use poem::{
-    Endpoint, Request, Response,
+    Endpoint, Request, Response, Route,
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
 };
 use tokio::io::AsyncReadExt as _;
 use tracing::Instrument as _;
 
 use super::{
+    BASE,
     client::{Client, TrustedProxy},
     error::ApiError,
     fields::BODY_BYTES_MAX,
+    guard::Guard,
+    head::Refusal,
     limits::Pulse,
     openapi::Templates,
-    transport::Malformed,
 };
 use crate::{metrics::METRICS, random};
 
 /// The longest path with its query, in bytes.
 const URL_BYTES_MAX: usize = 8 * 1024;
-/// The most header fields, and the most bytes of their names and values.
-const HEADERS_MAX: usize = 100;
+/// The most bytes of the names and values of the header fields.
 const HEADER_BYTES_MAX: usize = 32 * 1024;
 /// How much of a body that is too large is read all the same and thrown away. A client reads the answer only after it has
 /// sent its request, and a connection that is closed in between looks like a broken server.
@@ -43,8 +44,6 @@ const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// How long a browser may remember the answer to a preflight, in seconds.
 const PREFLIGHT_MAX_AGE_S: &str = "86400";
 const EXPOSED: &str = "Link, Location, Retry-After, Total-Count, WWW-Authenticate, X-Request-Id";
-/// What poem calls JSON.
-const JSON_WITH_CHARSET: &str = "application/json; charset=utf-8";
 const ALLOWED_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
 
 /// Which web pages may call the API from a browser (the CORS protocol of the Fetch standard).
@@ -68,9 +67,11 @@ impl CorsOrigins {
 }
 
 /// Wraps the routes.
-pub struct Frame<E> {
+pub struct Frame {
     /// The routes.
-    pub routes: E,
+    pub routes: Route,
+    /// Lets in; routes find it with the request.
+    pub guard: Arc<Guard>,
     /// Who may call from a browser.
     pub cors: CorsOrigins,
     /// Whose `X-Forwarded-For` is believed.
@@ -81,7 +82,7 @@ pub struct Frame<E> {
     pub templates: Templates,
 }
 
-impl<E: Endpoint<Output = Response>> Endpoint for Frame<E> {
+impl Endpoint for Frame {
     type Output = Response;
 
     async fn call(&self, mut request: Request) -> poem::Result<Response> {
@@ -105,9 +106,6 @@ impl<E: Endpoint<Output = Response>> Endpoint for Frame<E> {
         let headers = response.headers_mut();
         headers.insert(X_REQUEST_ID, id);
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        if headers.get(header::CONTENT_TYPE).is_some_and(|value| value == JSON_WITH_CHARSET) {
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json")); // RFC 8259 §11: no charset
-        }
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
         if self.https {
             headers.insert(header::STRICT_TRANSPORT_SECURITY, A_YEAR);
@@ -117,9 +115,9 @@ impl<E: Endpoint<Output = Response>> Endpoint for Frame<E> {
     }
 }
 
-impl<E: Endpoint<Output = Response>> Frame<E> {
+impl Frame {
     async fn answer(&self, mut request: Request, path: &str) -> Response {
-        if let Err(refused) = check_size(&request) {
+        if let Err(refused) = check(&request, path) {
             return refused.into_response();
         }
         if let Err(broken) = read_body(&mut request).await {
@@ -132,6 +130,7 @@ impl<E: Endpoint<Output = Response>> Frame<E> {
             // poem would take the body off and with it the length (RFC 9110 §9.3.2); hyper takes off the body alone.
             request.set_method(Method::GET);
         }
+        request.set_data(Arc::clone(&self.guard));
         match AssertUnwindSafe(self.routes.call(request)).catch_unwind().await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => ApiError::from_poem(error, || self.templates.allow(path)).into_response(),
@@ -153,16 +152,19 @@ impl<E: Endpoint<Output = Response>> Frame<E> {
     }
 }
 
-fn check_size(request: &Request) -> Result<(), ApiError> {
+fn check(request: &Request, path: &str) -> Result<(), ApiError> {
     let headers = request.headers();
     let url_bytes = request.uri().path_and_query().map_or(0, |url| url.as_str().len());
     let header_bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-    if request.extensions().get::<Malformed>().is_some() {
+    let refusal = request.extensions().get::<Refusal>();
+    if refusal == Some(&Refusal::Malformed) {
         Err(ApiError::bad_request("The request header is malformed"))
     } else if url_bytes > URL_BYTES_MAX {
         Err(ApiError::UrlTooLong)
-    } else if headers.len() > HEADERS_MAX || header_bytes > HEADER_BYTES_MAX {
+    } else if refusal == Some(&Refusal::TooManyFields) || header_bytes > HEADER_BYTES_MAX {
         Err(ApiError::HeadersTooLarge)
+    } else if path.starts_with(BASE) && percent_encoding::percent_decode_str(path).decode_utf8().is_err() {
+        Err(ApiError::bad_request("The path is not valid UTF-8"))
     } else {
         Ok(())
     }

@@ -3,18 +3,35 @@
 //! Guarantees: a header that another server could read in another way is found: lines that end in a bare LF, folded lines, more than
 //! one length, a length beside a transfer coding, a coding that is not `chunked` alone, more or less than one `Host`. Behind a
 //! proxy such a difference lets one client's request hide in another's (request smuggling). hyper parses for us and is
-//! lenient in these; what it refuses by itself is not looked for here.
+//! lenient in these; what it refuses by itself is not looked for here, but for the number of fields: hyper's own answer to too many
+//! lacks our shape.
 
 use std::mem;
 
 /// The longest line that is kept while the rest of it is on its way. hyper refuses it as well.
 const LINE_BYTES_MAX: usize = 64 * 1024;
 
-/// What came in: how many headers ended, and whether the one behind them is malformed.
+/// The most fields of a header. hyper has places for as many without asking for memory.
+const FIELDS_MAX: usize = 100;
+
+/// Why a header is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// Another server could read it in another way.
+    Malformed,
+    /// It has more fields than are read.
+    TooManyFields,
+}
+
+/// What came in.
 #[derive(Default, PartialEq, Eq)]
 pub(super) struct Seen {
+    /// How many headers ended.
     pub(super) ended: u64,
-    pub(super) malformed: bool,
+    /// Whether the one behind them is refused.
+    pub(super) refused: Option<Refusal>,
+    /// Where the first field begins that is too many.
+    pub(super) surplus: Option<usize>,
 }
 
 /// Follows the bytes of one connection.
@@ -40,6 +57,7 @@ enum Place {
 #[derive(Default)]
 struct Head {
     is_1_1: bool,
+    fields: usize,
     hosts: usize,
     length: Option<u64>,
     chunked: bool,
@@ -52,9 +70,14 @@ impl Heads {
     }
 
     /// Takes what was read.
-    pub(super) fn read(&mut self, mut bytes: &[u8]) -> Seen {
+    pub(super) fn read(&mut self, all: &[u8]) -> Seen {
         let mut seen = Seen::default();
-        while !bytes.is_empty() {
+        let mut bytes = all;
+        while let Some(first) = bytes.first() {
+            if self.begins_surplus(*first) {
+                seen.surplus = Some(all.len() - bytes.len());
+                self.refuse(&mut seen, Refusal::TooManyFields);
+            }
             match &mut self.place {
                 Place::Last => break,
                 Place::Body(left) => {
@@ -69,7 +92,7 @@ impl Heads {
                     let Some(end) = memchr::memchr(b'\n', bytes) else {
                         self.line.extend_from_slice(bytes);
                         if self.line.len() > LINE_BYTES_MAX {
-                            self.malformed(&mut seen);
+                            self.refuse(&mut seen, Refusal::Malformed);
                         }
                         break;
                     };
@@ -85,7 +108,7 @@ impl Heads {
                     match ended {
                         Some(true) => seen.ended += 1,
                         Some(false) => {}
-                        None => self.malformed(&mut seen),
+                        None => self.refuse(&mut seen, Refusal::Malformed),
                     }
                 }
             }
@@ -93,10 +116,16 @@ impl Heads {
         seen
     }
 
-    fn malformed(&mut self, seen: &mut Seen) {
+    fn refuse(&mut self, seen: &mut Seen, why: Refusal) {
         self.line = Vec::new();
         self.place = Place::Last;
-        seen.malformed = true;
+        seen.refused = Some(why);
+    }
+
+    /// Whether a line that begins with `first` is a field too many.
+    fn begins_surplus(&self, first: u8) -> bool {
+        let begins = matches!(self.place, Place::Fields) && self.line.is_empty() && !matches!(first, b'\r' | b'\n');
+        begins && self.head.fields >= FIELDS_MAX
     }
 
     /// Whether the header ends with this line; `None` where it is malformed.
@@ -111,7 +140,7 @@ impl Heads {
             return Some(false);
         }
         if line.is_empty() {
-            let Head { is_1_1, hosts, length, chunked } = self.head;
+            let Head { is_1_1, hosts, length, chunked, .. } = self.head;
             self.place = match (length, chunked) {
                 (None | Some(0), false) => Place::RequestLine,
                 (Some(length), false) => Place::Body(length),
@@ -124,6 +153,7 @@ impl Heads {
         if line.starts_with(b" ") || line.starts_with(b"\t") {
             return None;
         }
+        self.head.fields += 1;
         if let Some(value) = field(line, b"host") {
             self.head.hosts += 1;
             return is_host(value).then_some(false);

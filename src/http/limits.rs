@@ -8,7 +8,7 @@ use std::{
     collections::HashMap,
     net::{IpAddr, SocketAddr},
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Mutex, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -16,7 +16,7 @@ use std::{
 
 use tokio::task::AbortHandle;
 
-use super::client::TrustedProxy;
+use super::{client::TrustedProxy, head::Refusal};
 use crate::metrics::{Held, METRICS};
 
 /// File descriptors that connections leave to the database, the pages of a backup, and other listeners.
@@ -101,7 +101,7 @@ impl Turnstile {
             head_ended_ms: AtomicU64::new(0),
             heads: AtomicU64::new(0),
             answers: AtomicU64::new(0),
-            malformed: AtomicU64::new(u64::MAX),
+            refused: OnceLock::new(),
             _counted: METRICS.connections.hold(),
         };
         Some(Arc::new(pulse))
@@ -154,8 +154,8 @@ pub(super) struct Pulse {
     /// Heads that were read, and requests that were answered.
     heads: AtomicU64,
     answers: AtomicU64,
-    /// Which head was malformed.
-    malformed: AtomicU64,
+    /// Which head is not taken, and why.
+    refused: OnceLock<(u64, Refusal)>,
     _counted: Held,
 }
 
@@ -173,9 +173,9 @@ impl Pulse {
         self.asked();
     }
 
-    /// The header being read is malformed.
-    pub(super) fn head_is_malformed(&self) {
-        self.malformed.store(self.heads.load(Relaxed), Relaxed);
+    /// The header being read is not taken.
+    pub(super) fn head_is_refused(&self, why: Refusal) {
+        let _ = self.refused.set((self.heads.load(Relaxed), why)); // nothing is read after the first
     }
 
     /// A request begins that has a body.
@@ -191,9 +191,9 @@ impl Pulse {
         self.deadline_ms.store(deadline, Relaxed);
     }
 
-    /// Whether the request to be answered now came with a malformed header.
-    pub(super) fn is_malformed(&self) -> bool {
-        self.answers.load(Relaxed) >= self.malformed.load(Relaxed)
+    /// Why the request to be answered now is refused for its header, where it is.
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        self.refused.get().filter(|(head, _)| self.answers.load(Relaxed) >= *head).map(|(_, why)| *why)
     }
 
     /// There is an answer; the client does not have it yet.

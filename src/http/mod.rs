@@ -16,6 +16,7 @@ mod fields;
 mod frame;
 mod guard;
 mod head;
+mod json;
 mod limits;
 mod moment;
 mod openapi;
@@ -32,7 +33,10 @@ mod wire;
 
 use std::{collections::HashMap, sync::Arc};
 
-use poem::{EndpointExt as _, Response, Route, endpoint::BoxEndpoint, http::Method};
+use poem::{
+    Endpoint, EndpointExt as _, Request, Response, Route, endpoint::BoxEndpoint, error::MethodNotAllowedError,
+    http::Method,
+};
 use poem_openapi::{
     LicenseObject, OpenApi, OpenApiService, Tags,
     registry::{MetaApi, Registry},
@@ -132,14 +136,33 @@ pub fn routes(parts: Parts) -> Routes {
     let auth = auth::AuthApi { guard: Arc::clone(&guard), signup: parts.signup };
     let users = users::UsersApi { guard: Arc::clone(&guard), store: Arc::clone(&parts.store) };
     let widgets = widgets::WidgetsApi { store: Arc::clone(&parts.store), clock: parts.clock };
-    let service = service((auth, users, widgets));
     let openapi::Document { json, yaml, mut templates } =
-        openapi::complete(&service.spec(), BASE, parts.signup, &policy);
+        openapi::complete(&service(Shape).spec(), BASE, parts.signup, &policy);
     templates.add(pages::paths(BASE).chain(ops::paths()));
     let pages = pages::Pages { base: BASE, signup: parts.signup, json, yaml };
-    let routes = pages.add(Route::new());
-    let routes = ops::add(routes, parts.store).nest(BASE, service).data(guard);
+    let routes = operations((auth, users, widgets), ops::add(pages.add(Route::new()), parts.store));
     let Parts { cors, trusted_proxies, https, .. } = parts;
-    let framed = frame::Frame { routes: routes.map_to_response(), cors, trusted_proxies, https, templates };
-    Arc::new(framed.boxed())
+    Arc::new(frame::Frame { routes, guard, cors, trusted_proxies, https, templates }.boxed())
+}
+
+/// Adds the operations under [`BASE`] to `routes`. poem-openapi's own service would be a router within the router, and each layer
+/// of one costs a request an allocation.
+fn operations(api: Api, routes: Route) -> Route {
+    let mut operations = HashMap::new();
+    api.add_routes(&mut operations);
+    operations.into_iter().fold(routes, |routes, (path, methods)| routes.at(format!("{BASE}{path}"), ByMethod(methods)))
+}
+
+/// The operations of one path.
+struct ByMethod(HashMap<Method, BoxEndpoint<'static>>);
+
+impl Endpoint for ByMethod {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> poem::Result<Response> {
+        match self.0.get(request.method()) {
+            Some(operation) => operation.call(request).await,
+            None => Err(MethodNotAllowedError.into()),
+        }
+    }
 }

@@ -201,22 +201,16 @@ fn add_failures(operation: &mut Map<String, Value>, closed: bool) {
     }
 }
 
-/// poem-openapi writes header names in capitals, and JSON with a charset, which the frame takes off.
+/// poem-openapi writes header names in capitals.
 fn mend_success(response: &mut Value) {
-    for (member, mend) in [("headers", title_case as fn(&str) -> String), ("content", without_parameters)] {
-        if let Some(named) = response.get_mut(member).and_then(Value::as_object_mut) {
-            *named = std::mem::take(named).into_iter().map(|(name, value)| (mend(&name), value)).collect();
-        }
+    if let Some(headers) = response.get_mut("headers").and_then(Value::as_object_mut) {
+        *headers = std::mem::take(headers).into_iter().map(|(name, value)| (title_case(&name), value)).collect();
     }
 }
 
 fn title_case(name: &str) -> String {
     let capital = |word: &str| format!("{}{}", word[..1].to_uppercase(), word[1..].to_lowercase());
     name.split('-').map(capital).collect::<Vec<_>>().join("-")
-}
-
-fn without_parameters(content_type: &str) -> String {
-    content_type.split(';').next().unwrap_or_default().to_owned()
 }
 
 fn failure(status: &str) -> Value {

@@ -10,11 +10,12 @@ use std::{
 };
 
 use poem::{Endpoint, EndpointExt as _, IntoResponse as _, Response, Route, endpoint, get};
-use poem_openapi::{Object, payload::Json};
+use poem_openapi::Object;
+use serde::Serialize;
 use tokio::sync::Mutex;
 use tracing::Instrument as _;
 
-use super::error::ApiError;
+use super::{error::ApiError, json::Json};
 use crate::{metrics::METRICS, store::Store};
 
 /// Where the process is asked, and where the database is.
@@ -27,7 +28,7 @@ const FOUND_FOR: Duration = Duration::from_secs(1);
 const PROBE_MAX: Duration = Duration::from_secs(1);
 
 /// All is well.
-#[derive(Object)]
+#[derive(Object, Serialize)]
 struct Fine {
     /// Always `ok`.
     status: String,

@@ -4,12 +4,16 @@
 
 use poem_openapi::{
     ApiResponse, Object,
-    payload::Json,
     registry::MetaSchema,
     types::{ParseFromJSON, ToJSON, Type},
 };
 
-use super::fields::{Fields, Parameter};
+use serde::Serialize;
+
+use super::{
+    fields::{Fields, Parameter},
+    json::Json,
+};
 
 const PER_PAGE: [u32; 5] = [5, 10, 25, 50, 100];
 const PER_PAGE_DEFAULT: u32 = 10;
@@ -82,8 +86,8 @@ impl Paging {
 }
 
 /// A page of a list, in order of creation.
-#[derive(Object)]
-pub struct PageOf<T: Type + ToJSON + ParseFromJSON> {
+#[derive(Object, Serialize)]
+pub struct PageOf<T: Type + ToJSON + ParseFromJSON + Serialize> {
     links: Links,
     has_prev: bool,
     has_next: bool,
@@ -96,7 +100,7 @@ pub struct PageOf<T: Type + ToJSON + ParseFromJSON> {
 
 /// The answer of a list.
 #[derive(ApiResponse)]
-pub enum Listed<T: Type + ToJSON + ParseFromJSON> {
+pub enum Listed<T: Type + ToJSON + ParseFromJSON + Serialize> {
     /// A page of the list.
     #[oai(status = 200)]
     Ok(
@@ -110,7 +114,7 @@ pub enum Listed<T: Type + ToJSON + ParseFromJSON> {
     ),
 }
 
-impl<T: Type + ToJSON + ParseFromJSON> Listed<T> {
+impl<T: Type + ToJSON + ParseFromJSON + Serialize> Listed<T> {
     /// `items` are what is on the page, of `total` in all; `path` and `query` are those of the list, the latter encoded and
     /// without the paging.
     pub fn new(items: Vec<T>, total: u64, paging: &Paging, path: &str, query: &str) -> Self {
@@ -132,13 +136,16 @@ impl<T: Type + ToJSON + ParseFromJSON> Listed<T> {
 }
 
 /// Where the pages are, as paths.
-#[derive(Object)]
+#[derive(Object, Serialize)]
 #[oai(skip_serializing_if_is_none)]
 struct Links {
     #[oai(rename = "self")]
+    #[serde(rename = "self")]
     this: String,
     first: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
     prev: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
     last: String,
 }

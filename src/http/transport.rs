@@ -41,7 +41,6 @@ use super::{
 
 /// How much of a header hyper buffers before it answers by itself. The frame's limits are smaller and have our error shape.
 const HEADER_BUFFER_BYTES_MAX: usize = 64 * 1024;
-const HEADERS_MAX: usize = 512;
 /// The answers that may be sent before the body of their request was read to its end.
 const MAY_LEAVE_BODY: [StatusCode; 3] =
     [StatusCode::PAYLOAD_TOO_LARGE, StatusCode::URI_TOO_LONG, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE];
@@ -57,10 +56,6 @@ const TOO_MANY: &str = concat!(
 const LAST_REQUEST_MAX: Duration = Duration::from_millis(250);
 /// How many connections that nobody accepted yet are taken when the server stops: more than the system lets wait.
 const BACKLOG_MAX: usize = 4096;
-
-/// With a request whose header is one that another server could read in another way. The frame refuses it.
-#[derive(Clone)]
-pub(super) struct Malformed;
 
 /// Serves `endpoint` until `stop` resolves, then lets what is in flight finish for at most `drain`. With `tls` over TLS alone.
 ///
@@ -200,7 +195,6 @@ async fn connection(
     let connection = http1::Builder::new()
         .header_read_timeout(None) // the pulse has one deadline for everything
         .max_buf_size(HEADER_BUFFER_BYTES_MAX)
-        .max_headers(HEADERS_MAX)
         .serve_connection(TokioIo::new(Wire::new(stream, Arc::clone(&pulse))), service);
     let mut connection = pin!(connection);
     tokio::select! {
@@ -224,12 +218,12 @@ async fn answer(
     let pulse = &context.pulse;
     let (local, remote) = (LocalAddr(Addr::SocketAddr(context.local)), RemoteAddr(Addr::SocketAddr(context.peer)));
     let has_body = !request.body().is_end_stream();
-    let is_malformed = pulse.is_malformed();
+    let refusal = pulse.refusal();
     // Where a body ends that tells no length is hyper's knowledge alone, and then nothing more is taken from this client.
-    let is_last = is_malformed || has_body && request.headers().contains_key(header::TRANSFER_ENCODING);
+    let is_last = refusal.is_some() || has_body && request.headers().contains_key(header::TRANSFER_ENCODING);
     let mut request = Request::from((request, local, remote, context.scheme.clone()));
-    if is_malformed {
-        request.extensions_mut().insert(Malformed);
+    if let Some(refusal) = refusal {
+        request.extensions_mut().insert(refusal); // the frame says it
     } else if has_body {
         pulse.body_began();
         request.extensions_mut().insert(Arc::clone(pulse));

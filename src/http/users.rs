@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use poem::Request;
-use poem_openapi::{ApiResponse, Object, OpenApi, payload::Json, registry::MetaSchema, types::Example};
+use poem_openapi::{ApiResponse, Object, OpenApi, registry::MetaSchema, types::Example};
+use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::{
@@ -16,6 +17,7 @@ use super::{
     error::{ApiError, Fails, Realm},
     fields::{Body, Fields, Parameter, Path, Query},
     guard::{Guard, ManagerAuth},
+    json::Json,
     moment,
     paging::{Listed, PageParam, Paging, PerPageParam},
 };
@@ -103,7 +105,7 @@ impl Example for Change {
 }
 
 /// A user, as administrators see one.
-#[derive(Object)]
+#[derive(Object, Serialize)]
 #[oai(rename = "User")]
 struct UserJson {
     email: String,

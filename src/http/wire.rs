@@ -24,6 +24,9 @@ use super::{
     limits::Pulse,
 };
 
+/// Ends the last field's line before it and then the header: a line of its own.
+const END_OF_HEADER: &[u8] = b"\r\n";
+
 /// How long what still comes is read, and thrown away, after the last answer.
 const LINGER_MAX: Duration = Duration::from_secs(2);
 
@@ -39,32 +42,43 @@ pub(super) struct Wire<S> {
     taken: u64,
     until: Option<Pin<Box<Sleep>>>,
     thrown_away: usize,
+    /// What hyper is to read next, in place of fields that were too many.
+    owed: &'static [u8],
 }
 
 impl<S> Wire<S> {
     pub(super) fn new(stream: S, pulse: Arc<Pulse>) -> Self {
-        Self { stream, pulse, heads: Heads::default(), taken: 0, until: None, thrown_away: 0 }
+        Self { stream, pulse, heads: Heads::default(), taken: 0, until: None, thrown_away: 0, owed: &[] }
     }
 
-    fn look(&mut self, bytes: &[u8]) {
+    /// Takes what was read, and says where what hyper is not to see of it begins.
+    fn look(&mut self, bytes: &[u8]) -> Option<usize> {
         let was_between = self.heads.is_between();
-        let Seen { ended, malformed } = self.heads.read(bytes);
+        let Seen { ended, refused, surplus } = self.heads.read(bytes);
         if ended > 0 {
             self.pulse.heads_ended(ended);
         } else if was_between && !self.heads.is_between() {
             self.pulse.head_began();
         }
-        if malformed {
-            self.pulse.head_is_malformed();
+        if let Some(why) = refused {
+            self.pulse.head_is_refused(why);
         }
+        surplus
     }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
-        self.look(&buffer.filled()[before..]);
+        if self.owed.is_empty() {
+            ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+            let Some(surplus) = self.look(&buffer.filled()[before..]) else { return Poll::Ready(Ok(())) };
+            buffer.set_filled(before + surplus);
+            self.owed = END_OF_HEADER;
+        }
+        let (now, later) = self.owed.split_at(self.owed.len().min(buffer.remaining()));
+        buffer.put_slice(now);
+        self.owed = later;
         Poll::Ready(Ok(()))
     }
 }

@@ -241,6 +241,25 @@ async fn who_is_busy_is_not_cut_off() {
 }
 
 #[tokio::test]
+async fn fields_that_are_too_many_are_never_taken_for_a_request_wherever_a_packet_ends() {
+    let server = TestServer::start();
+    let fields: String = (0..120).fold(String::new(), |fields, n| fields + &format!("x-{n}: y\r\n"));
+    let request = format!("GET /api/v1/auth/user HTTP/1.1\r\nHost: a\r\n{fields}\r\n{}", str::from_utf8(ASK).unwrap());
+    let last = request.find("x-99").unwrap();
+    for cut in last - 3..last + 12 {
+        let mut stream = connect(&server).await;
+        stream.set_nodelay(true).unwrap();
+        stream.write_all(&request.as_bytes()[..cut]).await.unwrap();
+        tokio::task::yield_now().await;
+        let _ = stream.write_all(&request.as_bytes()[cut..]).await; // it may have been answered
+        let mut answers = String::new();
+        stream.read_to_string(&mut answers).await.unwrap();
+        assert!(answers.starts_with("HTTP/1.1 431 ") && answers.contains("too large"), "{cut}: {answers}");
+        assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{cut}: {answers}");
+    }
+}
+
+#[tokio::test]
 async fn a_trusted_proxy_is_many_clients_and_nobody_else_is() {
     for (proxy, status_of_third) in [("127.0.0.1", 401), ("127.0.0.2", 503)] {
         let server = TestServer::with(&["--connections-per-client=2", "--trusted-proxy", proxy]);

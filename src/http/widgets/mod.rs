@@ -7,7 +7,7 @@ mod wire;
 use std::sync::Arc;
 
 use poem::Request;
-use poem_openapi::{OpenApi, payload::Json};
+use poem_openapi::OpenApi;
 
 use super::{
     BASE, Tag,
@@ -15,6 +15,7 @@ use super::{
     error::{ApiError, Fails},
     fields::{Body, Fields, Path, Query},
     guard::{AdminAuth, BearerAuth},
+    json::Json,
     paging::{Listed, PageParam, Paging, PerPageParam},
 };
 use crate::{

@@ -1,9 +1,10 @@
 //! How widgets look on the wire: parameters, bodies and answers, as the OpenAPI document shows them.
 
-use poem_openapi::{ApiResponse, Object, payload::Json, registry::MetaSchema, types::Example};
+use poem_openapi::{ApiResponse, Object, registry::MetaSchema, types::Example};
+use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::super::{BASE, auth::Success, fields::Parameter, moment};
+use super::super::{BASE, auth::Success, fields::Parameter, json::Json, moment};
 use crate::{
     model::{User, WidgetName},
     store::OwnedWidget,
@@ -62,7 +63,7 @@ impl Example for WidgetChange {
 }
 
 /// The user who added a widget.
-#[derive(Object)]
+#[derive(Object, Serialize)]
 pub(super) struct Owner {
     /// As spelled at registration.
     email: String,
@@ -71,7 +72,7 @@ pub(super) struct Owner {
 }
 
 /// A widget.
-#[derive(Object)]
+#[derive(Object, Serialize)]
 #[oai(rename = "Widget")]
 pub(super) struct WidgetJson {
     name: String,

@@ -1,0 +1,57 @@
+//! Bodies as JSON (RFC 8259), without a tree of values in between: poem-openapi's own payload builds one for each answer.
+
+use poem::{
+    IntoResponse, Response,
+    http::{HeaderValue, header},
+};
+use poem_openapi::{
+    ApiResponse,
+    payload::Payload,
+    registry::{MetaMediaType, MetaResponse, MetaResponses, MetaSchemaRef, Registry},
+    types::Type,
+};
+use serde::Serialize;
+
+/// `application/json`, which has no charset (RFC 8259 §11).
+const APPLICATION_JSON: &str = "application/json";
+
+/// A body of the shape that `T` has in the document.
+pub struct Json<T>(pub T);
+
+impl<T: Type> Payload for Json<T> {
+    const CONTENT_TYPE: &'static str = APPLICATION_JSON;
+
+    fn check_content_type(content_type: &str) -> bool {
+        content_type == APPLICATION_JSON
+    }
+
+    fn schema_ref() -> MetaSchemaRef {
+        T::schema_ref()
+    }
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+}
+
+impl<T: Serialize + Send> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        let bytes = serde_json::to_vec(&self.0).expect("BUG: strings and numbers serialize");
+        let mut response = Response::from(bytes);
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(APPLICATION_JSON));
+        response
+    }
+}
+
+impl<T: Type + Serialize> ApiResponse for Json<T> {
+    fn meta() -> MetaResponses {
+        let content = vec![MetaMediaType { content_type: APPLICATION_JSON, schema: T::schema_ref() }];
+        let response =
+            MetaResponse { description: "", status: Some(200), status_range: None, content, headers: vec![] };
+        MetaResponses { responses: vec![response] }
+    }
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+}
