@@ -189,7 +189,7 @@ impl Server {
         let (stopped, stopping) = watch::channel(());
         let metrics = metrics.map(|listener| {
             let stop = wait_for(stopping.clone());
-            let routes = http::metrics(Arc::clone(&core.store));
+            let routes = Arc::new(http::metrics(Arc::clone(&core.store)));
             tokio::spawn(http::serve(listener, None, routes, config.limits(), stop, METRICS_DRAIN))
         });
         let admin = socket.map(|socket| {

@@ -31,10 +31,16 @@ mod users;
 mod widgets;
 mod wire;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    future::{Future, ready},
+    sync::Arc,
+};
 
 use poem::{
-    Endpoint, EndpointExt as _, Request, Response, Route, endpoint::BoxEndpoint, error::MethodNotAllowedError,
+    Endpoint, Request, Response, Route,
+    endpoint::{BoxEndpoint, DynEndpoint},
+    error::MethodNotAllowedError,
     http::Method,
 };
 use poem_openapi::{
@@ -126,7 +132,7 @@ fn service<T: OpenApi>(api: T) -> OpenApiService<T, ()> {
 }
 
 /// Everything that is served, shared by all who serve it.
-pub type Routes = Arc<BoxEndpoint<'static, Response>>;
+pub type Routes = Arc<frame::Frame>;
 
 /// Everything that is served.
 #[must_use]
@@ -142,7 +148,7 @@ pub fn routes(parts: Parts) -> Routes {
     let pages = pages::Pages { base: BASE, signup: parts.signup, json, yaml };
     let routes = operations((auth, users, widgets), ops::add(pages.add(Route::new()), parts.store));
     let Parts { cors, trusted_proxies, https, .. } = parts;
-    Arc::new(frame::Frame { routes, guard, cors, trusted_proxies, https, templates }.boxed())
+    Arc::new(frame::Frame { routes, guard, cors, trusted_proxies, https, templates })
 }
 
 /// Adds the operations under [`BASE`] to `routes`. poem-openapi's own service would be a router within the router, and each layer
@@ -159,10 +165,11 @@ struct ByMethod(HashMap<Method, BoxEndpoint<'static>>);
 impl Endpoint for ByMethod {
     type Output = Response;
 
-    async fn call(&self, request: Request) -> poem::Result<Response> {
+    // Not an `async fn`, whose future would hold the request twice.
+    fn call(&self, request: Request) -> impl Future<Output = poem::Result<Response>> + Send {
         match self.0.get(request.method()) {
-            Some(operation) => operation.call(request).await,
-            None => Err(MethodNotAllowedError.into()),
+            Some(operation) => DynEndpoint::call(&**operation, request),
+            None => Box::pin(ready(Err(MethodNotAllowedError.into()))),
         }
     }
 }

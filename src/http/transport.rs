@@ -63,7 +63,7 @@ const BACKLOG_MAX: usize = 4096;
 pub async fn serve(
     listener: TcpListener,
     tls: Option<Tls>,
-    endpoint: impl Endpoint<Output = Response> + 'static,
+    endpoint: Arc<impl Endpoint<Output = Response> + 'static>,
     limits: Limits,
     stop: impl Future<Output = ()>,
     drain: Duration,
@@ -72,7 +72,7 @@ pub async fn serve(
     limit_unsent(&listener);
     let turnstile = Turnstile::new(limits);
     let sweep = tokio::spawn(Arc::clone(&turnstile).sweep());
-    let mut door = Door { tls, endpoint: Arc::new(endpoint), turnstile: Arc::clone(&turnstile), stopped };
+    let mut door = Door { tls, endpoint, turnstile: Arc::clone(&turnstile), stopped };
     let mut can_accept = true;
     let mut stop = pin!(stop);
     loop {
@@ -228,7 +228,7 @@ async fn answer(
         pulse.body_began();
         request.extensions_mut().insert(Arc::clone(pulse));
     }
-    let mut response = context.endpoint.get_response(request).await;
+    let mut response = Endpoint::get_response(&*context.endpoint, request).await;
     pulse.answered();
     if is_last || has_body && MAY_LEAVE_BODY.contains(&response.status()) || pulse.is_last() {
         // A client that is not told would send its next request on a connection that is about to close.
