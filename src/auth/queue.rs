@@ -16,9 +16,10 @@ use std::{
 
 use crate::metrics::{Held, METRICS};
 
-/// Who would be served later than this is refused at once, unless a thread is free. Shorter than what may be waited for, since
-/// the queue may fill while the machine is idle, and then be served while it is not.
-const SERVED_MAX: Duration = Duration::from_secs(3);
+/// Who would be served later than this is refused at once, unless a thread is free. Much shorter than what may be waited for,
+/// since the queue may fill while the machine is idle, and then be served while requests take most of it: who is taken is to be
+/// served, and not given up after seconds.
+const SERVED_MAX: Duration = Duration::from_millis(1500);
 /// What was taken and would now be served later than this after all is given up.
 const GIVEN_UP: Duration = Duration::from_secs(4);
 /// What waited less than this is never given up: a hash that takes seconds by itself must be possible.
