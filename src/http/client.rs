@@ -22,8 +22,8 @@ impl Client {
             return Self(Some(hop));
         }
         let headers = request.headers().get_all(X_FORWARDED_FOR).iter().rev();
-        // A field that is no text is an entry that cannot be read.
-        let mut entries = headers.flat_map(|value| value.to_str().unwrap_or_default().rsplit(','));
+        // As bytes: a proxy writes behind what the client sent, in the same field, and that may be no text.
+        let mut entries = headers.flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b','));
         while TrustedProxy::is_among(proxies, hop) {
             let Some(next) = entries.next().and_then(address) else { break };
             hop = next;
@@ -63,8 +63,8 @@ impl<'a> FromRequest<'a> for Client {
 }
 
 /// One entry: an address, with a port where a proxy adds it.
-fn address(entry: &str) -> Option<IpAddr> {
-    let entry = entry.trim();
+fn address(entry: &[u8]) -> Option<IpAddr> {
+    let entry = str::from_utf8(entry.trim_ascii()).ok()?;
     let with_port = || entry.parse().map(|address: SocketAddr| address.ip()).ok();
     entry.parse().ok().or_else(with_port).map(|address: IpAddr| address.to_canonical())
 }
