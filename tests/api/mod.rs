@@ -1,5 +1,6 @@
 //! Black box over HTTP against the real server on a free port. The files mirror the URLs.
 
+pub(crate) mod ambiguous;
 pub(crate) mod harness;
 pub(crate) mod log;
 pub(crate) mod raw;
@@ -21,6 +22,7 @@ mod mutations;
 mod naughty;
 mod ops;
 mod origin;
+mod proxied;
 mod races;
 mod register;
 mod secrets;
