@@ -254,7 +254,7 @@ impl Metrics {
             (
                 "connections_refused_total",
                 "counter",
-                "Connections turned away: too many.",
+                "Connections turned away: too many, or too many large requests.",
                 counter(&self.connections_refused),
             ),
             (

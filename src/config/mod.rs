@@ -65,8 +65,9 @@ pub struct Config {
     #[arg(long, global = true, env = "LATCHKEY_TLS_KEY", value_name = "FILE")]
     pub tls_key: Option<PathBuf>,
 
-    /// The most connections at the same time. Each takes up to 256 KiB of memory.
-    #[arg(long, global = true, env = "LATCHKEY_CONNECTIONS", value_name = "CONNECTIONS", default_value_t = 10_000,
+    /// The most connections at the same time. Each takes 32 KiB of memory, and of the system's up to 400 KiB where the client does not
+    /// take its answers.
+    #[arg(long, global = true, env = "LATCHKEY_CONNECTIONS", value_name = "CONNECTIONS", default_value_t = 3_000,
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub connections: u32,
 

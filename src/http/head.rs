@@ -41,6 +41,8 @@ pub(super) struct Heads {
     /// The beginning of a line whose end was not read yet.
     line: Vec<u8>,
     head: Head,
+    /// How much is here of a request that is not complete.
+    begun: u64,
 }
 
 #[derive(Default)]
@@ -69,6 +71,11 @@ impl Heads {
         matches!(self.place, Place::RequestLine) && self.line.is_empty()
     }
 
+    /// How many bytes came of a request that is not complete.
+    pub(super) fn begun(&self) -> u64 {
+        self.begun
+    }
+
     /// Takes what was read.
     pub(super) fn read(&mut self, all: &[u8]) -> Seen {
         let mut seen = Seen::default();
@@ -79,18 +86,24 @@ impl Heads {
                 self.refuse(&mut seen, Refusal::TooManyFields);
             }
             match &mut self.place {
-                Place::Last => break,
+                Place::Last => {
+                    self.begun += bytes.len() as u64;
+                    break;
+                }
                 Place::Body(left) => {
                     let here = usize::try_from(*left).map_or(bytes.len(), |left| left.min(bytes.len()));
                     *left -= here as u64;
+                    self.begun += here as u64;
                     if *left == 0 {
                         self.place = Place::RequestLine;
+                        self.begun = 0;
                     }
                     bytes = &bytes[here..];
                 }
                 Place::RequestLine | Place::Fields => {
                     let Some(end) = memchr::memchr(b'\n', bytes) else {
                         self.line.extend_from_slice(bytes);
+                        self.begun += bytes.len() as u64;
                         if self.line.len() > LINE_BYTES_MAX {
                             self.refuse(&mut seen, Refusal::Malformed);
                         }
@@ -98,6 +111,7 @@ impl Heads {
                     };
                     let (here, rest) = bytes.split_at(end + 1);
                     bytes = rest;
+                    self.begun += here.len() as u64;
                     let ended = if self.line.is_empty() {
                         self.read_line(here)
                     } else {
@@ -106,7 +120,12 @@ impl Heads {
                         self.read_line(&line)
                     };
                     match ended {
-                        Some(true) => seen.ended += 1,
+                        Some(true) => {
+                            seen.ended += 1;
+                            if matches!(self.place, Place::RequestLine) {
+                                self.begun = 0; // it has no body
+                            }
+                        }
                         Some(false) => {}
                         None => self.refuse(&mut seen, Refusal::Malformed),
                     }

@@ -23,7 +23,14 @@ use crate::metrics::{Held, METRICS};
 const FILES_KEPT: u64 = 64;
 /// How much of an answer the system may keep that the client did not take yet; it would be 4 MiB and more.
 #[cfg(target_os = "linux")]
-const UNSENT_BYTES_MAX: usize = 128 * 1024;
+const UNSENT_BYTES_MAX: usize = 32 * 1024;
+/// How much all connections together may keep of large requests that are not complete, in bytes as received. It takes up to three
+/// times that of memory, and has to fit into a machine of 256 MiB beside all the rest.
+const BEGUN_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// How much of a request is not counted there, so that ordinary ones are taken also where large ones have taken all the room.
+const BEGUN_BYTES_FREE: u64 = 4 * 1024;
+/// What a request counts for at most: of a larger one, no more is kept.
+const BEGUN_BYTES_EACH_MAX: u64 = 64 * 1024;
 /// How often deadlines are looked at: as often as the shortest of them needs, within these bounds.
 const SWEEP_MIN: Duration = Duration::from_millis(5);
 const SWEEP_MAX: Duration = Duration::from_millis(500);
@@ -56,6 +63,8 @@ pub(super) struct Turnstile {
     /// When the last sweep began, in milliseconds since `started`: the clock of all deadlines.
     now_ms: AtomicU64,
     stopping: AtomicBool,
+    /// How much is kept of large requests that are not complete.
+    begun_bytes: AtomicU64,
     inside: Mutex<Inside>,
     watched: Mutex<Vec<(Weak<Pulse>, AbortHandle)>>,
 }
@@ -76,6 +85,7 @@ impl Turnstile {
             started: Instant::now(),
             now_ms: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
+            begun_bytes: AtomicU64::new(0),
             inside: Mutex::default(),
             watched: Mutex::default(),
         })
@@ -102,6 +112,7 @@ impl Turnstile {
             heads: AtomicU64::new(0),
             answers: AtomicU64::new(0),
             refused: OnceLock::new(),
+            begun_bytes: AtomicU64::new(0),
             _counted: METRICS.connections.hold(),
         };
         Some(Arc::new(pulse))
@@ -156,6 +167,8 @@ pub(super) struct Pulse {
     answers: AtomicU64,
     /// Which head is not taken, and why.
     refused: OnceLock<(u64, Refusal)>,
+    /// Its share of what is kept.
+    begun_bytes: AtomicU64,
     _counted: Held,
 }
 
@@ -176,6 +189,28 @@ impl Pulse {
     /// The header being read is not taken.
     pub(super) fn head_is_refused(&self, why: Refusal) {
         let _ = self.refused.set((self.heads.load(Relaxed), why)); // nothing is read after the first
+    }
+
+    /// So many bytes came of a request that is not complete. Returns whether there is room for them.
+    pub(super) fn keep(&self, bytes: u64) -> bool {
+        let bytes = bytes.min(BEGUN_BYTES_EACH_MAX).saturating_sub(BEGUN_BYTES_FREE);
+        let before = self.begun_bytes.load(Relaxed); // one task at a time reads from a connection
+        if bytes == before {
+            return true;
+        }
+        self.begun_bytes.store(bytes, Relaxed);
+        let all = &self.turnstile.begun_bytes;
+        if bytes < before {
+            all.fetch_sub(before - bytes, Relaxed);
+            return true;
+        }
+        let more = bytes - before;
+        let has_room = all.fetch_add(more, Relaxed) + more <= BEGUN_BYTES_MAX;
+        if !has_room {
+            METRICS.connections_refused.inc();
+            tracing::debug!(client = %self.client, "a connection was closed: too many large requests are incomplete");
+        }
+        has_room
     }
 
     /// A request begins that has a body.
@@ -237,6 +272,7 @@ impl Pulse {
 
 impl Drop for Pulse {
     fn drop(&mut self) {
+        self.turnstile.begun_bytes.fetch_sub(*self.begun_bytes.get_mut(), Relaxed);
         let mut inside = self.turnstile.inside.lock().unwrap_or_else(PoisonError::into_inner);
         inside.all -= 1;
         if let Some(count) = inside.by_client.get_mut(&self.client) {

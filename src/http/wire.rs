@@ -52,7 +52,10 @@ impl<S> Wire<S> {
     }
 
     /// Takes what was read, and says where what hyper is not to see of it begins.
-    fn look(&mut self, bytes: &[u8]) -> Option<usize> {
+    ///
+    /// # Errors
+    /// Where there is no room for what was read.
+    fn look(&mut self, bytes: &[u8]) -> io::Result<Option<usize>> {
         let was_between = self.heads.is_between();
         let Seen { ended, refused, surplus } = self.heads.read(bytes);
         if ended > 0 {
@@ -63,7 +66,7 @@ impl<S> Wire<S> {
         if let Some(why) = refused {
             self.pulse.head_is_refused(why);
         }
-        surplus
+        if self.pulse.keep(self.heads.begun()) { Ok(surplus) } else { Err(io::ErrorKind::OutOfMemory.into()) }
     }
 }
 
@@ -72,7 +75,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Wire<S> {
         let before = buffer.filled().len();
         if self.owed.is_empty() {
             ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
-            let Some(surplus) = self.look(&buffer.filled()[before..]) else { return Poll::Ready(Ok(())) };
+            let Some(surplus) = self.look(&buffer.filled()[before..])? else { return Poll::Ready(Ok(())) };
             buffer.set_filled(before + surplus);
             self.owed = END_OF_HEADER;
         }

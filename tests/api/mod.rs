@@ -27,6 +27,7 @@ mod races;
 mod register;
 mod secrets;
 mod signup;
+mod small;
 mod user;
 mod users;
 mod widgets;

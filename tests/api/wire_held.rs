@@ -114,6 +114,7 @@ async fn thousands_of_slow_connections_are_cut_off_in_time_and_slow_nobody_down(
     const EACH: usize = 1250;
     let server = TestServer::with(&[
         "--log=warn",
+        "--connections=10000",
         "--connections-per-client=10000",
         "--header-timeout=20s",
         "--body-timeout=21s",
