@@ -2,8 +2,9 @@
 
 use std::{
     collections::BTreeSet,
-    io::{Read as _, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
+    process::{Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -194,4 +195,67 @@ async fn what_was_asked_before_sigterm_is_answered_also_where_nobody_had_read_it
         assert_eq!(answered.unwrap_or_else(|error| panic!("connection {n}: {error}")), "HTTP/1.1 401");
     }
     assert!(server.wait().success());
+}
+
+#[tokio::test]
+async fn a_request_that_is_on_its_way_when_the_server_stops_is_answered() {
+    // It has a quarter of a second. Where the machine takes longer, the next may do better.
+    let on_their_way = || {
+        let mut server = TestServer::start();
+        let ask = b"GET /api/v1/auth/user HTTP/1.1\r\nHost: x\r\n\r\n";
+        let answered = |stream: &mut TcpStream| {
+            let mut answer = Vec::new();
+            let mut bytes = [0; 4096];
+            let _ = stream.write_all(ask);
+            while !is_complete(&answer) {
+                match stream.read(&mut bytes) {
+                    Ok(count) if count > 0 => answer.extend_from_slice(&bytes[..count]),
+                    _ => return false,
+                }
+            }
+            answer.starts_with(b"HTTP/1.1 401")
+        };
+        let mut streams: Vec<_> = (0..5).map(|_| connect(&server)).collect();
+        assert!(streams.iter_mut().all(answered));
+        server.signal("TERM");
+        while TcpStream::connect(server.base.trim_start_matches("http://")).is_ok() {
+            std::thread::yield_now(); // until it accepts no more
+        }
+        let all = streams.iter_mut().all(answered);
+        assert!(server.wait().success());
+        all
+    };
+    assert!((0..5).any(|_| on_their_way()));
+}
+
+#[test]
+fn every_line_of_the_log_is_written_before_the_end_also_where_nobody_read_it_until_then() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let mut command = latchkey();
+    command.args(["--listen", "127.0.0.1:0", "--data-dir"]).arg(dir.path().join("data"));
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    let address =
+        lines.find_map(|line| line.trim().strip_prefix("Start page  http://").map(ToOwned::to_owned)).unwrap();
+    let mut stream = TcpStream::connect(address.trim_end_matches('/')).unwrap();
+    // More than a pipe takes.
+    for _ in 0..1000 {
+        let path = "x".repeat(200);
+        stream.write_all(format!("GET /{path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).unwrap();
+        let mut answer = Vec::new();
+        while !is_complete(&answer) {
+            let mut bytes = [0; 4096];
+            let count = stream.read(&mut bytes).unwrap();
+            answer.extend_from_slice(&bytes[..count]);
+        }
+    }
+    drop(stream);
+    assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+    // Its database is closed behind the last request, and then there is only the log to wait for.
+    while !latchkey().arg("check").arg("--data-dir").arg(dir.path().join("data")).output().unwrap().status.success() {}
+    let mut log = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(log.matches("answered status=404").count(), 1000);
+    assert!(log.trim_end().ends_with(": stopped"), "{}", log.lines().last().unwrap());
 }
