@@ -155,7 +155,7 @@ impl Slow {
             Self::Line => format!("{get}x: {}", "x".repeat(60 * 1024)),
             Self::Header => format!("{get}{}", format!("x: {}\r\n", "x".repeat(600)).repeat(99)),
             Self::Body => format!("{POST}Content-Length: 65536\r\n\r\n{}", "x".repeat(65_000)),
-            Self::TooLarge => format!("{POST}Content-Length: 1000000\r\n\r\n{}", "x".repeat(900_000)),
+            Self::TooLarge => format!("{POST}Content-Length: 1000000\r\n\r\n{}", "x".repeat(100_000)),
             Self::Reading => format!("{get}\r\n").repeat(400),
             Self::Idle => format!("{get}\r\n").replace("/api/v1/ui", "/healthz"),
         };
