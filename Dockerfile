@@ -20,7 +20,7 @@ VOLUME /data
 # The C library's allocator otherwise keeps up to twice of what is in use, for a few per cent more requests a second.
 ENV LATCHKEY_DATA_DIR=/data \
     LATCHKEY_LISTEN=0.0.0.0:5282 \
-    MALLOC_ARENA_MAX=1
+    MALLOC_ARENA_MAX=2
 EXPOSE 5282
 STOPSIGNAL SIGTERM
 HEALTHCHECK CMD ["/latchkey", "health"]

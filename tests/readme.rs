@@ -92,7 +92,7 @@ fn the_commands_for_docker_and_systemd_fit_the_files() {
 
 #[test]
 fn wherever_it_is_installed_the_allocator_gives_memory_back() {
-    let line = "MALLOC_ARENA_MAX=1\n";
+    let line = "MALLOC_ARENA_MAX=2\n";
     assert!(file("Dockerfile").contains(&format!("\n    {line}")), "{line}");
     assert!(file("systemd/latchkey.service").contains(&format!("\nEnvironment={line}")), "{line}");
 }

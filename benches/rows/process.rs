@@ -122,7 +122,7 @@ impl Server {
 /// The command that serves the data in `dir` on `listen`.
 pub(crate) fn latchkey(program: &Path, dir: &Path, listen: &str, args: &[&str]) -> Command {
     let mut command = Command::new(program);
-    command.env("MALLOC_ARENA_MAX", "1"); // as the unit and the image have it
+    command.env("MALLOC_ARENA_MAX", "2"); // as the unit and the image have it
     // Everyone here comes from one address.
     command.args(["--login-limit", "off", "--failure-limit", "off"]);
     command.args(["--listen", listen]).args(args).arg("--data-dir").arg(dir);

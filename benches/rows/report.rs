@@ -128,7 +128,7 @@ pub(crate) fn write(rows: &[Row], peers: &[String], commit: &str) -> anyhow::Res
          ## How it is measured\n\n\
          - A ratio is the median of the ratios of five rounds; in brackets the least and the greatest. In a round both sides take\n  \
            turns, and the other one begins each time. The rates beside it are medians.\n\
-         - The server is the release binary with its default settings and, as in the unit, one arena of the\n  \
+         - The server is the release binary with its default settings and, as in the unit, two arenas of the\n  \
            allocator; its log goes to `/dev/null`. Bare hyper runs on the same runtime, sets `TCP_NODELAY` and answers byte for byte what the server answers, down to the headers.\n\
          - Generator and server share the processors, so what the generator takes is taken from both sides of a ratio.\n\
          - wrk drives P1, P2, P3 and the reads of P6; its p99 counts requests that would have been sent while one was slow. Logins,\n  \
