@@ -30,8 +30,9 @@
 //! POST /auth/logout   guard, then Auth::log_out(Caller) -> store: durable, then 200
 //! ```
 //!
-//! Reads of the store run on the thread that answers the request: a lookup takes microseconds. Writes go to one writing
-//! thread, where those that wait share a commit; hashes go to hashing threads; the request waits without holding a thread.
+//! Reads of the store run on the thread that answers the request, in the snapshot of the last commit: a lookup takes
+//! microseconds. Writes go to one writing thread, where those that wait share a commit; hashes go to hashing threads; the
+//! request waits without holding a thread.
 //!
 //! # Invariants
 //!

@@ -2,7 +2,7 @@
 //!
 //! One page to see what is served: the route table, and the order in which a request passes the layers: the transport with
 //! its limits (`transport`, `limits`, `wire`, `head`, `tls`), the frame (`frame`: id, size, CORS, errors), the route, the guard (`guard`), the fields of the
-//! body (`fields`), the handler.
+//! body (`fields`), the handler, the body of the answer (`json`).
 //!
 //! Guarantees: a handler decides nothing about who may enter; it takes a guard's type as an argument and cannot be reached
 //! without one (I8). Deliberately absent: cookies and sessions.

@@ -5,7 +5,6 @@
 //! whoever was answered a write finds it in the next snapshot.
 
 use std::{
-    mem,
     ops::Deref,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, PoisonError, RwLock},
@@ -27,27 +26,12 @@ const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// What readers and the writing thread share.
 pub(super) struct Current(RwLock<Open>);
 
-/// Both `None` where there is nothing readable.
 struct Open {
+    /// `None` where there is nothing readable.
     database: Option<Arc<Database>>,
-    /// As of the last commit. To begin a transaction and open its tables costs more than what most readers look at in it.
+    /// What readers share until the next commit: to begin a transaction and open its tables costs more than what most of them look
+    /// at in it.
     latest: Option<Arc<Snapshot>>,
-}
-
-impl Open {
-    fn new(database: Option<Database>) -> Self {
-        let database = database.map(Arc::new);
-        // Where it cannot be had now, each reader tries for itself.
-        let latest = database.as_ref().and_then(|database| Snapshot::of(database).ok());
-        Self { database, latest }
-    }
-
-    fn snapshot(&self) -> Result<Arc<Snapshot>, StoreError> {
-        match &self.latest {
-            Some(latest) => Ok(Arc::clone(latest)),
-            None => Snapshot::of(self.database.as_ref().ok_or(StoreError::GivenUp)?),
-        }
-    }
 }
 
 /// One moment of the database, with the tables open that every request looks at.
@@ -77,23 +61,31 @@ impl Deref for Snapshot {
 
 impl Current {
     pub(super) fn new(database: Database) -> Self {
-        Self(RwLock::new(Open::new(Some(database))))
+        Self(RwLock::new(Open { database: Some(Arc::new(database)), latest: None }))
     }
 
     /// What is there at this moment.
     pub(super) fn snapshot(&self) -> Result<Arc<Snapshot>, StoreError> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).snapshot()
+        if let Some(latest) = &self.0.read().unwrap_or_else(PoisonError::into_inner).latest {
+            return Ok(Arc::clone(latest));
+        }
+        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(latest) = &current.latest {
+            return Ok(Arc::clone(latest));
+        }
+        let latest = Snapshot::of(current.database.as_ref().ok_or(StoreError::GivenUp)?)?;
+        Ok(Arc::clone(current.latest.insert(latest)))
+    }
+
+    /// Readers look anew from now on. To be called after each commit, before anyone is told of it; and before one, since what a
+    /// snapshot shows cannot be written over.
+    pub(super) fn forget(&self) {
+        let latest = self.0.write().unwrap_or_else(PoisonError::into_inner).latest.take();
+        drop(latest); // not while readers wait
     }
 
     pub(super) fn database(&self) -> Result<Arc<Database>, StoreError> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).database.clone().ok_or(StoreError::GivenUp)
-    }
-
-    /// There was a commit to `database`: from now on readers see it.
-    pub(super) fn committed(&self, database: &Arc<Database>) {
-        let latest = Snapshot::of(database).ok();
-        let before = mem::replace(&mut self.0.write().unwrap_or_else(PoisonError::into_inner).latest, latest);
-        drop(before); // not while readers wait
     }
 
     /// Closes the database as soon as nobody uses it, and takes what `open` gives in its place. Who wants to read meanwhile
@@ -116,7 +108,7 @@ impl Current {
                 Some(Ok(unused)) => catch_unwind(AssertUnwindSafe(|| unused.close())).unwrap_or(Ok(())),
                 None => Ok(()),
             };
-            *current = Open::new(open());
+            current.database = open().map(Arc::new);
             return Ok(closed?);
         }
     }

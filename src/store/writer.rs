@@ -160,10 +160,11 @@ impl Desk {
     /// Writes all of `batch` with one commit, and where one of them fails, each with a commit of its own; then answers them.
     fn write_batch(&self, database: &Arc<Database>, mut batch: Vec<Box<dyn Job>>) -> Result<(), Broken> {
         let started = Instant::now();
+        self.current.forget();
         let outcome = transact(database, |txn| batch.iter_mut().try_for_each(|job| run(&mut **job, txn)));
         match &outcome {
             Ok(()) => {
-                self.current.committed(database);
+                self.current.forget();
                 METRICS.count_commit(batch.len(), started.elapsed());
             }
             // After a disk error every transaction is refused, and after any other none.
