@@ -27,6 +27,8 @@ use crate::login::Cost;
 
 pub(crate) const MILLION: usize = 1_000_000;
 const CACHE_BYTES: usize = 1 << 30; // of this program, which only builds
+/// How many entries a purge removes at once, as `latchkey::purge` does.
+const PURGED_AT_ONCE: usize = 1000;
 /// How many writes wait at the same time while a set is built.
 const AT_ONCE: usize = 2048;
 /// How many users one transaction adds.
@@ -69,11 +71,6 @@ pub(crate) struct Copy(PathBuf);
 impl Copy {
     pub(crate) fn path(&self) -> &Path {
         &self.0
-    }
-
-    /// The length of the database file.
-    pub(crate) fn database_bytes(&self) -> anyhow::Result<u64> {
-        Ok(fs::metadata(self.0.join("latchkey.redb"))?.len())
     }
 }
 
@@ -166,11 +163,18 @@ fn build(dir: &Path, set: Set) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Adds a million expired entries once more to the data in `dir`, which nobody uses.
-pub(crate) fn expire_again(dir: &Path) -> anyhow::Result<()> {
+/// Purges the million expired entries in `dir`, which nobody uses, and adds as many again: the length of the file before and after,
+/// in bytes, both while it is open, since closing cuts off what is free at its end.
+pub(crate) fn expire_again(dir: &Path) -> anyhow::Result<(u64, u64)> {
     let dir = DataDir::take(dir)?;
-    blacklist(Store::open(&dir, CACHE_BYTES)?, MILLION, EXPIRED_FROM_S)?.close()?;
-    Ok(())
+    let store = Store::open(&dir, CACHE_BYTES)?;
+    let before = store.sizes()?.database_bytes;
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    while runtime.block_on(store.purge_expired(SystemClock.unix_s(), PURGED_AT_ONCE))? > 0 {}
+    let store = blacklist(store, MILLION, EXPIRED_FROM_S)?;
+    let after = store.sizes()?.database_bytes;
+    store.close()?;
+    Ok((before, after))
 }
 
 /// Puts `count` tokens on the blacklist that expire in the hour after `from_s`, in the order of their expiry.
@@ -185,7 +189,8 @@ fn blacklist(store: Store, count: usize, from_s: u64) -> anyhow::Result<Store> {
             }
             let (store, token_id) = (Arc::clone(&shared), TokenId::new());
             let token = BlacklistedToken { expires_at_s: from_s + spread(number, count), token_id };
-            writes.spawn(async move { store.blacklist(token).await });
+            // Read first, as the guard does at each logout.
+            writes.spawn(async move { store.look().and(store.blacklist(token).await) });
         }
         while let Some(written) = writes.join_next().await {
             written??;
