@@ -96,7 +96,9 @@ impl Current {
     pub(super) fn replace(&self, open: impl FnOnce() -> Option<Database>) -> Result<(), StoreError> {
         loop {
             let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
-            current.latest = None;
+            let latest = current.latest.take();
+            // One that panicked at a write may panic at this too, and the next one is opened all the same.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(latest)));
             let closed = match current.database.take().map(Arc::try_unwrap) {
                 Some(Err(used)) => {
                     current.database = Some(used);
@@ -104,7 +106,6 @@ impl Current {
                     thread::sleep(LOOK_EVERY);
                     continue;
                 }
-                // One that panicked at a write may panic at this too, and the next one is opened all the same.
                 Some(Ok(unused)) => catch_unwind(AssertUnwindSafe(|| unused.close())).unwrap_or(Ok(())),
                 None => Ok(()),
             };
