@@ -1,6 +1,9 @@
 //! Many at once get exactly what one after the other would.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use futures_util::future::join_all;
 use reqwest::{Method, StatusCode};
@@ -124,4 +127,26 @@ async fn promotions_and_demotions_at_once_leave_somebody_in_charge() {
         assert!(answers.iter().all(|answer| known.contains(&answer.status)), "{:?}", tally(&answers));
         assert!(!administrators(&server).await.is_empty(), "{:?}", tally(&answers));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_is_seen_at_once_however_many_read_meanwhile() {
+    let server = TestServer::start();
+    let token = server.user("reader@example.com").await;
+    let done = AtomicBool::new(false);
+    let read = async || {
+        while !done.load(Ordering::Relaxed) {
+            assert_eq!(server.status_of(&token).await, 200);
+        }
+    };
+    let write = async {
+        for n in 0..60 {
+            let token = server.user(&format!("user-{n}@example.com")).await;
+            assert_eq!(server.status_of(&token).await, 200, "user {n}");
+            assert_eq!(server.post("/auth/logout").bearer(&token).send().await.status, 200);
+            assert_eq!(server.status_of(&token).await, 401, "user {n}");
+        }
+        done.store(true, Ordering::Relaxed);
+    };
+    tokio::join!(write, join_all((0..8).map(|_| read())));
 }
