@@ -130,6 +130,14 @@ impl TestServer {
         Self { running: Running::Task(task, stop), args: Vec::new(), base, dir, client: client() }
     }
 
+    /// Stops the server of this process in good order.
+    pub(crate) async fn end(mut self) {
+        if let Running::Task(task, stop) = std::mem::replace(&mut self.running, Running::Stopped) {
+            let _ = stop.send(());
+            task.await.unwrap().unwrap();
+        }
+    }
+
     fn launch(&mut self) {
         // `env` makes a write behind a limit on file size an error instead of a deadly signal.
         let mut command = Command::new("env");

@@ -5,6 +5,8 @@ use std::{sync::Arc, time::Duration};
 use latchkey::clock::ManualClock;
 use reqwest::Method;
 
+use tempfile::TempDir;
+
 use super::harness::TestServer;
 
 const EXPIRED: &str = "Access token expired. Please log in again.";
@@ -120,7 +122,9 @@ async fn a_background_task_purges_what_has_expired() {
 #[tokio::test]
 async fn a_clock_that_is_set_back_revives_no_token_whose_entry_was_purged() {
     let clock = Arc::new(ManualClock::at(1_800_000_000));
-    let server = TestServer::at(Arc::clone(&clock), &["--purge-interval", "10ms"]).await;
+    let dir = Arc::new(TempDir::new().unwrap());
+    let start = || TestServer::at_on(Arc::clone(&dir), Arc::clone(&clock), &["--purge-interval", "10ms"]);
+    let server = start().await;
     let token = server.user("jo@example.com").await;
     assert_eq!(server.post("/auth/logout").bearer(&token).send().await.status, 200);
     clock.advance(86_400);
@@ -128,6 +132,11 @@ async fn a_clock_that_is_set_back_revives_no_token_whose_entry_was_purged() {
     clock.advance(-86_400 - 60);
     assert_eq!(server.get("/auth/user").bearer(&token).send().await.message(), EXPIRED);
     // And those who log in now get in.
+    assert_eq!(server.status_of(&server.log_in("jo@example.com").await).await, 200);
+
+    server.end().await;
+    let server = start().await;
+    assert_eq!(server.get("/auth/user").bearer(&token).send().await.message(), EXPIRED);
     assert_eq!(server.status_of(&server.log_in("jo@example.com").await).await, 200);
 }
 

@@ -96,6 +96,18 @@ async fn what_happens_is_counted_and_prometheus_can_read_it() {
 }
 
 #[tokio::test]
+async fn accounts_and_logged_out_tokens_are_counted() {
+    let server = TestServer::with(&["--metrics-listen", "127.0.0.1:0"]);
+    for n in 0..3 {
+        let token = server.user(&format!("user-{n}@example.com")).await;
+        assert_eq!(server.post("/auth/logout").bearer(&token).send().await.status, 200);
+    }
+    server.user("jo@example.com").await;
+    let text = scrape(&server).await;
+    assert!(text.contains("latchkey_users 4\n") && text.contains("latchkey_blacklist_entries 3\n"), "{text}");
+}
+
+#[tokio::test]
 async fn the_number_of_series_does_not_grow_with_traffic() {
     let server = watched();
     let series = async || {
