@@ -75,6 +75,18 @@ fn what_is_exported_is_imported_elsewhere_as_the_same_users() {
     });
 }
 
+/// Enough lines that an order by chance is no order.
+#[test]
+fn users_of_one_moment_are_registered_in_the_order_of_their_lines() {
+    let dir = TempDir::new().unwrap();
+    let emails: Vec<_> =
+        (0..500).map(|number: u32| format!("{}@example.com", number.wrapping_mul(0x9E37_79B9))).collect();
+    let lines: String = emails.iter().map(|email| format!("{}\n", line(email))).collect();
+    done(&import(dir.path(), &["-"], &lines));
+    let found: Vec<_> = exported(dir.path()).iter().map(|user| user["email"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(found, emails);
+}
+
 #[test]
 fn the_same_import_again_changes_nothing_and_a_dry_run_says_what_it_would_do() {
     both_ways(|data| {

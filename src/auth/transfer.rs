@@ -131,7 +131,7 @@ pub fn export(store: &Store, out: &mut dyn Write, progress: Progress<'_>) -> Res
 
 /// Reads `file` twice, first to find what is wrong with it, and then, unless `dry_run`, to add the users. Blocks the thread.
 ///
-/// A user without a date was registered `now`.
+/// A user without a date was registered `now`. Those who have no id and one moment in common are in the order of their lines.
 ///
 /// # Errors
 /// [`TransferError`]; batches that were added before it stay.
@@ -205,7 +205,7 @@ impl<'a, R: Read> Lines<'a, R> {
                 let user = if too_long {
                     Err(format!("it has more than {LINE_BYTES_MAX} bytes; nothing behind it was read"))
                 } else {
-                    parse(line, self.now).and_then(|user| match &mut seen {
+                    parse(line, self.now, self.number).and_then(|user| match &mut seen {
                         Some(seen) => first_time(seen, user),
                         None => Ok(user),
                     })
@@ -246,7 +246,7 @@ fn first_time(seen: &mut HashSet<u128>, incoming: Incoming) -> Result<Incoming, 
     Ok(incoming)
 }
 
-fn parse(line: &[u8], now: OffsetDateTime) -> Result<Incoming, String> {
+fn parse(line: &[u8], now: OffsetDateTime, number: u64) -> Result<Incoming, String> {
     let line: Line = serde_json::from_slice(line).map_err(|error| {
         let text = error.to_string();
         // The place in the line, without the "line 1" that every line would be.
@@ -260,7 +260,8 @@ fn parse(line: &[u8], now: OffsetDateTime) -> Result<Incoming, String> {
         moment.ok().flatten().ok_or("the registered_on is not a date and time of RFC 3339")
     })?;
     let id_given = line.public_id.is_some();
-    let public_id = line.public_id.map_or_else(|| Some(PublicId::new(registered_on)), |text| PublicId::parse(&text));
+    let public_id =
+        line.public_id.map_or_else(|| Some(PublicId::in_order(registered_on, number)), |text| PublicId::parse(&text));
     let public_id = public_id.ok_or("the public_id is not a UUID in lower case with hyphens")?;
     let user =
         User { public_id, email, password_hash, admin: line.admin, disabled: line.disabled, epoch: 0, registered_on };

@@ -33,6 +33,12 @@ impl Email {
         if well_formed { Ok(Self(text.to_owned())) } else { Err(EmailError(echo(text))) }
     }
 
+    /// An address that was read by [`Email::parse`] before it was kept.
+    #[must_use]
+    pub fn kept(text: String) -> Self {
+        Self(text)
+    }
+
     /// The spelling given at registration.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -20,8 +20,27 @@ impl PublicId {
     /// A new id for a user who registers at `now`.
     #[must_use]
     pub fn new(now: OffsetDateTime) -> Self {
+        Self::with_tail(now, &random::bytes())
+    }
+
+    /// A new id for the user at `place` among those who are registered at one moment: their ids sort like their places
+    /// (RFC 9562 §6.2, method 1, with a counter of 32 bits that begins anew where it is full).
+    #[must_use]
+    pub fn in_order(now: OffsetDateTime, place: u64) -> Self {
+        let mut tail: [u8; 10] = random::bytes();
+        let [.., a, b, c, d] = place.to_be_bytes();
+        let counter = u32::from_be_bytes([a, b, c, d]);
+        // Version and variant take the place of four bits of the first byte and two of the third.
+        for (byte, shift) in tail.iter_mut().zip([28, 20, 14, 6]) {
+            [.., *byte] = (counter >> shift).to_be_bytes();
+        }
+        tail[4] = tail[4] >> 6 | d << 2;
+        Self::with_tail(now, &tail)
+    }
+
+    fn with_tail(now: OffsetDateTime, tail: &[u8; 10]) -> Self {
         let millis = u64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap_or(0);
-        Self(uuid::Builder::from_unix_timestamp_millis(millis, &random::bytes()).into_uuid())
+        Self(uuid::Builder::from_unix_timestamp_millis(millis, tail).into_uuid())
     }
 
     /// Reads the text form. `None` where it is not a UUID in the hyphenated lowercase form that [`fmt::Display`] writes:
