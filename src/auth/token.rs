@@ -5,8 +5,9 @@
 //! whatever else a header may say (RFC 8725 §3.1), and no claim before the signature was found good. Deliberately absent: time;
 //! who asks decides what "expired" means, since the library's own check lets a token live at its `exp` and grants leeway.
 
+use aws_lc_rs::hmac;
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, crypto};
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -14,6 +15,10 @@ use crate::model::{PublicId, TokenId};
 
 /// A longer token is refused before it is decoded. Ours have about 370 bytes.
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
+/// No claims of ours take more bytes as JSON.
+const PAYLOAD_BYTES_MAX: usize = 256;
+/// More than a signature takes, as the decoder asks for.
+const SIGNATURE_BYTES_MAX: usize = 64;
 /// The end of the year 9999: a later `exp` is none of ours, whoever has the key, and would never be purged.
 const EXPIRES_AT_S_MAX: u64 = 253_402_300_799;
 /// An HS256 key must be as long as the hash: RFC 7518 §3.2.
@@ -51,7 +56,8 @@ struct Payload<'a> {
 /// Signs and verifies with one key.
 pub struct Tokens {
     signing: EncodingKey,
-    verifying: DecodingKey,
+    /// Prepared once: jsonwebtoken hashes its key anew for each token.
+    verifying: hmac::Key,
     header: Header,
     /// What every token of ours begins with: the encoded header and the dot behind it.
     prefix: String,
@@ -67,7 +73,7 @@ impl Tokens {
         header.kid = Some(key_id(key, generation));
         let mut tokens = Self {
             signing: EncodingKey::from_secret(key),
-            verifying: DecodingKey::from_secret(key),
+            verifying: hmac::Key::new(hmac::HMAC_SHA256, key),
             header,
             prefix: String::new(),
             lifetime_s,
@@ -104,12 +110,11 @@ impl Tokens {
         }
         let (signed, signature) = token.rsplit_once('.')?;
         let payload = signed.strip_prefix(&self.prefix)?;
-        let authentic = crypto::verify(signature, signed.as_bytes(), &self.verifying, Algorithm::HS256).ok()?;
-        if !authentic {
-            return None;
-        }
-        let json = BASE64_URL_SAFE_NO_PAD.decode(payload).ok()?;
-        let payload: Payload<'_> = serde_json::from_slice(&json).ok()?;
+        let mut tag = [0; SIGNATURE_BYTES_MAX];
+        let tag = decoded(signature, &mut tag)?;
+        hmac::verify(&self.verifying, signed.as_bytes(), tag).ok()?; // of the whole tag, in constant time
+        let mut json = [0; PAYLOAD_BYTES_MAX];
+        let payload: Payload<'_> = serde_json::from_slice(decoded(payload, &mut json)?).ok()?;
         if payload.exp <= payload.iat || payload.exp > EXPIRES_AT_S_MAX {
             return None;
         }
@@ -126,6 +131,12 @@ impl Tokens {
     fn encode(&self, payload: &impl Serialize) -> String {
         jsonwebtoken::encode(&self.header, payload, &self.signing).expect("BUG: plain claims serialize, and HMAC signs")
     }
+}
+
+/// The bytes that `text` is base64url of (RFC 7515 §2); `None` where it is none, or where there is no room for them.
+fn decoded<'a>(text: &str, room: &'a mut [u8]) -> Option<&'a [u8]> {
+    let length = BASE64_URL_SAFE_NO_PAD.decode_slice(text, room).ok()?;
+    room.get(..length)
 }
 
 /// Names key and generation in the token's header without telling anything of the key: the start of a SHA-256 with a prefix of
