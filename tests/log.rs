@@ -33,7 +33,7 @@ async fn each_request_is_one_line_with_its_template_and_not_the_names_in_its_pat
         server.get(path).header("x-request-id", id).send().await;
         let line = only_line(&server, &format!("id=\"{id}\""));
         let shape = format!(
-            r#"^\S+Z  INFO request\{{id="{id}" method=GET route="{}" client=127\.0\.0\.1\}}: \S+: answered status={status} duration_us=\d+$"#,
+            r#"^\S+Z  INFO \S+: answered id="{id}" method=GET route="{}" client=127\.0\.0\.1 status={status} duration_us=\d+$"#,
             regex::escape(route)
         );
         assert!(Regex::new(&shape).unwrap().is_match(&line), "{line}");

@@ -256,6 +256,6 @@ fn every_line_of_the_log_is_written_before_the_end_also_where_nobody_read_it_unt
     let mut log = String::new();
     child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
     assert!(child.wait().unwrap().success());
-    assert_eq!(log.matches("answered status=404").count(), 1000);
+    assert_eq!(log.matches(" status=404 ").count(), 1000);
     assert!(log.trim_end().ends_with(": stopped"), "{}", log.lines().last().unwrap());
 }

@@ -222,7 +222,7 @@ impl ApiError {
         }
     }
 
-    /// The answer. Logs the cause of a 5xx, within the span that carries the request's id.
+    /// The answer. Logs the cause of a 5xx; to be called in a span that carries the request's id.
     pub fn into_response(self) -> Response {
         match &self {
             Self::Internal(cause) => tracing::error!(%cause, "internal error"),

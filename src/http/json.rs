@@ -15,6 +15,9 @@ use serde::Serialize;
 /// `application/json`, which has no charset (RFC 8259 §11).
 const APPLICATION_JSON: &str = "application/json";
 
+/// As much as most bodies have, so that they need not be moved while they are written.
+const BODY_BYTES: usize = 512;
+
 /// A body of the shape that `T` has in the document.
 pub struct Json<T>(pub T);
 
@@ -36,7 +39,8 @@ impl<T: Type> Payload for Json<T> {
 
 impl<T: Serialize + Send> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
-        let bytes = serde_json::to_vec(&self.0).expect("BUG: strings and numbers serialize");
+        let mut bytes = Vec::with_capacity(BODY_BYTES);
+        serde_json::to_writer(&mut bytes, &self.0).expect("BUG: strings and numbers serialize");
         let mut response = Response::from(bytes);
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(APPLICATION_JSON));
         response

@@ -1,8 +1,8 @@
 //! Door 2: HTTP. The only room that knows poem.
 //!
 //! One page to see what is served: the route table, and the order in which a request passes the layers: the transport with
-//! its limits (`transport`, `limits`, `wire`, `head`, `tls`), the frame (`frame`: id, size, CORS, errors), the route, the guard (`guard`), the fields of the
-//! body (`fields`), the handler, the body of the answer (`json`).
+//! its limits (`transport`, `limits`, `wire`, `head`, `tls`), the frame (`frame`: id, size, CORS, errors), the route (`paths`), the
+//! guard (`guard`), the fields of the body (`fields`), the handler, the body of the answer (`json`).
 //!
 //! Guarantees: a handler decides nothing about who may enter; it takes a guard's type as an argument and cannot be reached
 //! without one (I8). Deliberately absent: cookies and sessions.
@@ -24,6 +24,7 @@ pub mod operator;
 mod ops;
 mod pages;
 mod paging;
+mod paths;
 mod tls;
 mod tls_client;
 mod transport;
@@ -31,18 +32,9 @@ mod users;
 mod widgets;
 mod wire;
 
-use std::{
-    collections::HashMap,
-    future::{Future, ready},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
-use poem::{
-    Endpoint, Request, Response, Route,
-    endpoint::{BoxEndpoint, DynEndpoint},
-    error::MethodNotAllowedError,
-    http::Method,
-};
+use poem::{Route, endpoint::BoxEndpoint, http::Method};
 use poem_openapi::{
     LicenseObject, OpenApi, OpenApiService, Tags,
     registry::{MetaApi, Registry},
@@ -146,30 +138,7 @@ pub fn routes(parts: Parts) -> Routes {
         openapi::complete(&service(Shape).spec(), BASE, parts.signup, &policy);
     templates.add(pages::paths(BASE).chain(ops::paths()));
     let pages = pages::Pages { base: BASE, signup: parts.signup, json, yaml };
-    let routes = operations((auth, users, widgets), ops::add(pages.add(Route::new()), parts.store));
+    let paths = paths::Paths::new(BASE, (auth, users, widgets), ops::add(pages.add(Route::new()), parts.store));
     let Parts { cors, trusted_proxies, https, .. } = parts;
-    Arc::new(frame::Frame { routes, guard, cors, trusted_proxies, https, templates })
-}
-
-/// Adds the operations under [`BASE`] to `routes`. poem-openapi's own service would be a router within the router, and each layer
-/// of one costs a request an allocation.
-fn operations(api: Api, routes: Route) -> Route {
-    let mut operations = HashMap::new();
-    api.add_routes(&mut operations);
-    operations.into_iter().fold(routes, |routes, (path, methods)| routes.at(format!("{BASE}{path}"), ByMethod(methods)))
-}
-
-/// The operations of one path.
-struct ByMethod(HashMap<Method, BoxEndpoint<'static>>);
-
-impl Endpoint for ByMethod {
-    type Output = Response;
-
-    // Not an `async fn`, whose future would hold the request twice.
-    fn call(&self, request: Request) -> impl Future<Output = poem::Result<Response>> + Send {
-        match self.0.get(request.method()) {
-            Some(operation) => DynEndpoint::call(&**operation, request),
-            None => Box::pin(ready(Err(MethodNotAllowedError.into()))),
-        }
-    }
+    Arc::new(frame::Frame { paths, guard, cors, trusted_proxies, https, templates })
 }

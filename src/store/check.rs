@@ -14,7 +14,7 @@ use super::{
     record::{self, WidgetRow},
     schema, users, widgets,
 };
-use crate::model::{PasswordHash, PublicId, WidgetName};
+use crate::model::{Email, PasswordHash, PublicId, WidgetName};
 
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
 
@@ -108,6 +108,7 @@ impl Look<'_> {
         for row in self.txn.open_table(users::USERS)?.iter()? {
             let (id, row) = row?;
             let user = users::from_row(PublicId::from_bytes(id.value()), row.value())?;
+            Email::parse(user.email.as_str()).map_err(|error| self.wrong(&error.to_string()))?;
             if by_email.get(user.email.key().as_str())?.map(|found| found.value()) != Some(id.value()) {
                 return Err(self.wrong(&format!("the email {} does not lead to its user", user.email)));
             }

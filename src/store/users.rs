@@ -326,7 +326,7 @@ pub(super) fn from_row(public_id: PublicId, bytes: &[u8]) -> Result<User, StoreE
     let damaged = |cause: String| StoreError::Record { table: "users", cause };
     Ok(User {
         public_id,
-        email: Email::parse(&row.email).map_err(|error| damaged(error.to_string()))?,
+        email: Email::kept(row.email),
         password_hash: PasswordHash::new(row.password_hash),
         admin: row.admin,
         disabled: row.disabled,
