@@ -81,8 +81,8 @@ fn users_of_one_moment_are_registered_in_the_order_of_their_lines() {
     let dir = TempDir::new().unwrap();
     let emails: Vec<_> =
         (0..500).map(|number: u32| format!("{}@example.com", number.wrapping_mul(0x9E37_79B9))).collect();
-    let lines: String = emails.iter().map(|email| format!("{}\n", line(email))).collect();
-    done(&import(dir.path(), &["-"], &lines));
+    let lines: Vec<_> = emails.iter().map(|email| line(email).to_string()).collect();
+    done(&import(dir.path(), &["-"], &lines.join("\n")));
     let found: Vec<_> = exported(dir.path()).iter().map(|user| user["email"].as_str().unwrap().to_owned()).collect();
     assert_eq!(found, emails);
 }
