@@ -188,21 +188,24 @@ pub(crate) fn p11(bench: &Bench) -> anyhow::Result<Row> {
     }
     let Some((before, after)) = used_again else { bail!("no round") };
     let rounds = Rounds::from(pairs);
+    let grown = after.on_disk as f64 / before.on_disk as f64;
     Ok(Row {
         name: "P11",
-        what: "p99 of logouts (16 connections) while 1,000,000 expired entries are purged; the open file when they were purged and a million more came",
-        against: "the same without a purge; its length before",
-        target: "≤ 2; no longer".to_owned(),
+        what: "p99 of logouts (16 connections) while 1,000,000 expired entries are purged; what the open file takes of the disk when they were purged and a million more came",
+        against: "the same without a purge; what it took before",
+        target: "≤ 2; ≤ 1.01".to_owned(),
         figure: format!(
-            "{}: {} ms of {} ms, purged in {} s; **{} MB** of {} MB",
+            "{}: {} ms of {} ms, purged in {} s; **{}**: {} MB of {} MB, and {} MB long",
             rounds.ratio_text(),
             number(rounds.subject()),
             number(rounds.baseline()),
             number(purge_s),
-            number(after as f64 / 1e6),
-            number(before as f64 / 1e6)
+            number(grown),
+            number(after.on_disk as f64 / 1e6),
+            number(before.on_disk as f64 / 1e6),
+            number(after.length as f64 / 1e6)
         ),
-        met: rounds.ratio() <= 2.0 && after <= before,
+        met: rounds.ratio() <= 2.0 && grown <= 1.01,
         ..Row::default()
     })
 }
