@@ -25,7 +25,7 @@ use crate::{
 /// Two transactions of an import and the beginning of a third.
 const LINES: usize = 20_000;
 /// Room for the first of them.
-const ROOM_KIB: u32 = 6000;
+const ROOM_KIB: u32 = 4000;
 
 /// Runs the program where no file can have more than so many KiB.
 pub(crate) fn on_a_full_disk(kib: u32, args: &[&str], data: &Path, stdin: &str) -> Output {

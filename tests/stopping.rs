@@ -149,8 +149,8 @@ async fn a_log_line_is_json_where_that_is_asked_for_and_names_the_request() {
     let line: Value = serde_json::from_str(line).unwrap();
     assert_eq!(line["level"], "INFO");
     assert_eq!(line["fields"]["status"], 401);
-    assert_eq!(line["span"]["id"], "from-the-proxy");
-    assert_eq!(line["span"]["route"], "/api/v1/auth/user");
+    assert_eq!(line["fields"]["id"], "from-the-proxy");
+    assert_eq!(line["fields"]["route"], "/api/v1/auth/user");
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ use crate::{
 const CONNECTIONS: usize = 256;
 const SECONDS: u64 = 4;
 /// More logouts than a processor can answer in a second.
-const RATE_MAX: usize = 20_000;
+const RATE_MAX: usize = 60_000;
 /// How many logouts, and how many bare writes, make a round of P4.
 const ALONE: usize = 500;
 const PAGE_BYTES: usize = 4096;

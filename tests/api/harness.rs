@@ -12,12 +12,7 @@ use std::{
 };
 
 use clap::Parser as _;
-use latchkey::{
-    auth::throttle::Limit,
-    clock::{Clock, ManualClock},
-    config::Config,
-    server::Server,
-};
+use latchkey::{auth::throttle::Limit, clock::Clock, config::Config, server::Server};
 use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -101,7 +96,7 @@ impl TestServer {
     }
 
     /// The same server in this process, with the time that `clock` tells. With `--with-admin` there is an administrator.
-    pub(crate) async fn at(clock: Arc<ManualClock>, args: &[&str]) -> Self {
+    pub(crate) async fn at(clock: Arc<impl Clock>, args: &[&str]) -> Self {
         let dir = Arc::new(TempDir::new().unwrap());
         if args.contains(&"--with-admin") {
             add_user(&dir.path().join("data"), ADMIN, true);
@@ -111,7 +106,7 @@ impl TestServer {
     }
 
     /// Like [`TestServer::at`], on the data in `dir`.
-    pub(crate) async fn at_on(dir: Arc<TempDir>, clock: Arc<ManualClock>, args: &[&str]) -> Self {
+    pub(crate) async fn at_on(dir: Arc<TempDir>, clock: Arc<impl Clock>, args: &[&str]) -> Self {
         #[derive(clap::Parser)]
         struct Settings {
             #[command(flatten)]
