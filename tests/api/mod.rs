@@ -37,3 +37,4 @@ mod widgets_deadlines;
 mod widgets_rules;
 mod wire;
 mod wire_held;
+mod wire_ipv6;
