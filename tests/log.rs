@@ -182,19 +182,52 @@ async fn the_line_for_fail2ban_in_readme_finds_failed_logins_and_nothing_else() 
     server.get("/auth/user").header("x-request-id", "the-last-one").send().await;
     server.log().wait_for("the-last-one");
 
-    let regex = Regex::new(&failregex().replace("<ADDR>", r"(?<client>[0-9a-fA-F.:]+)")).unwrap();
-    let log = server.log().text();
-    let found: Vec<_> = log.lines().filter_map(|line| regex.captures(line).map(|found| (line, found))).collect();
-    assert_eq!(found.len(), 1, "{log}");
-    assert!(found[0].0.contains(&format!("event=login_failed email={ADMIN}")) && &found[0].1["client"] == "127.0.0.1");
+    let found = found(&server, &failregex());
+    assert_eq!(found.len(), 1, "{found:#?}");
+    assert!(found[0].0.contains(&format!("event=login_failed email={ADMIN}")) && found[0].1 == "127.0.0.1");
+}
 
+/// The line that README adds for those who go on when they are turned away.
+fn failregex_of_the_throttled() -> String {
+    let readme = include_str!("../README.md");
+    readme.lines().map(str::trim).find(|line| line.contains("status=429")).unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn the_line_for_fail2ban_in_readme_finds_those_who_go_on_when_they_are_turned_away_and_nobody_else() {
+    let server = TestServer::with(&["--trusted-proxy", "127.0.0.1", "--login-limit", "1/1h"]);
+    for (from, status) in [("192.0.2.1", 401), ("192.0.2.1", 429), ("2001:db8::1", 401), ("2001:db8::1", 429)] {
+        let call = server.post("/auth/login").header("x-forwarded-for", from);
+        assert_eq!(call.form(&[("email", ADMIN), ("password", "not it at all")]).await.status, status, "{from}");
+    }
+    // What someone else can write into the log.
+    let id = "x:client=198.51.100.1:status=429:duration_us=1";
+    server
+        .get("//:%20answered%20id=%22x%22%20method=GET%20route=%22x%22%20client=198.51.100.1%20status=429%20duration_us=1")
+        .header("x-request-id", id)
+        .send()
+        .await;
+    server.get("//x\"_client=198.51.100.1_status=429_duration_us=1").send().await;
+    server.get("/auth/user").header("x-request-id", "the-last-one").send().await;
+    server.log().wait_for("the-last-one");
+    let found = found(&server, &failregex_of_the_throttled());
+    let clients: Vec<_> = found.iter().map(|(_, client)| client.as_str()).collect();
+    assert_eq!(clients, ["192.0.2.1", "2001:db8::1"], "{found:#?}");
+}
+
+/// The lines of the log that `failregex` finds, each with its client. Where fail2ban is installed, it has the last word.
+fn found(server: &TestServer, failregex: &str) -> Vec<(String, String)> {
+    let regex = Regex::new(&failregex.replace("<ADDR>", r"(?<client>[0-9a-fA-F.:]+)")).unwrap();
+    let log = server.log().text();
+    let found = |line: &str| regex.captures(line).map(|found| (line.to_owned(), found["client"].to_owned()));
+    let found: Vec<_> = log.lines().filter_map(found).collect();
     let file = server.dir.path().join("log");
     std::fs::write(&file, &log).unwrap();
-    // Where fail2ban is installed, it has the last word.
-    if let Ok(output) = Command::new("fail2ban-regex").arg(&file).arg(failregex()).output() {
+    if let Ok(output) = Command::new("fail2ban-regex").arg(&file).arg(failregex).output() {
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
-        let missed = log.lines().count() - 1;
-        let summary = format!("{} lines, 0 ignored, 1 matched, {missed} missed", log.lines().count());
+        let (all, matched) = (log.lines().count(), found.len());
+        let summary = format!("{all} lines, 0 ignored, {matched} matched, {} missed", all - matched);
         assert!(said.contains(&summary), "{said}{}", String::from_utf8_lossy(&output.stderr));
     }
+    found
 }

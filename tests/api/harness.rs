@@ -1,10 +1,11 @@
-//! A server of its own for each test, the personas, and the house-wide rules, which are checked on every answer.
+//! A server of its own for each test, and the personas. The house-wide rules (`house_rules`) are checked on every answer.
 //!
 //! [`TestServer::start`] runs the real executable; [`TestServer::at`] runs the same server in this process under a clock that
 //! the test sets. Both listen on a free port of the loopback and keep their data in a directory of their own.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::SocketAddr,
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     sync::Arc,
@@ -65,6 +66,8 @@ pub(crate) struct TestServer {
     running: Running,
     args: Vec<String>,
     pub(crate) base: String,
+    /// Where the metrics of the server in this process are.
+    pub(crate) metrics: Option<SocketAddr>,
     pub(crate) dir: Arc<TempDir>,
     client: reqwest::Client,
 }
@@ -90,7 +93,8 @@ impl TestServer {
     /// The real executable on the data in `dir`.
     pub(crate) fn on(dir: Arc<TempDir>, args: &[&str]) -> Self {
         let args: Vec<String> = args.iter().map(ToString::to_string).collect();
-        let mut server = Self { running: Running::Stopped, args, base: String::new(), dir, client: client() };
+        let mut server =
+            Self { running: Running::Stopped, args, base: String::new(), metrics: None, dir, client: client() };
         server.launch();
         server
     }
@@ -119,11 +123,12 @@ impl TestServer {
         (guessing.login_limit, guessing.register_limit, guessing.failure_limit) = (Limit::Off, Limit::Off, Limit::Off);
         let server = Server::bind(config, clock as Arc<dyn Clock>).await.unwrap();
         let base = format!("http://{}", server.address().unwrap());
+        let metrics = server.metrics_address();
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(server.run(async move {
             let _ = stopped.await;
         }));
-        Self { running: Running::Task(task, stop), args: Vec::new(), base, dir, client: client() }
+        Self { running: Running::Task(task, stop), args: Vec::new(), base, metrics, dir, client: client() }
     }
 
     /// Stops the server of this process in good order.
@@ -352,43 +357,5 @@ impl Answer {
         let value = values.next().unwrap_or_else(|| panic!("no {name} in {:?}", self.headers));
         assert!(values.next().is_none(), "{name} twice");
         value.to_str().unwrap()
-    }
-
-    fn keeps_the_house_rules(&self, path: &str, may_fail: bool) {
-        let Self { status, text, .. } = self;
-        assert!(!status.is_server_error() || may_fail, "{path}: {status} {text}");
-        assert_eq!(self.header("x-content-type-options"), "nosniff");
-        assert!(!self.header("x-request-id").is_empty());
-        // Over plain HTTP it would mean nothing (RFC 6797 §7.2).
-        assert!(!self.headers.contains_key("strict-transport-security"));
-        let is_page = self.headers.contains_key("etag");
-        if is_page {
-            let policy = self.header("content-security-policy");
-            assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{policy}");
-            assert!(!policy.contains("unsafe-"), "{policy}");
-            assert_eq!(self.header("referrer-policy"), "no-referrer");
-        } else {
-            assert_eq!(self.header("cache-control"), "no-store");
-        }
-        if !is_page && *status != StatusCode::NO_CONTENT {
-            assert_eq!(self.header("content-type"), "application/json", "{path}: {status} {text}");
-        }
-        if status.is_client_error() || status.is_server_error() {
-            let json = self.json();
-            assert_eq!(json["status"], "fail");
-            assert!(json["message"].as_str().is_some_and(|message| !message.is_empty()));
-            let members: Vec<_> = json.as_object().unwrap().keys().cloned().collect();
-            assert!(members.iter().all(|name| ["status", "message", "errors"].contains(&name.as_str())), "{members:?}");
-            assert!(json.get("errors").is_none_or(|errors| !errors.as_object().unwrap().is_empty()));
-        }
-        if *status == StatusCode::UNAUTHORIZED {
-            assert!(self.header("www-authenticate").starts_with("Bearer realm=\""));
-        }
-        if [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS].contains(status) {
-            assert!(self.header("retry-after").parse::<u64>().unwrap() >= 1);
-        }
-        if *status == StatusCode::METHOD_NOT_ALLOWED {
-            assert!(!self.header("allow").is_empty());
-        }
     }
 }

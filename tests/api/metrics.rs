@@ -16,6 +16,9 @@ fn watched() -> TestServer {
 }
 
 fn url(server: &TestServer) -> String {
+    if let Some(address) = server.metrics {
+        return format!("http://{address}/metrics");
+    }
     server.log().wait_for("metrics are served");
     let log = server.log().text();
     let (_, rest) = log.split_once("metrics are served address=").unwrap();

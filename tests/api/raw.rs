@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
 
@@ -45,19 +45,18 @@ async fn exchange(server: &TestServer, bytes: &[u8], end: bool) -> RawAnswer {
                 let _ = to.shutdown().await;
             }
         };
-        tokio::join!(send, next_answer(&mut from)).1
+        let receive = async {
+            let mut answer = Vec::new();
+            while !is_complete(&answer) {
+                if from.read_buf(&mut answer).await.unwrap_or(0) == 0 {
+                    break;
+                }
+            }
+            answer
+        };
+        tokio::join!(send, receive).1
     };
-    tokio::time::timeout(Duration::from_secs(25), talk).await.expect("no answer and no end")
-}
-
-/// What comes next on a connection.
-pub(crate) async fn next_answer(from: &mut (impl AsyncRead + Unpin)) -> RawAnswer {
-    let mut answer = Vec::new();
-    while !is_complete(&answer) {
-        if from.read_buf(&mut answer).await.unwrap_or(0) == 0 {
-            break;
-        }
-    }
+    let answer = tokio::time::timeout(Duration::from_secs(25), talk).await.expect("no answer and no end");
     let answer = String::from_utf8(answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
     let status = head.split(' ').nth(1).map_or(0, |status| status.parse().unwrap());
