@@ -190,6 +190,13 @@ async fn every_forgery_of_the_table_is_refused() {
 }
 
 #[tokio::test]
+async fn a_token_may_live_to_the_end_of_the_year_9999() {
+    let forge = Forge::new().await;
+    let last = token(&forge.header, &with(&forge.claims, "exp", json!(253_402_300_799_u64)));
+    assert_eq!(forge.server.status_of(&last).await, 200, "a second later is in the table above");
+}
+
+#[tokio::test]
 async fn a_token_of_another_key_is_refused() {
     let forge = Forge::new().await;
     let input = forge.token.rsplit_once('.').unwrap().0;

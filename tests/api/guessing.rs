@@ -144,6 +144,23 @@ async fn a_stranger_cannot_keep_a_user_out() {
 }
 
 #[tokio::test]
+async fn a_guess_whose_client_hangs_up_is_no_guess_and_keeps_nobody_out() {
+    // A hash that takes longer than it takes to see it and to hang up.
+    let metrics = ["--metrics-listen", "127.0.0.1:0"];
+    let server = behind_proxy(&[&["--failure-limit", "1/15m", "--scrypt", "ln=15,r=8,p=5"], &metrics[..]].concat());
+    server.user(JO).await;
+    let body = format!("email={JO}&password=wrong");
+    let mut stream = TcpStream::connect(server.base.strip_prefix("http://").unwrap()).await.unwrap();
+    let head = "POST /api/v1/auth/login HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 192.0.2.1\r\n";
+    let kind = "Content-Type: application/x-www-form-urlencoded\r\n";
+    let request = format!("{head}{kind}Content-Length: {}\r\n\r\n{body}", body.len());
+    stream.write_all(request.as_bytes()).await.unwrap();
+    while value(&scrape(&server).await, "hashes_running") < 1.0 {}
+    drop(stream);
+    assert_eq!(statuses(&server, "192.0.2.1", &[(JO, PASSWORD)]).await, [200]);
+}
+
+#[tokio::test]
 async fn a_limit_does_not_tell_who_has_an_account() {
     let server = behind_proxy(&["--failure-limit", "2/15m"]);
     server.user(JO).await;
