@@ -99,8 +99,8 @@ impl Endpoint for Frame {
         let client = Client::note(&mut request, &self.trusted_proxies);
         // At the level of errors, so that an error says its request also where nothing else is logged.
         let span = || tracing::error_span!("request", id = id_text, %method, route = &*route, %client);
-        // A span takes a fifth of the work of a request. What only reads has nothing to log unless it fails.
-        let handling = if method.is_safe() { Span::none() } else { span() };
+        // A span takes a fifth of the work of a request. What only reads from the API has nothing to log unless it fails.
+        let handling = if method.is_safe() && path.starts_with(BASE) { Span::none() } else { span() };
         let started = Instant::now();
         let answer = self.answer(request, path).instrument(handling.clone()).await;
         let mut response = answer.unwrap_or_else(|error| {

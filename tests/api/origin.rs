@@ -9,14 +9,14 @@ async fn client(server: &TestServer, id: &str, forwarded: &[&[u8]]) -> String {
         call = call.header_value("x-forwarded-for", reqwest::header::HeaderValue::from_bytes(value).unwrap());
     }
     call.form(&[("email", "jo@example.com"), ("password", PASSWORD)]).await;
-    let answered = format!("id=\"{id}\" method=POST route=\"/api/v1/auth/login\" client=");
+    let answered = format!("answered id=\"{id}\" method=POST route=\"/api/v1/auth/login\" client=");
     server.log().wait_for(&answered);
     let log = server.log().text();
     let of = |start: &str, end: char| {
         let (_, rest) = log.rsplit_once(start).unwrap();
         rest.split(end).next().unwrap().to_owned()
     };
-    let client = of(&answered, '}');
+    let client = of(&answered, ' ');
     assert_eq!(of("event=login_failed email=jo@example.com client=", '\n'), client);
     client
 }
