@@ -1,8 +1,8 @@
 //! From the path and method of a request to what answers it.
 //!
-//! Guarantees: what the API describes and what else is served is found in the same way by everyone who asks. An operation whose
-//! path has no parameter, as those on tokens, is found by one look; poem's router, which boxes a future and notes the pattern
-//! twice, is asked for the others alone. poem-openapi's own service would be a router within that router.
+//! Guarantees: a path is looked up as it was sent, byte for byte, and an operation answers for its own method alone. Those whose path has
+//! no parameter, as those on tokens, are found by one look: poem's router boxes a future and notes the pattern twice, which is a
+//! twentieth of the work of such a request, and poem-openapi's own service would be a router within it.
 
 use std::{collections::HashMap, future::ready};
 

@@ -155,7 +155,10 @@ async fn a_guess_whose_client_hangs_up_is_no_guess_and_keeps_nobody_out() {
     let kind = "Content-Type: application/x-www-form-urlencoded\r\n";
     let request = format!("{head}{kind}Content-Length: {}\r\n\r\n{body}", body.len());
     stream.write_all(request.as_bytes()).await.unwrap();
-    while value(&scrape(&server).await, "hashes_running") < 1.0 {}
+    let asked = Instant::now();
+    while value(&scrape(&server).await, "hashes_running") < 1.0 {
+        assert!(asked.elapsed() < PATIENCE, "it is not hashed");
+    }
     drop(stream);
     assert_eq!(statuses(&server, "192.0.2.1", &[(JO, PASSWORD)]).await, [200]);
 }
