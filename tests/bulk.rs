@@ -8,7 +8,7 @@ use std::{
         fs::PermissionsExt as _,
         net::{UnixListener, UnixStream},
     },
-    process::{Child, Command, Output, Stdio},
+    process::{Child, Output, Stdio},
     sync::mpsc,
     time::Duration,
 };
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    api::harness::{ADMIN, TestServer, add_user, latchkey},
+    api::harness::{ADMIN, TestServer, add_user, ended, latchkey, latchkey_with_signals, send_signal},
     backup::{done, furnished, names},
     cli::{on_a_terminal, refused, run, text},
     import::{both_ways, line},
@@ -79,7 +79,7 @@ impl Pretender {
     }
 
     fn spawn(&self, args: &[&str]) -> Child {
-        let mut command = latchkey();
+        let mut command = latchkey_with_signals();
         command.args(args).current_dir(self.dir.path()).args(["--data-dir", "data"]);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
@@ -156,11 +156,11 @@ fn a_signal_half_way_leaves_nothing_but_what_was_there() {
         [&["backup", "new"][..], &["export", "new"], &["backup", "old", "--force"], &["backup", "-"], &["check"]]
     {
         for signal in ["INT", "TERM", "KILL"] {
-            let mut child = server.spawn(args);
+            let child = server.spawn(args);
             // It has asked, so it has begun the file; what it gets is not the whole.
             let _open = server.answer(b"{\"whole\":{\"bytes\":1000}}\nredb");
-            assert!(Command::new("kill").args(["-s", signal, &child.id().to_string()]).status().unwrap().success());
-            assert!(!child.wait().unwrap().success());
+            send_signal(child.id(), signal);
+            assert!(!ended(child).success());
             assert_eq!(server.names(), before, "{args:?} {signal}");
             assert_eq!(fs::read_to_string(&old).unwrap(), "last week's");
         }

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
-    process::{Command, Stdio},
+    process::Stdio,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -16,7 +16,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::api::{
-    harness::{PASSWORD, TestServer, latchkey},
+    harness::{PASSWORD, TestServer, ended, latchkey, send_signal},
     raw::is_complete,
 };
 
@@ -250,12 +250,12 @@ fn every_line_of_the_log_is_written_before_the_end_also_where_nobody_read_it_unt
         }
     }
     drop(stream);
-    assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+    send_signal(child.id(), "TERM");
     // Its database is closed behind the last request, and then there is only the log to wait for.
     while !latchkey().arg("check").arg("--data-dir").arg(dir.path().join("data")).output().unwrap().status.success() {}
     let mut log = String::new();
     child.stderr.take().unwrap().read_to_string(&mut log).unwrap();
-    assert!(child.wait().unwrap().success());
+    assert!(ended(child).success());
     assert_eq!(log.matches(" status=404 ").count(), 1000);
     assert!(log.trim_end().ends_with(": stopped"), "{}", log.lines().last().unwrap());
 }

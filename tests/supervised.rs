@@ -12,7 +12,7 @@ use std::{
 use latchkey::supervisor;
 use tempfile::TempDir;
 
-use crate::api::harness::latchkey;
+use crate::api::harness::{latchkey, send_signal};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -77,8 +77,7 @@ fn readiness_is_told_when_requests_are_answered_and_the_end_when_it_begins() {
     let address = manager.address.clone();
     assert_eq!(manager.next(), format!("READY=1\nSTATUS=Listening on {address}\n"));
     assert_eq!(status_of_start_page(&address), "HTTP/1.1 200 OK");
-    let mut kill = Command::new("kill");
-    assert!(kill.args(["-s", "TERM", &manager.server.0.id().to_string()]).status().unwrap().success());
+    send_signal(manager.server.0.id(), "TERM");
     assert!(manager.next().starts_with("STOPPING=1\n"), "and no watchdog was asked for");
     assert!(manager.server.0.wait().unwrap().success());
 }

@@ -8,7 +8,7 @@ use std::{
     net::SocketAddr,
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
-    sync::Arc,
+    sync::{Arc, mpsc},
     time::Duration,
 };
 
@@ -36,6 +36,32 @@ pub(crate) fn latchkey() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_latchkey"));
     cheap(&mut command);
     command
+}
+
+/// The same with no signal ignored, as a shell in the background or `nohup` would hand it on, but one: a write behind a limit on file
+/// size is an error and not deadly.
+pub(crate) fn latchkey_with_signals() -> Command {
+    let mut command = Command::new("env");
+    command.args(["--default-signal", "--ignore-signal=XFSZ", env!("CARGO_BIN_EXE_latchkey")]);
+    cheap(&mut command);
+    command
+}
+
+/// Waits for a program to end, and not for ever.
+pub(crate) fn ended(mut child: Child) -> ExitStatus {
+    let pid = child.id();
+    let (to, from) = mpsc::channel();
+    std::thread::spawn(move || to.send(child.wait()));
+    let Ok(ended) = from.recv_timeout(PATIENCE) else {
+        send_signal(pid, "KILL");
+        panic!("it does not end");
+    };
+    ended.unwrap()
+}
+
+pub(crate) fn send_signal(pid: u32, name: &str) {
+    let sent = Command::new("kill").args(["-s", name, &pid.to_string()]).status().unwrap();
+    assert!(sent.success());
 }
 
 fn cheap(command: &mut Command) {
@@ -140,10 +166,7 @@ impl TestServer {
     }
 
     fn launch(&mut self) {
-        // `env` makes a write behind a limit on file size an error instead of a deadly signal.
-        let mut command = Command::new("env");
-        command.args(["--ignore-signal=XFSZ", env!("CARGO_BIN_EXE_latchkey")]);
-        cheap(&mut command);
+        let mut command = latchkey_with_signals();
         command.args(["--listen", "127.0.0.1:0", "--data-dir"]).arg(self.dir.path().join("data"));
         command.args(&self.args).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -176,8 +199,7 @@ impl TestServer {
 
     /// Sends a signal to the executable.
     pub(crate) fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status().unwrap();
-        assert!(sent.success());
+        send_signal(self.pid(), name);
     }
 
     /// From now on no file of the executable's may be written behind this many bytes: to it, a disk that is full.
@@ -190,7 +212,7 @@ impl TestServer {
     /// Waits for the executable to end.
     pub(crate) fn wait(&mut self) -> ExitStatus {
         match std::mem::replace(&mut self.running, Running::Stopped) {
-            Running::Process(mut child, _) => child.wait().unwrap(),
+            Running::Process(child, _) => ended(child),
             _ => panic!("only the executable can be waited for"),
         }
     }

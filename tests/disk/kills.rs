@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    process::{Command, Stdio},
+    process::Stdio,
     sync::{Arc, mpsc},
     thread,
     time::Duration,
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use super::images::Dice;
 use crate::{
-    api::harness::{ADMIN, PASSWORD, TestServer, add_user, latchkey},
+    api::harness::{ADMIN, PASSWORD, TestServer, add_user, latchkey, send_signal},
     backup::done,
     cli::run,
 };
@@ -141,7 +141,7 @@ fn kill(pid: u32, after: Duration) -> thread::JoinHandle<()> {
     thread::spawn(move || {
         let (_never, timer) = mpsc::channel::<()>();
         let _ = timer.recv_timeout(after);
-        assert!(Command::new("kill").args(["-s", "KILL", &pid.to_string()]).status().unwrap().success());
+        send_signal(pid, "KILL");
     })
 }
 
