@@ -96,3 +96,39 @@ fn a_hash_that_is_malformed_or_asks_for_too_much_is_refused_before_it_runs() {
         assert!(said.contains(why), "{hash}: {said}");
     }
 }
+
+#[test]
+fn a_hash_that_is_exactly_at_a_bound_is_taken_and_one_beyond_it_is_not() {
+    let argon2 =
+        |params: &str| format!("$argon2id$v=19${params}$c2FsdHNhbHRzYWx0$iyvOuAN5FSMxR/tZTq71Eyr+3EuaqMC6KR1HIOxGykQ");
+    let scrypt =
+        |params: &str| format!("$scrypt${params}$c2FsdHNhbHRzYWx0$iyvOuAN5FSMxR/tZTq71Eyr+3EuaqMC6KR1HIOxGykQ");
+    let bcrypt = |cost: &str| BCRYPT.replace("$04$", cost);
+    let output = |bytes: usize| format!("pbkdf2:sha256:1000$salt${}", "0f".repeat(bytes));
+    let text = |bytes: usize| {
+        let rest = output(64);
+        format!("{}{}", "pbkdf2:sha256:1000$", "s".repeat(bytes - rest.len() + 4))
+            + &rest["pbkdf2:sha256:1000$salt".len()..]
+    };
+    assert_eq!(text(512).len(), 512);
+    for (taken, refused) in [
+        (scrypt("ln=18,r=8,p=10"), scrypt("ln=18,r=8,p=11")),
+        (scrypt("ln=1,r=1,p=1"), scrypt("ln=0,r=1,p=1")),
+        (scrypt("ln=1,r=1,p=1"), scrypt("ln=1,r=0,p=1")),
+        (scrypt("ln=1,r=1,p=1"), scrypt("ln=1,r=1,p=0")),
+        (argon2("m=262144,t=1,p=1"), argon2("m=262145,t=1,p=1")),
+        (argon2("m=1024,t=10,p=1"), argon2("m=1024,t=11,p=1")),
+        (argon2("m=1024,t=1,p=16"), argon2("m=1024,t=1,p=17")),
+        (argon2("m=8,t=1,p=1"), argon2("m=7,t=1,p=1")),
+        (bcrypt("$04$"), bcrypt("$03$")),
+        (bcrypt("$14$"), bcrypt("$15$")),
+        (output(10), output(9)),
+        (output(64), output(65)),
+        (text(512), text(513)),
+    ] {
+        assert!(read(&taken).is_ok(), "{taken}");
+        assert!(read(&refused).is_err(), "{refused}");
+    }
+    let rounds = |rounds| format!("pbkdf2:sha512:{rounds}$salt${}", "00".repeat(32));
+    assert!(read(&rounds("2000000")).is_ok() && read(&rounds("1")).is_ok());
+}

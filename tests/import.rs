@@ -150,6 +150,20 @@ fn every_bad_line_is_named_and_then_nothing_is_imported() {
 }
 
 #[test]
+fn a_line_of_8192_bytes_is_read_and_one_of_8193_is_not() {
+    let dir = TempDir::new().unwrap();
+    let padded = |email: &str, bytes: usize| {
+        let line = line(email).to_string();
+        format!("{}{}}}\n", line.trim_end_matches('}'), " ".repeat(bytes - line.len() - 1))
+    };
+    let (longest, too_long) = (padded("jo@example.com", 8192), padded("al@example.com", 8193));
+    assert_eq!((longest.len(), too_long.len()), (8192, 8193));
+    failed(&import(dir.path(), &[], &too_long), &["line 1: it has more than 8192 bytes; nothing behind it was read"]);
+    done(&import(dir.path(), &[], &format!("{longest}{}", padded("ed@example.com", 8192))));
+    assert_eq!(exported(dir.path()).len(), 2);
+}
+
+#[test]
 fn who_is_there_with_other_data_is_named_and_stays_as_he_is() {
     both_ways(|data| {
         let mut jo = line("jo@example.com");

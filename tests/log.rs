@@ -43,6 +43,24 @@ async fn each_request_is_one_line_with_its_template_and_not_the_names_in_its_pat
     assert!(only_line(&server, "id=\"seven\"").len() < 500);
 }
 
+#[tokio::test]
+async fn the_start_warns_where_a_hash_costs_less_than_the_least_of_owasps_choices_and_nowhere_else() {
+    for (cost, is_warned_of) in [
+        ("ln=13,r=8,p=10", false),
+        ("ln=14,r=8,p=5", false),
+        ("ln=17,r=8,p=1", false),
+        ("ln=13,r=8,p=9", true),
+        ("ln=16,r=8,p=1", true),
+        ("ln=18,r=1,p=1", true),
+    ] {
+        let server = TestServer::with(&["--scrypt", cost]);
+        server.get("/auth/user").header("x-request-id", "one").send().await;
+        server.log().wait_for("id=\"one\"");
+        let warnings = lines(&server, &format!("password hashes are cheap to guess; this is for tests cost={cost}"));
+        assert_eq!(warnings.len(), usize::from(is_warned_of), "{cost}: {}", server.log().text());
+    }
+}
+
 /// The fields of the lines of the audit stream.
 fn audit(server: &TestServer) -> Vec<Value> {
     let lines = lines(server, r#""target":"audit""#);

@@ -92,15 +92,16 @@ async fn who_would_wait_too_long_is_refused_at_once_and_told_when_to_come_back()
     for n in 0..24 {
         let path = if n % 2 == 0 { "/auth/login" } else { "/auth/register" };
         let (email, call) = (format!("u{n}@example.com"), server.post(path).may_fail());
-        calls.spawn(async move { call.form(&[("email", &email), ("password", PASSWORD)]).await });
+        calls.spawn(async move { (path, call.form(&[("email", &email), ("password", PASSWORD)]).await) });
     }
-    let mut refused = 0;
+    let (mut refused, mut refused_logins) = (0, 0.0);
     let mut taken = 0;
     // Of 24 passwords at most one is done within its time; the others that were answered by then were refused.
     while taken == 0 {
-        let answer = calls.join_next().await.unwrap().unwrap();
+        let (path, answer) = calls.join_next().await.unwrap().unwrap();
         if answer.status == StatusCode::SERVICE_UNAVAILABLE {
             refused += 1;
+            refused_logins += f64::from(u8::from(path == "/auth/login"));
             let seconds: u64 = answer.header("retry-after").parse().unwrap();
             assert!((1..=10).contains(&seconds), "{seconds}");
         } else {
@@ -109,6 +110,8 @@ async fn who_would_wait_too_long_is_refused_at_once_and_told_when_to_come_back()
         }
     }
     assert!(refused >= 12, "{refused}");
+    let counted = value(&scrape(&server).await, r#"logins_total{outcome="failed"}"#);
+    assert!(counted >= 1.0 && counted >= refused_logins, "{counted} of {refused_logins}");
 }
 
 #[tokio::test]
