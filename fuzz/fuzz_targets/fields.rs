@@ -25,7 +25,8 @@ struct Served {
 static SERVED: LazyLock<Served> = LazyLock::new(|| {
     let dir = tempfile::tempdir().unwrap();
     let data = dir.path().to_str().unwrap();
-    let args = ["latchkey", "--data-dir", data, "--scrypt", "ln=1,r=8,p=1", "--login-limit", "off", "--failure-limit", "off"];
+    let args =
+        ["latchkey", "--data-dir", data, "--scrypt", "ln=1,r=8,p=1", "--login-limit", "off", "--failure-limit", "off"];
     let config = Settings::parse_from(args).config;
     let core = Core::open(&config, Arc::new(SystemClock)).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
