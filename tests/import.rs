@@ -22,7 +22,7 @@ pub(crate) fn line(email: &str) -> Value {
     json!({"email": email, "password_hash": BCRYPT, "registered_on": "2020-02-29T12:00:00Z"})
 }
 
-fn import(data: &Path, args: &[&str], lines: &str) -> Output {
+pub(crate) fn import(data: &Path, args: &[&str], lines: &str) -> Output {
     run(&[&["import"], args].concat(), data, lines)
 }
 
@@ -45,7 +45,7 @@ pub(crate) fn both_ways(check: impl Fn(&Path)) {
     check(&data);
 }
 
-fn exported(data: &Path) -> Vec<Value> {
+pub(crate) fn exported(data: &Path) -> Vec<Value> {
     let output = run(&["export"], data, "");
     done(&output);
     text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect()

@@ -11,6 +11,10 @@ use super::{
     harness::{PASSWORD, TestServer, claims},
     raw::is_complete,
 };
+use crate::{
+    backup::done,
+    import::{exported, import, line},
+};
 
 #[tokio::test]
 async fn logging_in_answers_with_a_token_in_the_shape_of_rfc_6749() {
@@ -171,6 +175,36 @@ async fn a_malformed_email_at_login_is_told_to_be_one() {
     let answer = server.post("/auth/login").form(&[]).await;
     assert_eq!(answer.error("email"), "Missing required parameter in the post body");
     assert_eq!(answer.error("password"), "Missing required parameter in the post body");
+}
+
+#[tokio::test]
+async fn a_hash_that_costs_what_the_setting_says_is_kept_at_each_login() {
+    let server = TestServer::start();
+    server.user("jo@example.com").await;
+    let data = server.dir.path().join("data");
+    let before = exported(&data);
+    assert_eq!(before.len(), 1);
+    for _ in 0..3 {
+        server.log_in("jo@example.com").await;
+    }
+    assert_eq!(exported(&data), before);
+}
+
+/// Somebody else's hash costs next to nothing here, and a new one of ours a tenth of a second.
+#[tokio::test]
+async fn a_wrong_password_never_costs_a_new_hash() {
+    let server = TestServer::with(&["--scrypt", "ln=15,r=8,p=4"]);
+    done(&import(&server.dir.path().join("data"), &[], &line("jo@example.com").to_string()));
+    let before = cpu_ticks(&server);
+    for _ in 0..4 {
+        let answer = server.post("/auth/login").form(&[("email", "jo@example.com"), ("password", "not it")]).await;
+        assert_eq!(answer.status, 401);
+    }
+    let wrong = cpu_ticks(&server) - before;
+    let before = cpu_ticks(&server);
+    server.log_in("jo@example.com").await;
+    let right = cpu_ticks(&server) - before;
+    assert!(wrong < right, "four wrong ones {wrong}, the right one {right}");
 }
 
 #[tokio::test]
