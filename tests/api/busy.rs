@@ -5,6 +5,7 @@
 use std::{fs, time::Duration};
 
 use reqwest::StatusCode;
+use serde_json::json;
 use tokio::{
     io::AsyncWriteExt as _,
     net::TcpStream,
@@ -16,6 +17,7 @@ use super::{
     harness::{PASSWORD, TestServer},
     metrics::{scrape, value},
 };
+use crate::{backup::done, hashes::BCRYPT, import::import};
 
 /// About a tenth of a second: also on a busy machine far from being refused for taking too long.
 const SHORT: &str = "ln=14,r=8,p=3";
@@ -112,6 +114,38 @@ async fn who_would_wait_too_long_is_refused_at_once_and_told_when_to_come_back()
     assert!(refused >= 12, "{refused}");
     let counted = value(&scrape(&server).await, r#"logins_total{outcome="failed"}"#);
     assert!(counted >= 1.0 && counted >= refused_logins, "{counted} of {refused_logins}");
+}
+
+/// Hashes from elsewhere, which the setting says nothing about: six that take long are too many at once, six that do not are none.
+#[tokio::test]
+async fn a_hash_that_came_from_elsewhere_counts_for_what_it_takes() {
+    let phc = "c2FsdHNhbHRzYWx0$iyvOuAN5FSMxR/tZTq71Eyr+3EuaqMC6KR1HIOxGykQ";
+    let hex = "00".repeat(32);
+    for (long, short) in [
+        (format!("$scrypt$ln=18,r=8,p=10${phc}"), format!("$scrypt$ln=4,r=8,p=1${phc}")),
+        (format!("$argon2id$v=19$m=65536,t=10,p=1${phc}"), format!("$argon2id$v=19$m=64,t=1,p=1${phc}")),
+        (BCRYPT.replace("$04$", "$14$"), BCRYPT.to_owned()),
+        (format!("pbkdf2:sha256:2000000$salt${hex}"), format!("pbkdf2:sha256:100$salt${hex}")),
+        (format!("pbkdf2:sha512:2000000$salt${hex}"), format!("pbkdf2:sha512:100$salt${hex}")),
+    ] {
+        for (hash, is_long) in [(short, false), (long, true)] {
+            let server = TestServer::with(&["--hash-threads", "1"]);
+            let user = json!({ "email": "jo@example.com", "password_hash": hash });
+            done(&import(&server.dir.path().join("data"), &[], &user.to_string()));
+            let mut calls = JoinSet::new();
+            for _ in 0..6 {
+                let call = server.post("/auth/login").may_fail();
+                calls.spawn(async { call.form(&[("email", "jo@example.com"), ("password", "not it")]).await.status });
+            }
+            let mut is_refused = false;
+            while let Some(status) = calls.join_next().await.filter(|_| !is_refused) {
+                let status = status.unwrap();
+                is_refused = status == StatusCode::SERVICE_UNAVAILABLE;
+                assert!(is_refused || status == StatusCode::UNAUTHORIZED, "{status}");
+            }
+            assert_eq!(is_refused, is_long, "{hash}");
+        }
+    }
 }
 
 #[tokio::test]
