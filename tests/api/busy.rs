@@ -2,8 +2,14 @@
 //!
 //! Each server hashes on one thread, and a hash takes long enough to look at the queue behind it.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use latchkey::clock::SystemClock;
 use reqwest::StatusCode;
 use serde_json::json;
 use tokio::{
@@ -149,6 +155,26 @@ async fn a_hash_that_came_from_elsewhere_counts_for_what_it_takes() {
 }
 
 #[tokio::test]
+async fn a_hash_that_takes_long_by_itself_is_made_where_a_thread_is_free_and_nowhere_else() {
+    let server = TestServer::with(&["--hash-threads", "1", "--metrics-listen", "127.0.0.1:0"]);
+    let hash = "$scrypt$ln=17,r=8,p=6$c2FsdHNhbHRzYWx0$iyvOuAN5FSMxR/tZTq71Eyr+3EuaqMC6KR1HIOxGykQ";
+    let users = ["first@example.com", "second@example.com"];
+    for email in users {
+        let user = json!({ "email": email, "password_hash": hash });
+        done(&import(&server.dir.path().join("data"), &[], &user.to_string()));
+    }
+    let [first, second] = users.map(|email| {
+        let call = server.post("/auth/login").may_fail();
+        async move { call.form(&[("email", email), ("password", "not it")]).await.status }
+    });
+    let first = tokio::spawn(first);
+    until_waiting(&server, 0.0).await;
+    assert_eq!(second.await, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(!first.is_finished(), "refused at once");
+    assert_eq!(first.await.unwrap(), StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
 async fn the_password_of_a_client_that_hung_up_is_not_hashed() {
     let server = one_thread(LONG);
     let (answered, mut answers) = unbounded_channel();
@@ -183,4 +209,32 @@ async fn hashing_threads_are_as_many_as_asked_for_and_nicer_than_the_others() {
         hashing.iter().all(|nice| others.iter().all(|other| nice > other || *nice == 19)),
         "{hashing:?} {others:?}"
     );
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn hashing_threads_end_with_their_server() {
+    // More than the servers of other tests have, which come and go meanwhile.
+    const THREADS: usize = 200;
+    let begun = Instant::now();
+    let soon = async |what: &str| {
+        assert!(begun.elapsed() < PATIENCE, "{what}");
+        tokio::task::yield_now().await;
+    };
+    let hashing = || {
+        let tasks = fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
+        // One that ends meanwhile has no name.
+        let name = |task: &PathBuf| fs::read_to_string(task.join("comm")).unwrap_or_default();
+        tasks.filter(|task| name(task).starts_with("latchkey-hash-")).collect::<Vec<_>>()
+    };
+    let server = TestServer::at(Arc::new(SystemClock), &["--hash-threads", &THREADS.to_string()]).await;
+    let mut there = hashing();
+    while there.len() < THREADS {
+        soon("they do not start").await; // each names itself
+        there = hashing();
+    }
+    server.end().await;
+    while there.iter().filter(|task| task.exists()).count() > there.len() - THREADS {
+        soon("they are still there").await;
+    }
 }
