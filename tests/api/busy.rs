@@ -17,13 +17,18 @@ use tokio::{
     net::TcpStream,
     sync::mpsc::{UnboundedSender, unbounded_channel},
     task::JoinSet,
+    time::timeout,
 };
 
 use super::{
     harness::{PASSWORD, TestServer},
     metrics::{scrape, value},
 };
-use crate::{backup::done, hashes::BCRYPT, import::import};
+use crate::{
+    backup::done,
+    hashes::BCRYPT,
+    import::{exported, import, line},
+};
 
 /// About a tenth of a second: also on a busy machine far from being refused for taking too long.
 const SHORT: &str = "ln=14,r=8,p=3";
@@ -49,7 +54,7 @@ async fn until_waiting(server: &TestServer, expected: f64) {
             }
         }
     };
-    tokio::time::timeout(PATIENCE, seen).await.unwrap_or_else(|_| panic!("never did {expected} wait"));
+    timeout(PATIENCE, seen).await.unwrap_or_else(|_| panic!("never did {expected} wait"));
 }
 
 /// Sends an email that nobody has, with a password, and keeps the connection.
@@ -172,6 +177,61 @@ async fn a_hash_that_takes_long_by_itself_is_made_where_a_thread_is_free_and_now
     assert_eq!(second.await, StatusCode::SERVICE_UNAVAILABLE);
     assert!(!first.is_finished(), "refused at once");
     assert_eq!(first.await.unwrap(), StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn a_weak_hash_is_replaced_where_nobody_waits_for_that() {
+    let server = one_thread(LONG);
+    let data = server.dir.path().join("data");
+    done(&import(&data, &[], &line("weak@example.com").to_string()));
+    let hash = || exported(&data).into_iter().find(|user| user["email"] == "weak@example.com").unwrap();
+    let before = hash();
+    let (answered, mut answers) = unbounded_channel();
+    for (waiting, name) in [(0.0, "first"), (1.0, "weak"), (2.0, "last")] {
+        ask(&server, "login", name, &answered).await;
+        until_waiting(&server, waiting).await;
+    }
+    for name in ["first", "weak", "last"] {
+        assert_eq!(answers.recv().await, Some(name));
+    }
+    assert_eq!(hash(), before, "the last one waited");
+    server.log_in("weak@example.com").await;
+    assert_ne!(hash(), before);
+}
+
+/// A registration, while there is always a login that goes first.
+#[tokio::test]
+async fn what_has_waited_too_long_is_given_up_and_not_before() {
+    const LOGINS: usize = 6;
+    let server = one_thread(SHORT);
+    let url = format!("{}/api/v1/auth/login", server.base);
+    let (answered, mut answers) = unbounded_channel();
+    let mut clients = JoinSet::new();
+    for n in 0..LOGINS {
+        let (client, url, answered) = (reqwest::Client::new(), url.clone(), answered.clone());
+        clients.spawn(async move {
+            let form = [("email", format!("u{n}@example.com")), ("password", PASSWORD.to_owned())];
+            while client.post(&url).form(&form).send().await.is_ok() {
+                let _ = answered.send(Instant::now());
+            }
+        });
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a few")]
+    until_waiting(&server, LOGINS as f64 - 1.0).await;
+    let begun = Instant::now();
+    let register = server.post("/auth/register").may_fail();
+    let register = register.form(&[("email", "new@example.com"), ("password", PASSWORD)]);
+    let answer = timeout(PATIENCE, register).await.expect("it is given up");
+    let waited = begun.elapsed();
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    // Four seconds, less the time of a hash, which is at most that from one answer to the next.
+    let mut last = begun;
+    let mut longest = Duration::ZERO;
+    while let Ok(at) = answers.try_recv() {
+        longest = longest.max(at.saturating_duration_since(last));
+        last = at;
+    }
+    assert!(waited + 2 * longest > Duration::from_secs(4), "after {waited:?}, where a hash takes {longest:?}");
 }
 
 #[tokio::test]
