@@ -186,9 +186,10 @@ impl Server {
         let janitor = purge::run(Arc::clone(&core.store), Arc::clone(&core.clock), config.purge_interval);
         let janitor = tokio::spawn(janitor);
         let routes = core.routes(&config);
+        let (asked_to_stop, asked) = watch::channel(());
         let (stopped, stopping) = watch::channel(());
         let metrics = metrics.map(|listener| {
-            let stop = wait_for(stopping.clone());
+            let stop = wait_for(stopping);
             let routes = Arc::new(http::metrics(Arc::clone(&core.store)));
             tokio::spawn(http::serve(listener, None, routes, config.limits(), stop, METRICS_DRAIN))
         });
@@ -200,26 +201,27 @@ impl Server {
                 dir: core.dir.path().to_owned(),
                 address,
             };
-            let stop = wait_for(stopping);
-            tokio::spawn(async move { socket.serve(Arc::new(routes), stop).await })
+            tokio::spawn(socket.serve(Arc::new(routes), wait_for(asked), DRAIN))
         });
         let stop = async {
             stop.await;
             supervisor::stopping();
+            drop(asked_to_stop);
         };
         supervisor::ready(listener.local_addr().ok());
         let store = Arc::clone(&core.store);
         let watchdog = tokio::spawn(supervisor::watchdog(move || store.look()));
-        if !http::serve(listener, tls, routes, config.limits(), stop, DRAIN).await {
+        let mut finished = http::serve(listener, tls, routes, config.limits(), stop, DRAIN).await;
+        if let Some(admin) = admin {
+            finished &= admin.await.unwrap_or(false);
+            let _ = std::fs::remove_file(core.dir.admin_socket()); // one that stays is replaced at the next start
+        }
+        if !finished {
             tracing::warn!(seconds = DRAIN.as_secs(), "some requests did not finish in time and were cut off");
         }
         drop(stopped); // after the last answer, so that the metrics show it
         if let Some(metrics) = metrics {
             let _ = metrics.await;
-        }
-        if let Some(admin) = admin {
-            let _ = admin.await; // it does not panic, and there is nothing else to know
-            let _ = std::fs::remove_file(core.dir.admin_socket()); // one that stays is replaced at the next start
         }
         for task in [janitor, watchdog] {
             task.abort();

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeSet,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
+    os::unix::net::UnixStream,
     process::Stdio,
     sync::{
         Arc,
@@ -15,9 +16,12 @@ use futures_util::future::join_all;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::api::{
-    harness::{PASSWORD, TestServer, ended, latchkey, send_signal},
-    raw::is_complete,
+use crate::{
+    api::{
+        harness::{PASSWORD, TestServer, ended, latchkey, send_signal},
+        raw::is_complete,
+    },
+    import::line,
 };
 
 fn connect(server: &TestServer) -> TcpStream {
@@ -55,6 +59,34 @@ async fn sigterm_and_sigint_finish_what_is_in_flight_and_exit_0() {
         server.start_again();
         server.log_in("jo@example.com").await;
     }
+}
+
+/// An import whose lines come in two parts, with the signal between them.
+#[test]
+fn what_the_operator_asked_for_is_finished_before_the_end_too() {
+    let mut server = TestServer::start();
+    let (first, second) = (line("jo@example.com").to_string(), line("al@example.com").to_string());
+    let mut idle = UnixStream::connect(server.dir.path().join("data/admin.sock")).unwrap();
+    let mut stream = UnixStream::connect(server.dir.path().join("data/admin.sock")).unwrap();
+    let length = first.len() + 1 + second.len();
+    let head = format!(
+        "POST /operator/import HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut interim = [0; 25];
+    stream.read_exact(&mut interim).unwrap();
+    stream.write_all(first.as_bytes()).unwrap();
+    server.signal("TERM");
+    assert_eq!(idle.read(&mut [0]).unwrap(), 0, "it has begun to stop");
+    stream.write_all(format!("\n{second}").as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains(r#""added":2"#), "{answer}");
+    let log = server.log().clone();
+    assert!(server.wait().success());
+    log.wait_for(": stopped");
+    let log = log.text();
+    assert!(log.find("event=\"import\"").unwrap() < log.find(": stopped").unwrap(), "{log}");
 }
 
 #[tokio::test]

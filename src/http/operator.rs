@@ -12,6 +12,7 @@ use std::{
     io,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::Path,
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
@@ -23,7 +24,11 @@ use poem::{
     http::{Method, uri::Scheme},
     web::{LocalAddr, RemoteAddr},
 };
-use tokio::net::{UnixListener, UnixStream};
+use tokio::{
+    net::{UnixListener, UnixStream},
+    sync::watch,
+    time::timeout,
+};
 
 use super::guard::Operator;
 
@@ -54,29 +59,45 @@ impl Socket {
         Ok(Self { listener, uid })
     }
 
-    /// Serves `routes` until `stop` resolves.
-    pub async fn serve(self, routes: Arc<impl Endpoint<Output = Response> + 'static>, stop: impl Future<Output = ()>) {
-        let mut stop = std::pin::pin!(stop);
+    /// Serves `routes` until `stop` resolves, then lets what is in flight finish for at most `drain`.
+    ///
+    /// Returns whether everything in flight was finished.
+    pub async fn serve(
+        self,
+        routes: Arc<impl Endpoint<Output = Response> + 'static>,
+        stop: impl Future<Output = ()>,
+        drain: Duration,
+    ) -> bool {
+        let Self { listener, uid } = self;
+        let (stopping, stopped) = watch::channel(());
+        let mut stop = pin!(stop);
         loop {
             let accepted = tokio::select! {
-                () = &mut stop => return,
-                accepted = self.listener.accept() => accepted,
+                () = &mut stop => break,
+                accepted = listener.accept() => accepted,
             };
             let Ok((stream, _)) = accepted else {
                 tokio::time::sleep(ACCEPT_PAUSE).await; // no file descriptors: the pause keeps it from spinning
                 continue;
             };
             match stream.peer_cred() {
-                Ok(peer) if peer.uid() == self.uid || peer.uid() == 0 => {
-                    tokio::spawn(serve_connection(stream, Arc::clone(&routes)));
+                Ok(peer) if peer.uid() == uid || peer.uid() == 0 => {
+                    tokio::spawn(serve_connection(stream, Arc::clone(&routes), stopped.clone()));
                 }
                 _ => tracing::warn!("refused a connection to the admin socket from another user"),
             }
         }
+        drop((listener, stopped));
+        let _ = stopping.send(());
+        timeout(drain, stopping.closed()).await.is_ok() // each connection holds a receiver to its end
     }
 }
 
-async fn serve_connection(stream: UnixStream, routes: Arc<impl Endpoint<Output = Response> + 'static>) {
+async fn serve_connection(
+    stream: UnixStream,
+    routes: Arc<impl Endpoint<Output = Response> + 'static>,
+    mut stopped: watch::Receiver<()>,
+) {
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let routes = Arc::clone(&routes);
         async move {
@@ -84,7 +105,15 @@ async fn serve_connection(stream: UnixStream, routes: Arc<impl Endpoint<Output =
             Ok::<_, Infallible>(hyper::Response::from(as_operator(&*routes, request).await))
         }
     });
-    if let Err(error) = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await {
+    let mut connection = pin!(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        _ = stopped.changed() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
         tracing::debug!(%error, "the admin connection ended early");
     }
 }
