@@ -5,6 +5,7 @@
 
 use std::{
     fmt::Write as _,
+    io::{Read as _, Write as _},
     path::Path,
     sync::{Arc, OnceLock},
 };
@@ -18,6 +19,7 @@ use poem::{
     http::{StatusCode, header},
 };
 use sha2::{Digest, Sha256};
+use tokio::sync::Mutex;
 
 static FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/static");
 
@@ -41,23 +43,17 @@ struct Page {
     body: Bytes,
     policy: String,
     etag: String,
-    gzip: OnceLock<Bytes>,
+    gzip: Bytes,
 }
 
 impl Page {
     fn new(content_type: &'static str, body: String, policy: String) -> Self {
         let digest = Sha256::digest(body.as_bytes());
         let etag = format!("W/\"{}\"", &BASE64_STANDARD.encode(digest)[..22]);
-        Self { content_type, body: body.into(), policy, etag, gzip: OnceLock::new() }
-    }
-
-    fn gzip(&self) -> &Bytes {
-        self.gzip.get_or_init(|| {
-            use std::io::Write as _;
-            let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-            let written = encoder.write_all(&self.body).and_then(|()| encoder.finish());
-            written.expect("BUG: writing to memory does not fail").into()
-        })
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        let written = encoder.write_all(body.as_bytes()).and_then(|()| encoder.finish());
+        let gzip = written.expect("BUG: writing to memory does not fail").into();
+        Self { content_type, body: body.into(), policy, etag, gzip }
     }
 
     fn answer(&self, request: &PageRequest) -> Response {
@@ -72,7 +68,7 @@ impl Page {
             return response.status(StatusCode::NOT_MODIFIED).finish();
         }
         if request.takes_gzip {
-            return response.header(header::CONTENT_ENCODING, "gzip").body(self.gzip().clone());
+            return response.header(header::CONTENT_ENCODING, "gzip").body(self.gzip.clone());
         }
         response.body(self.body.clone())
     }
@@ -99,15 +95,30 @@ impl PageRequest {
     }
 }
 
+/// A page that is made at the first request.
+struct Lazy<M> {
+    page: OnceLock<Page>,
+    make: M,
+    turn: Mutex<()>,
+}
+
 /// Serves a page that `make` makes at the first request.
 fn page(make: impl Fn() -> Page + Send + Sync + 'static) -> impl Endpoint {
-    let lazy = Arc::new((OnceLock::new(), make));
+    let lazy = Arc::new(Lazy { page: OnceLock::new(), make, turn: Mutex::new(()) });
     get(poem::endpoint::make(move |request| {
         let (lazy, request) = (Arc::clone(&lazy), PageRequest::new(&request));
         async move {
-            // Compressing Swagger UI takes a tenth of a second, once: not on a thread that answers others.
-            let answer = move || lazy.0.get_or_init(&lazy.1).answer(&request);
-            Ok::<_, poem::Error>(tokio::task::spawn_blocking(answer).await.expect("BUG: making a page does not panic"))
+            if lazy.page.get().is_none() {
+                // Compressing Swagger UI takes a tenth of a second, once: not on a thread that answers others, and on one for
+                // all who ask for it.
+                let _turn = lazy.turn.lock().await;
+                let lazy = Arc::clone(&lazy);
+                let work = tokio::task::spawn_blocking(move || {
+                    lazy.page.get_or_init(&lazy.make);
+                });
+                work.await.expect("BUG: making a page does not panic");
+            }
+            Ok::<_, poem::Error>(lazy.page.get().expect("BUG: it was made").answer(&request))
         }
     }))
 }
@@ -183,7 +194,6 @@ fn content_type(name: &Path) -> &'static str {
 
 /// Swagger UI, one page with everything inline, which is allowed by the hashes of what is inline (CSP 3 §8.1).
 fn swagger_page(document: &str) -> Page {
-    use std::io::Read as _;
     let mut html = String::new();
     GzDecoder::new(SWAGGER_UI).read_to_string(&mut html).expect("BUG: what we packed ourselves can be unpacked");
     // Inside a script element `<` could end the element: JSON has another spelling for it.

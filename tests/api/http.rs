@@ -1,5 +1,6 @@
 //! HTTP itself: unknown paths and methods, sizes, HEAD, request ids, CORS, and what is no HTTP at all.
 
+use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::json;
 
@@ -296,4 +297,17 @@ async fn what_is_no_http_does_no_harm() {
         assert_eq!(server.get("/auth/user").send().await.status, 401, "the server goes on after {what:?}");
     }
     server.user("jo@example.com").await;
+}
+
+/// They would have up to 512, each of which takes memory.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn who_ask_for_a_page_at_once_do_not_get_a_thread_each() {
+    let server = TestServer::start();
+    let threads = || std::fs::read_dir(format!("/proc/{}/task", server.pid())).unwrap().count();
+    let before = threads();
+    let all = join_all((0..100).map(|_| server.get("/ui").send())).await;
+    assert!(all.iter().all(|answer| answer.status == 200));
+    // A thread that has nothing to do stays for some seconds.
+    assert!(threads() < before + 10, "{before} before, {} now", threads());
 }
