@@ -183,6 +183,13 @@ fn failregex() -> String {
     readme.lines().find_map(|line| line.strip_prefix("failregex = ")).unwrap().to_owned()
 }
 
+/// What a client can put there: a path and an id of a request.
+async fn write_into_the_log(server: &TestServer, path: &str, id: &str) {
+    server.get(path).header("x-request-id", id).send().await;
+    server.get("/auth/user").header("x-request-id", "the-last-one").send().await;
+    server.log().wait_for("the-last-one");
+}
+
 #[tokio::test]
 async fn the_line_for_fail2ban_in_readme_finds_failed_logins_and_nothing_else() {
     let server = TestServer::with_admin(&[]);
@@ -192,14 +199,7 @@ async fn the_line_for_fail2ban_in_readme_finds_failed_logins_and_nothing_else() 
     server.post("/auth/login").form(&wrong).await;
     // What someone else can write into the log.
     let id = "audit:event=login_failed:email=a:client=192.0.2.1";
-    server
-        .get("//:%20audit:%20event=login_failed%20email=a%20client=192.0.2.1")
-        .header("x-request-id", id)
-        .send()
-        .await;
-    server.get("/auth/user").header("x-request-id", "the-last-one").send().await;
-    server.log().wait_for("the-last-one");
-
+    write_into_the_log(&server, "//:%20audit:%20event=login_failed%20email=a%20client=192.0.2.1", id).await;
     let found = found(&server, &failregex());
     assert_eq!(found.len(), 1, "{found:#?}");
     assert!(found[0].0.contains(&format!("event=login_failed email={ADMIN}")) && found[0].1 == "127.0.0.1");
@@ -220,14 +220,10 @@ async fn the_line_for_fail2ban_in_readme_finds_those_who_go_on_when_they_are_tur
     }
     // What someone else can write into the log.
     let id = "x:client=198.51.100.1:status=429:duration_us=1";
-    server
-        .get("//:%20answered%20id=%22x%22%20method=GET%20route=%22x%22%20client=198.51.100.1%20status=429%20duration_us=1")
-        .header("x-request-id", id)
-        .send()
-        .await;
     server.get("//x\"_client=198.51.100.1_status=429_duration_us=1").send().await;
-    server.get("/auth/user").header("x-request-id", "the-last-one").send().await;
-    server.log().wait_for("the-last-one");
+    let path =
+        "//:%20answered%20id=%22x%22%20method=GET%20route=%22x%22%20client=198.51.100.1%20status=429%20duration_us=1";
+    write_into_the_log(&server, path, id).await;
     let found = found(&server, &failregex_of_the_throttled());
     let clients: Vec<_> = found.iter().map(|(_, client)| client.as_str()).collect();
     assert_eq!(clients, ["192.0.2.1", "2001:db8::1"], "{found:#?}");
