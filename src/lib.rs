@@ -45,8 +45,8 @@
 //! 4. One email is one account, whatever its letter case, also for two registrations at once.
 //! 5. One thing that happens is one transaction: it is there wholly or not at all.
 //! 6. A file that is being made has another name until it is complete and synced.
-//! 7. Unknown email, wrong password and disabled user get the same answer after the same work, once the stored hash is of today's
-//!    cost: the first login of its user makes it so.
+//! 7. Unknown email, wrong password and disabled user get the same answer, and where the stored hash is of the cost that is set
+//!    today, after the same work.
 //! 8. What a caller may do is read from the store at each request, never from the token; and a `Caller` exists only where a
 //!    token was good.
 //! 9. Once there was an enabled administrator there always is one.
