@@ -7,10 +7,10 @@ use std::{sync::Arc, time::Duration};
 
 use divan::{Bencher, black_box, counter::ItemsCount};
 use latchkey::{
-    auth::token::{Claims, Tokens},
+    auth::tokens::{Claims, Tokens},
     clock::{Clock as _, SystemClock},
     model::{BlacklistedToken, Email, PasswordHash, PublicId, TokenId, User},
-    store::{DataDir, Incoming, Store},
+    store::{DataDir, Store, UserToImport},
 };
 use tempfile::TempDir;
 use tokio::{runtime::Runtime, task::JoinSet};
@@ -104,7 +104,7 @@ fn token_state(bencher: Bencher) {
     let opened = Opened::new();
     let users: Vec<User> = (0..COUNT).map(user).collect();
     let ids: Vec<PublicId> = users.iter().map(|user| user.public_id).collect();
-    let incoming = users.into_iter().map(|user| Incoming { user, id_given: true }).collect();
+    let incoming = users.into_iter().map(|user| UserToImport { user, id_given: true }).collect();
     opened.store.import_users(incoming).expect("an import");
     let expires_at_s = SystemClock.unix_s() + LIFETIME_S;
     for _ in 0..COUNT / 1000 {

@@ -1,38 +1,49 @@
 //! latchkey, the login server in one file: the floor plan.
 //!
-//! # Rooms
+//! # Floors
 //!
-//! Two doors, a heart and a cellar. A room uses rooms further down this list, never further up.
+//! A floor uses floors further down this list, never further up. `tests/tidy.rs` holds that, and which floor may name which crate.
 //!
-//! | room | what lives there | alone knows |
+//! | floor | what it does | the only one that knows |
 //! | --- | --- | --- |
-//! | `main.rs` | hands argv to the first door | |
-//! | [`cli`] | door 1, argv: the server, and commands that reach it over a socket or open the data; exit codes | the terminal |
-//! | [`server`] | the frame: open, bind, serve, drain, stop; [`purge`], the janitor | |
-//! | [`supervisor`] | what systemd hands in and is told | sd-notify, listenfd |
-//! | [`config`] | every setting, checked once | |
-//! | [`http`] | door 2, HTTP: routes, guard, fields, errors, pages | poem |
-//! | [`auth`] | the heart: decides who may enter; users out and in | jsonwebtoken, scrypt, the hashes of others |
-//! | [`store`] | the cellar: tables, transactions, the schema, the data directory | redb, bincode |
-//! | [`model`] | the nouns: plain data, parsed once | |
-//! | [`metrics`] | what is counted, and its text for Prometheus | |
+//! | `main.rs` | passes argv to [`cli`] and exits with its code | |
+//! | [`cli`] | the command line: one file per command, terminal output, exit codes (`cli/mod.rs`), log setup (`cli/log.rs`) | the terminal |
+//! | [`server`] | opens the data, binds, serves, drains, stops | |
+//! | [`supervisor`] | the service manager's protocol: socket activation, readiness, watchdog | sd-notify, listenfd |
+//! | [`purge`] | removes expired blacklist entries in batches | |
+//! | [`config`] | every setting: flag, variable, default, unit, check | |
+//! | [`http`] | HTTP: see the table below | poem, hyper, rustls |
+//! | [`auth`] | decides who may enter: `passwords/` (policy, hashing, hash formats), `tokens/` (claims, signature), `throttle.rs` (limits on guessing), `transfer/` (import and export of users) | jsonwebtoken, scrypt, hash formats |
+//! | [`store`] | remembers: `store/mod.rs` has one method per thing that happens; `redb/` is the engine (`tables.rs`, `record.rs` for columns, `schema.rs` for migrations); `data_dir.rs` has the other files | redb, bincode |
+//! | [`metrics`] | every counter, and its text for Prometheus | |
+//! | [`model`] | plain data, parsed once: email, user, widget, deadline, ids | |
 //! | [`clock`], [`random`] | the only readers of wall-clock time and of the system's random numbers | |
+//!
+//! # Folders of `http`
+//!
+//! | folder | what it does |
+//! | --- | --- |
+//! | `connection/` | accept loop (`acceptor.rs`), connection limits and deadlines (`limits.rs`), TLS (`tls.rs`), request heads (`head_validator.rs`) |
+//! | `middleware/` | `stack.rs` (request id, CORS, security headers, access log), `router.rs`, `guard.rs` (who is the caller), `extract.rs` (body, path, query), `client_address.rs` (proxy headers), `error.rs` (status, message and headers of every error), `paging.rs`, `json.rs`, `openapi.rs` (details of the document), `audit.rs` |
+//! | `api/` | the operations, one file per resource: `auth.rs`, `users.rs`, `widgets/`; time formats (`timestamp.rs`) |
+//! | `pages/` | start page, Swagger UI, document (`mod.rs`; the texts are in `static/`), health and metrics (`health.rs`) |
+//! | `operator/` | the admin socket (`mod.rs`), whole files over it (`transfer.rs`) |
 //!
 //! # The path of a request
 //!
 //! ```text
-//! POST /auth/login    http::auth       form or JSON -> Email, Password: the only place with a 400
+//! POST /auth/login    http::api::auth  form or JSON -> Email, Password: the only place with a 400
 //!                     auth::Auth       too often? (throttle), find the user, verify the password (a decoy if there is none), sign
 //!                     store            one read
-//! GET /auth/user      http::guard      header -> token text
+//! GET /auth/user      http::…::guard   header -> token text
 //!                     auth::Auth       signature and expiry first: garbage never reaches the disk
 //!                     store            ONE snapshot: blacklisted? still a user? -> Caller; the handler does no I/O
 //! POST /auth/logout   guard, then Auth::log_out(Caller) -> store: durable, then 200
 //! ```
 //!
-//! Reads of the store run on the thread that answers the request, in the snapshot of the last commit: a lookup takes
-//! microseconds. Writes go to one writing thread, where those that wait share a commit; hashes go to hashing threads; the
-//! request waits without holding a thread.
+//! Reads of the store run on the thread that answers the request, in the snapshot of the last commit; a lookup takes
+//! microseconds. Writes go to one thread, which commits all queued writes together (group commit). Hashes go to hashing threads.
+//! A request that waits for either holds no thread.
 //!
 //! # Invariants
 //!
@@ -53,8 +64,8 @@
 //!
 //! # Errors
 //!
-//! `store::StoreError -> auth::AuthError -> http::ApiError -> bytes`, each mapped variant by variant. The doors of argv
-//! collect causes with `anyhow`. A text that goes to a client says nothing about the inside; its cause goes to the log.
+//! `store::StoreError -> auth::AuthError -> http::ApiError -> bytes`, each mapped variant by variant. `cli` and `server` collect
+//! causes with `anyhow`. A text that goes to a client reveals nothing internal; its cause goes to the log.
 
 pub mod auth;
 pub mod cli;

@@ -1,4 +1,4 @@
-//! The janitor: drops blacklist entries whose token has expired, a bounded batch at a time.
+//! The purge task: removes blacklist entries whose token has expired, in bounded batches.
 //!
 //! Guarantees: a batch is one short transaction, so that a logout never waits long behind it; an entry goes only after its
 //! token has expired (I2).

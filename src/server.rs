@@ -1,4 +1,4 @@
-//! The frame of the program: open the store, start the purge and the watchdog, bind, serve, drain, stop.
+//! The server's life: open the store, start the purge and the watchdog, bind, serve, drain, stop.
 //!
 //! Guarantees: nothing is served before the store is open and checked; after the last answer the database is closed, so that
 //! the next start finds it clean. Deliberately absent: signals and argv, which are `cli`'s.
@@ -13,13 +13,16 @@ use zeroize::Zeroizing;
 use crate::{
     auth::{
         Auth, AuthError,
-        hasher::Hasher,
+        passwords::hasher::Hasher,
         throttle::Throttle,
-        token::{KEY_BYTES_MIN, Tokens},
+        tokens::{KEY_BYTES_MIN, Tokens},
     },
     clock::Clock,
     config::{self, Config, Signup},
-    http::{self, bulk::WithBulk, operator::Socket},
+    http::{
+        self,
+        operator::{Socket, transfer::OperatorRoutes},
+    },
     purge, random,
     store::{DataDir, Store},
     supervisor,
@@ -30,8 +33,8 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// The same for metrics.
 const METRICS_DRAIN: Duration = Duration::from_secs(1);
 
-/// The core over an open data directory: all that the doors need.
-pub struct Core {
+/// Application state over an open data directory: what the HTTP server and the command line share.
+pub struct ApplicationState {
     /// Decides who may enter.
     pub auth: Arc<Auth>,
     /// Remembers.
@@ -40,7 +43,7 @@ pub struct Core {
     dir: DataDir,
 }
 
-impl Core {
+impl ApplicationState {
     /// Opens what `config` names, makes what is missing, and takes it for this process.
     ///
     /// # Errors
@@ -68,10 +71,10 @@ impl Core {
         Ok(Self { auth: Arc::new(auth), store, clock, dir })
     }
 
-    /// Everything that is served over this core.
+    /// Everything that is served over this state.
     #[must_use]
     pub fn routes(&self, config: &Config) -> http::Routes {
-        http::routes(http::Parts {
+        http::routes(http::RouteDependencies {
             auth: Arc::clone(&self.auth),
             store: Arc::clone(&self.store),
             clock: Arc::clone(&self.clock),
@@ -104,7 +107,7 @@ async fn wait_for(mut stopping: watch::Receiver<()>) {
 
 /// A server that is bound and ready to run.
 pub struct Server {
-    core: Core,
+    state: ApplicationState,
     listener: TcpListener,
     metrics: Option<TcpListener>,
     tls: Option<http::Tls>,
@@ -116,17 +119,17 @@ impl Server {
     /// Opens the data and binds the address, or takes the listener that the service manager opened.
     ///
     /// # Errors
-    /// As [`Core::open`], and where the address cannot be bound or the listener cannot be used.
+    /// As [`ApplicationState::open`], and where the address cannot be bound or the listener cannot be used.
     pub async fn bind(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
         // First, while there are few threads: it takes variables out of the environment.
         let given = supervisor::listener().context("cannot use the passed socket (LISTEN_FDS)")?;
         let tls = config.tls()?;
-        let core = Core::open(&config, clock)?;
+        let state = ApplicationState::open(&config, clock)?;
         if !config.scrypt.is_strong() {
             tracing::warn!(cost = %config.scrypt, "password hashes are cheap to guess; this is for tests");
         }
         if let Some((email, password)) = config.first_admin()? {
-            match core.auth.add_user(email, password, true).await {
+            match state.auth.add_user(email, password, true).await {
                 Ok(user) => tracing::info!(email = %user.email, "made the first administrator"),
                 Err(AuthError::EmailTaken(_)) => {} // whatever became of the account since is not undone
                 Err(error) => return Err(error.into()),
@@ -142,12 +145,12 @@ impl Server {
             Some(address) => Some(listen(address, "--metrics-listen").await?),
             None => None,
         };
-        let path = core.dir.admin_socket();
+        let path = state.dir.admin_socket();
         let socket = Socket::bind(&path).inspect_err(|error| {
             let path = path.display();
             tracing::warn!(%error, %path, "no admin socket; commands need the server to be stopped");
         });
-        Ok(Self { core, listener, metrics, tls, socket: socket.ok(), config })
+        Ok(Self { state, listener, metrics, tls, socket: socket.ok(), config })
     }
 
     /// The address that was bound, with the port that was taken.
@@ -173,7 +176,7 @@ impl Server {
     /// The absolute path of the data directory.
     #[must_use]
     pub fn data_dir(&self) -> PathBuf {
-        self.core.dir.path().to_owned()
+        self.state.dir.path().to_owned()
     }
 
     /// Serves until `stop` resolves, finishes what is in flight, and closes the database.
@@ -182,23 +185,23 @@ impl Server {
     /// Where the database cannot be closed cleanly.
     pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
         let address = format!("{}://{}", self.scheme(), self.address()?);
-        let Self { core, listener, metrics, tls, socket, config } = self;
-        let janitor = purge::run(Arc::clone(&core.store), Arc::clone(&core.clock), config.purge_interval);
-        let janitor = tokio::spawn(janitor);
-        let routes = core.routes(&config);
+        let Self { state, listener, metrics, tls, socket, config } = self;
+        let purging = purge::run(Arc::clone(&state.store), Arc::clone(&state.clock), config.purge_interval);
+        let purging = tokio::spawn(purging);
+        let routes = state.routes(&config);
         let (asked_to_stop, asked) = watch::channel(());
         let (stopped, stopping) = watch::channel(());
         let metrics = metrics.map(|listener| {
             let stop = wait_for(stopping);
-            let routes = Arc::new(http::metrics(Arc::clone(&core.store)));
+            let routes = Arc::new(http::metrics(Arc::clone(&state.store)));
             tokio::spawn(http::serve(listener, None, routes, config.limits(), stop, METRICS_DRAIN))
         });
         let admin = socket.map(|socket| {
-            let routes = WithBulk {
+            let routes = OperatorRoutes {
                 routes: Arc::clone(&routes),
-                store: Arc::clone(&core.store),
-                clock: Arc::clone(&core.clock),
-                dir: core.dir.path().to_owned(),
+                store: Arc::clone(&state.store),
+                clock: Arc::clone(&state.clock),
+                dir: state.dir.path().to_owned(),
                 address,
             };
             tokio::spawn(socket.serve(Arc::new(routes), wait_for(asked), DRAIN))
@@ -209,12 +212,12 @@ impl Server {
             drop(asked_to_stop);
         };
         supervisor::ready(listener.local_addr().ok());
-        let store = Arc::clone(&core.store);
+        let store = Arc::clone(&state.store);
         let watchdog = tokio::spawn(supervisor::watchdog(move || store.look()));
         let mut finished = http::serve(listener, tls, routes, config.limits(), stop, DRAIN).await;
         if let Some(admin) = admin {
             finished &= admin.await.unwrap_or(false);
-            let _ = std::fs::remove_file(core.dir.admin_socket()); // one that stays is replaced at the next start
+            let _ = std::fs::remove_file(state.dir.admin_socket()); // one that stays is replaced at the next start
         }
         if !finished {
             tracing::warn!(seconds = DRAIN.as_secs(), "some requests did not finish in time and were cut off");
@@ -223,11 +226,11 @@ impl Server {
         if let Some(metrics) = metrics {
             let _ = metrics.await;
         }
-        for task in [janitor, watchdog] {
+        for task in [purging, watchdog] {
             task.abort();
             let _ = task.await; // aborted: what counts is that it holds the store no more
         }
-        core.close()
+        state.close()
     }
 }
 

@@ -28,29 +28,29 @@ pub fn listener() -> io::Result<Option<std::net::TcpListener>> {
 /// Says that requests are answered at `address` from now on.
 pub fn ready(address: Option<SocketAddr>) {
     let status = address.map(|address| format!("Listening on {address}")).unwrap_or_default();
-    tell(&[NotifyState::Ready, NotifyState::Status(&status)]);
+    notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
 }
 
 /// Says that the end has begun.
 pub fn stopping() {
-    tell(&[NotifyState::Stopping, NotifyState::Status("Finishing what is in flight")]);
+    notify(&[NotifyState::Stopping, NotifyState::Status("Finishing what is in flight")]);
 }
 
 /// Feeds the watchdog, if there is one, until the task is dropped.
 pub async fn watchdog<E: Display>(check: impl Fn() -> Result<(), E>) {
     if let Some(patience) = sd_notify::watchdog_enabled().filter(|patience| !patience.is_zero()) {
-        feed(patience / 2, check, || tell(&[NotifyState::Watchdog])).await;
+        feed(patience / 2, check, || notify(&[NotifyState::Watchdog])).await;
     }
 }
 
-/// Calls `well` at every `period` in which `check` finds that all is well.
-pub async fn feed<E: Display>(period: Duration, check: impl Fn() -> Result<(), E>, well: impl Fn()) {
+/// Calls `healthy` at every `period` in which `check` finds that all is well.
+pub async fn feed<E: Display>(period: Duration, check: impl Fn() -> Result<(), E>, healthy: impl Fn()) {
     let mut ticks = tokio::time::interval(period);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         match check() {
-            Ok(()) => well(),
+            Ok(()) => healthy(),
             Err(error) => {
                 tracing::error!(%error, "the database does not answer; the watchdog is not told that all is well");
             }
@@ -58,7 +58,7 @@ pub async fn feed<E: Display>(period: Duration, check: impl Fn() -> Result<(), E
     }
 }
 
-fn tell(state: &[NotifyState]) {
+fn notify(state: &[NotifyState]) {
     if let Err(error) = sd_notify::notify(state) {
         tracing::warn!(%error, "cannot tell the service manager (NOTIFY_SOCKET)");
     }

@@ -3,7 +3,7 @@
 //! The hashes come from Python's bcrypt 4.0.1, argon2-cffi and Werkzeug.
 
 use latchkey::{
-    auth::{password::Password, scrypt_cost::ScryptCost, stored_hash::StoredHash},
+    auth::passwords::{policy::Password, scrypt_cost::ScryptCost, stored_hash::StoredHash},
     model::PasswordHash,
 };
 

@@ -261,11 +261,11 @@ async fn the_paths_of_the_operator_are_not_there_over_tcp() {
     }
 }
 
-/// The command that README has, on a database such as the tutorial makes.
+/// The command that docs/moving-users.md has, on a database such as the tutorial makes.
 #[tokio::test]
 async fn the_users_of_the_flask_tutorial_move_over_with_the_command_of_the_readme() {
-    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
-    let start = readme.find("sqlite3 flask_api_tutorial_prod.db").expect("README has the command");
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/moving-users.md")).unwrap();
+    let start = readme.find("sqlite3 flask_api_tutorial_prod.db").expect("the page has the command");
     let command = readme[start..].split("```").next().unwrap();
     let server = TestServer::start();
     let dir = TempDir::new().unwrap();

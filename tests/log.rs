@@ -177,9 +177,9 @@ async fn no_email_makes_a_line_of_its_own_or_looks_like_another_field() {
     assert!(acts.iter().all(|line| fields.is_match(line)), "{acts:#?}");
 }
 
-/// The line that README gives to fail2ban.
+/// The line that docs/operations.md gives to fail2ban.
 fn failregex() -> String {
-    let readme = include_str!("../README.md");
+    let readme = include_str!("../docs/operations.md");
     readme.lines().find_map(|line| line.strip_prefix("failregex = ")).unwrap().to_owned()
 }
 
@@ -205,9 +205,9 @@ async fn the_line_for_fail2ban_in_readme_finds_failed_logins_and_nothing_else() 
     assert!(found[0].0.contains(&format!("event=login_failed email={ADMIN}")) && found[0].1 == "127.0.0.1");
 }
 
-/// The line that README adds for those who go on when they are turned away.
+/// The line that docs/operations.md adds for those who go on when they are turned away.
 fn failregex_of_the_throttled() -> String {
-    let readme = include_str!("../README.md");
+    let readme = include_str!("../docs/operations.md");
     readme.lines().map(str::trim).find(|line| line.contains("status=429")).unwrap().to_owned()
 }
 

@@ -1,4 +1,4 @@
-//! README says what the program, the Dockerfile and the units say: their names, defaults, ports and paths.
+//! README and the pages under `docs/` say what the program, the Dockerfile and the units say: names, defaults, ports and paths.
 
 use std::{collections::HashMap, fs, path::Path};
 
@@ -7,6 +7,15 @@ use crate::api::harness::{LIMITS, latchkey};
 fn file(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
 }
+
+const PAGES: [&str; 6] = [
+    "docs/api.md",
+    "docs/deployment.md",
+    "docs/moving-users.md",
+    "docs/operations.md",
+    "docs/performance.md",
+    "docs/settings.md",
+];
 
 /// Every setting and its default, `-` where it has none.
 fn settings() -> HashMap<String, String> {
@@ -29,7 +38,7 @@ fn variable(setting: &str) -> String {
 
 #[test]
 fn the_table_of_settings_has_each_with_its_variable_and_default() {
-    let readme = file("README.md");
+    let page = file("docs/settings.md");
     for (setting, default) in settings() {
         let start = match setting.as_str() {
             "secret-key" => continue,                                    // it has no flag and no default
@@ -37,7 +46,7 @@ fn the_table_of_settings_has_each_with_its_variable_and_default() {
             _ if default == "-" => format!("| `--{setting}` | `{}` | |", variable(&setting)),
             _ => format!("| `--{setting}` | `{}` | `{default}` |", variable(&setting)),
         };
-        assert!(readme.lines().any(|line| line.starts_with(&start)), "{start}");
+        assert!(page.lines().any(|line| line.starts_with(&start)), "{start}");
     }
 }
 
@@ -45,7 +54,8 @@ fn the_table_of_settings_has_each_with_its_variable_and_default() {
 fn every_variable_that_is_spoken_of_is_a_setting() {
     let known: Vec<_> = settings().keys().map(|setting| variable(setting)).collect();
     let name = regex::Regex::new("LATCHKEY_[A-Z][A-Z_]+").unwrap();
-    for text in ["README.md", "CHANGELOG.md", "Dockerfile", "systemd/latchkey.service", "systemd/latchkey.socket"] {
+    let others = ["README.md", "CHANGELOG.md", "Dockerfile", "systemd/latchkey.service", "systemd/latchkey.socket"];
+    for text in others.into_iter().chain(PAGES) {
         for found in name.find_iter(&file(text)).map(|found| found.as_str()).filter(|name| *name != "LATCHKEY_VARIABLE")
         {
             assert!(known.iter().any(|known| known == found), "{text}: {found}");
@@ -61,7 +71,7 @@ fn after<'a>(text: &'a str, start: &str) -> &'a str {
 
 #[test]
 fn the_commands_for_docker_and_systemd_fit_the_files() {
-    let (readme, dockerfile, unit) = (file("README.md"), file("Dockerfile"), file("systemd/latchkey.service"));
+    let (page, dockerfile, unit) = (file("docs/deployment.md"), file("Dockerfile"), file("systemd/latchkey.service"));
     let port = after(&dockerfile, "\nEXPOSE ");
     let volume = after(&dockerfile, "\nVOLUME ");
     let program = after(&dockerfile, "\nENTRYPOINT [\"");
@@ -73,7 +83,7 @@ fn the_commands_for_docker_and_systemd_fit_the_files() {
         format!("\nHEALTHCHECK CMD [\"{program}\", \"health\"]"),
     ];
     let in_unit = [format!("Environment=LATCHKEY_DATA_DIR=%S/{state}"), format!("ExecPaths={binary} ")];
-    let in_readme = [
+    let in_page = [
         format!("-p 127.0.0.1:{port}:{port} -v latchkey:{volume} latchkey\n"),
         format!("docker exec -it latchkey {program} user add"),
         format!("ports: [\"127.0.0.1:{port}:{port}\"]\n    volumes: [\"data:{volume}\"]\n"),
@@ -83,7 +93,7 @@ fn the_commands_for_docker_and_systemd_fit_the_files() {
         format!("user add boss@example.com --admin --data-dir /var/lib/{state}\n"),
         format!("Settings go to `{}`", after(&unit, "\nEnvironmentFile=-")),
     ];
-    for (text, parts) in [(dockerfile.as_str(), &in_dockerfile[..]), (&unit, &in_unit), (&readme, &in_readme)] {
+    for (text, parts) in [(dockerfile.as_str(), &in_dockerfile[..]), (&unit, &in_unit), (&page, &in_page)] {
         for part in parts {
             assert!(text.contains(part), "{part}");
         }
@@ -95,4 +105,43 @@ fn wherever_it_is_installed_the_allocator_gives_memory_back() {
     let line = "MALLOC_ARENA_MAX=2\n";
     assert!(file("Dockerfile").contains(&format!("\n    {line}")), "{line}");
     assert!(file("systemd/latchkey.service").contains(&format!("\nEnvironment={line}")), "{line}");
+}
+
+#[test]
+fn readme_is_read_in_ten_minutes_and_leads_to_every_page() {
+    let readme = file("README.md");
+    assert!(readme.lines().count() <= 200, "{} lines", readme.lines().count());
+    for page in PAGES {
+        assert!(readme.contains(&format!("[{page}]({page})")), "{page}");
+    }
+    let pages = fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs")).unwrap().count();
+    assert_eq!(pages, PAGES.len());
+}
+
+/// The anchor of a heading: lowercase, without punctuation, with hyphens for spaces.
+fn anchor(heading: &str) -> String {
+    let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    kept.collect::<String>().to_lowercase().replace(' ', "-")
+}
+
+#[test]
+fn every_link_leads_to_a_file_and_a_heading_that_exist() {
+    let link = regex::Regex::new(r"\]\(([^)\s]+)\)").unwrap();
+    for name in ["README.md", "SECURITY.md", "CHANGELOG.md"].into_iter().chain(PAGES) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+        for found in link.captures_iter(&file(name)).map(|found| found[1].to_owned()) {
+            if found.contains("://") || found.starts_with("mailto:") {
+                continue;
+            }
+            let (target, heading) = found.split_once('#').unwrap_or((&found, ""));
+            let target = if target.is_empty() { path.clone() } else { path.with_file_name(target) };
+            assert!(target.exists(), "{name}: {found}");
+            if !heading.is_empty() {
+                let text = fs::read_to_string(&target).unwrap();
+                let headings =
+                    text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#'));
+                assert!(headings.map(str::trim).any(|line| anchor(line) == heading), "{name}: {found}");
+            }
+        }
+    }
 }

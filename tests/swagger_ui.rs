@@ -16,7 +16,7 @@ fn the_packed_swagger_ui_is_the_one_of_poem_openapi() {
     let page = service.swagger_ui_html();
     assert_eq!(page.matches(&service.spec()).count(), 1);
     let page = page.replace(&service.spec(), "{{document}}");
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http/swagger_ui.html.gz");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http/pages/swagger_ui.html.gz");
     if std::env::var_os("PACK_SWAGGER_UI").is_some() {
         let mut packed = GzEncoder::new(Vec::new(), Compression::best());
         packed.write_all(page.as_bytes()).unwrap();

@@ -15,10 +15,10 @@ use std::{
 
 use anyhow::Context as _;
 use latchkey::{
-    auth::token::{Claims, Tokens},
+    auth::tokens::{Claims, Tokens},
     clock::{Clock as _, SystemClock},
     model::{BlacklistedToken, Email, PasswordHash, PublicId, TokenId, User},
-    store::{DataDir, Incoming, Store},
+    store::{DataDir, Store, UserToImport},
 };
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
@@ -122,9 +122,11 @@ pub(crate) fn copy(work: &Path, set: Set) -> anyhow::Result<Copy> {
 
 fn built(work: &Path, set: Set) -> anyhow::Result<PathBuf> {
     let mut digest = Sha256::new();
-    for source in
-        [include_str!("../../src/store/schema.rs"), include_str!("../../src/store/record.rs"), include_str!("data.rs")]
-    {
+    for source in [
+        include_str!("../../src/store/redb/schema.rs"),
+        include_str!("../../src/store/redb/record.rs"),
+        include_str!("data.rs"),
+    ] {
         digest.update(source);
     }
     let key: u32 = digest.finalize().iter().take(4).fold(0, |key, byte| key << 8 | u32::from(*byte));
@@ -151,7 +153,7 @@ fn build(dir: &Path, set: Set) -> anyhow::Result<()> {
     let hash = PasswordHash::new(Cost::default_setting().phc());
     for first in (0..set.users()).step_by(USERS_AT_ONCE) {
         let numbers = first..set.users().min(first + USERS_AT_ONCE);
-        let users = numbers.map(|number| user(number, hash.clone()).map(|user| Incoming { user, id_given: true }));
+        let users = numbers.map(|number| user(number, hash.clone()).map(|user| UserToImport { user, id_given: true }));
         store.import_users(users.collect::<anyhow::Result<_>>()?)?;
     }
     let (entries, from_s) = match set {

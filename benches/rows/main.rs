@@ -125,7 +125,7 @@ fn run() -> anyhow::Result<bool> {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [bare::ARGUMENT, file] => return bare::run(Path::new(file)).map(|()| true),
-        ["--readme"] => return report::quote().map(|()| true),
+        ["--docs"] => return report::quote().map(|()| true),
         _ => {}
     }
     let Some(program) = std::env::var_os(PROGRAM) else {

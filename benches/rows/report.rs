@@ -1,4 +1,4 @@
-//! The table: on the terminal, in `benches/RESULTS.md` with the machine, the commit and the date, and in README.
+//! The table: on the terminal, in `benches/RESULTS.md` with the machine, the commit and the date, and in docs/performance.md.
 
 use std::{
     fs,
@@ -54,9 +54,9 @@ impl Bar {
 }
 
 const HEAD: &str = "| # | what | against | target | figure | verdict |\n| --- | --- | --- | --- | --- | --- |\n";
-/// Between these lines README has the table.
-const README_BEGIN: &str = "<!-- the table of benches/RESULTS.md: benches/load --readme -->\n";
-const README_END: &str = "<!-- end of the table -->\n";
+/// Between these lines docs/performance.md has the table.
+const PAGE_BEGIN: &str = "<!-- the table of benches/RESULTS.md: benches/load --docs -->\n";
+const PAGE_END: &str = "<!-- end of the table -->\n";
 
 impl Row {
     /// The row as a line of Markdown.
@@ -143,15 +143,15 @@ pub(crate) fn write(rows: &[Row], peers: &[String], commit: &str) -> anyhow::Res
     Ok(())
 }
 
-/// Copies the table into README.
+/// Copies the table into docs/performance.md.
 pub(crate) fn quote() -> anyhow::Result<()> {
     let text = fs::read_to_string(results())?;
     let (_, rest) = text.split_once(HEAD).context("RESULTS.md has no table")?;
     let (rows, _) = rest.split_once("\n\n").context("the table has no end")?;
-    let readme = repository().join("README.md");
-    let text = fs::read_to_string(&readme)?;
-    let (before, rest) = text.split_once(README_BEGIN).context("README has no place for the table")?;
-    let (_, after) = rest.split_once(README_END).context("the place in README has no end")?;
-    fs::write(readme, format!("{before}{README_BEGIN}\n{HEAD}{rows}\n\n{README_END}{after}"))?;
+    let page = repository().join("docs/performance.md");
+    let text = fs::read_to_string(&page)?;
+    let (before, rest) = text.split_once(PAGE_BEGIN).context("docs/performance.md has no place for the table")?;
+    let (_, after) = rest.split_once(PAGE_END).context("the place in docs/performance.md has no end")?;
+    fs::write(page, format!("{before}{PAGE_BEGIN}\n{HEAD}{rows}\n\n{PAGE_END}{after}"))?;
     Ok(())
 }

@@ -4,7 +4,7 @@
 use std::sync::{Arc, LazyLock};
 
 use clap::Parser;
-use latchkey::{clock::SystemClock, config::Config, http::Routes, server::Core};
+use latchkey::{clock::SystemClock, config::Config, http::Routes, server::ApplicationState};
 use libfuzzer_sys::fuzz_target;
 use poem::{Endpoint, Request, http::Method};
 use tokio::runtime::Runtime;
@@ -28,7 +28,7 @@ static SERVED: LazyLock<Served> = LazyLock::new(|| {
     let args =
         ["latchkey", "--data-dir", data, "--scrypt", "ln=1,r=8,p=1", "--login-limit", "off", "--failure-limit", "off"];
     let config = Settings::parse_from(args).config;
-    let core = Core::open(&config, Arc::new(SystemClock)).unwrap();
+    let core = ApplicationState::open(&config, Arc::new(SystemClock)).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     Served { routes: core.routes(&config), runtime, _core: core, _dir: dir }
 });

@@ -1,7 +1,7 @@
 //! New passwords: one that is taken has the length that was asked for.
 #![no_main]
 
-use latchkey::auth::password::{Password, PasswordPolicy};
+use latchkey::auth::passwords::policy::{Password, PasswordPolicy};
 use libfuzzer_sys::fuzz_target;
 use zeroize::Zeroizing;
 

@@ -1,7 +1,7 @@
 //! Stored hashes: any text is read or refused, without running it.
 #![no_main]
 
-use latchkey::{auth::stored_hash::StoredHash, model::PasswordHash};
+use latchkey::{auth::passwords::stored_hash::StoredHash, model::PasswordHash};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {

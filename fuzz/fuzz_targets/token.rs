@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use latchkey::{
-    auth::token::{Claims, Tokens},
+    auth::tokens::{Claims, Tokens},
     model::{PublicId, TokenId},
 };
 use libfuzzer_sys::fuzz_target;

@@ -1,16 +1,12 @@
-//! The heart: decides who may enter.
+//! Decides who may enter: registration, login, verification of tokens, logout.
 //!
 //! Guarantees: a [`Caller`] comes from [`Auth::authenticate`] alone; who is unknown, disabled or has the wrong password gets
 //! one and the same answer after the same work (I7); what the caller may do is read from the store at each request (I8).
 //! Deliberately absent: HTTP, SQL, and the rules of any resource but users.
 
-pub mod hasher;
-pub mod password;
-mod queue;
-pub mod scrypt_cost;
-pub mod stored_hash;
+pub mod passwords;
 pub mod throttle;
-pub mod token;
+pub mod tokens;
 pub mod transfer;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
@@ -21,12 +17,14 @@ use crate::{
     clock::Clock,
     metrics::METRICS,
     model::{BlacklistedToken, Email, PasswordHash, PublicId, TokenId, User, UserChange},
-    store::{Changed, Store, StoreError},
+    store::{Store, StoreError, UpdateOutcome},
 };
-use hasher::{HashError, Hasher};
-use password::{Password, PasswordPolicy};
+use passwords::{
+    hasher::{HashError, Hasher},
+    policy::{Password, PasswordPolicy},
+};
 use throttle::Throttle;
-use token::{Claims, Tokens};
+use tokens::{Claims, Tokens};
 
 /// Why someone may not do it, one variant per reason that can be acted on.
 #[derive(Debug, thiserror::Error)]
@@ -277,8 +275,8 @@ impl Auth {
         let expected = Some(caller.user.password_hash.clone());
         let change = UserChange { password_hash, ..UserChange::default() };
         match self.store.update_user(caller.user.public_id, expected, change).await? {
-            Changed::Done(user) => Ok(self.issue(&user)),
-            Changed::NotFound | Changed::LastAdmin => Err(AuthError::WrongPassword),
+            UpdateOutcome::Done(user) => Ok(self.issue(&user)),
+            UpdateOutcome::NotFound | UpdateOutcome::LastAdmin => Err(AuthError::WrongPassword),
         }
     }
 
@@ -363,10 +361,10 @@ impl Auth {
     }
 }
 
-fn changed(changed: Changed) -> Result<User, AuthError> {
+fn changed(changed: UpdateOutcome) -> Result<User, AuthError> {
     match changed {
-        Changed::Done(user) => Ok(user),
-        Changed::NotFound => Err(AuthError::UserNotFound),
-        Changed::LastAdmin => Err(AuthError::LastAdmin),
+        UpdateOutcome::Done(user) => Ok(user),
+        UpdateOutcome::NotFound => Err(AuthError::UserNotFound),
+        UpdateOutcome::LastAdmin => Err(AuthError::LastAdmin),
     }
 }

@@ -9,9 +9,9 @@ use anyhow::Context as _;
 use clap::Args;
 
 use super::{
-    bulk::{Data, scratch},
-    progress::Bar,
-    target::{Target, is_pipe},
+    output_file::{OutputFile, is_pipe},
+    progress::ProgressBar,
+    transfer::{DataAccess, scratch},
 };
 use crate::config::Config;
 
@@ -22,14 +22,14 @@ pub(super) struct Backup {
     file: PathBuf,
 
     #[command(flatten)]
-    target: Target,
+    target: OutputFile,
 }
 
 impl Backup {
     pub(super) fn run(self, config: &Config) -> anyhow::Result<()> {
         self.target.check(&self.file)?;
-        let data = Data::find(config)?;
-        let mut bar = Bar::new("backup");
+        let data = DataAccess::find(config)?;
+        let mut bar = ProgressBar::new("backup");
         let to_stdout = is_pipe(&self.file);
         self.target.fill(&self.file, config, |mut file| {
             if !to_stdout {

@@ -6,12 +6,12 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{
-    bulk::{Data, scratch},
     counted,
-    progress::Bar,
+    progress::ProgressBar,
+    transfer::{DataAccess, scratch},
 };
 use crate::{
-    auth::stored_hash::StoredHash,
+    auth::passwords::stored_hash::StoredHash,
     config::{self, Config},
     model::PasswordHash,
     store::{self, Contents, JudgeHash, Progress, StoreError},
@@ -49,18 +49,18 @@ impl Check {
 
 /// Of a running server, a copy of this moment is looked at; the server itself looked at the file when it opened it.
 fn look_at_data(config: &Config, database: &Path) -> anyhow::Result<Contents> {
-    match Data::find(config)? {
-        Data::Here(dir, _) => look(|judge, progress| store::check(&dir.database(), judge, progress)),
-        server @ Data::Server(..) => {
+    match DataAccess::find(config)? {
+        DataAccess::Here(dir, _) => look(|judge, progress| store::check(&dir.database(), judge, progress)),
+        server @ DataAccess::Server(..) => {
             let copy = scratch(config)?;
-            server.backup(&copy, &mut Bar::new("copy"))?;
+            server.backup(&copy, &mut ProgressBar::new("copy"))?;
             look(|judge, progress| store::check_open(copy, database, judge, progress))
         }
     }
 }
 
 fn look(check: impl FnOnce(JudgeHash, Progress<'_>) -> Result<Contents, StoreError>) -> anyhow::Result<Contents> {
-    let mut bar = Bar::new("check");
+    let mut bar = ProgressBar::new("check");
     Ok(check(judge, &mut |done, all| bar.show(done, all))?)
 }
 

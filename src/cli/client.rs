@@ -17,7 +17,7 @@ use crate::{
     clock::SystemClock,
     config::{self, Config},
     http::{self, Routes, operator},
-    server::Core,
+    server::ApplicationState,
     store::DataDir,
 };
 
@@ -29,7 +29,7 @@ pub(super) struct Client {
 
 enum Way {
     Socket(Socket),
-    Here(Box<Core>, Routes),
+    Here(Box<ApplicationState>, Routes),
 }
 
 /// Fails where there is no database: a typing error in the path must not look like an empty one.
@@ -47,9 +47,9 @@ impl Client {
         let way = if let Some(server) = runtime.block_on(Socket::connect(config)) {
             Way::Socket(server)
         } else {
-            let core = Core::open(config, Arc::new(SystemClock))?;
-            let routes = core.routes(config);
-            Way::Here(Box::new(core), routes)
+            let state = ApplicationState::open(config, Arc::new(SystemClock))?;
+            let routes = state.routes(config);
+            Way::Here(Box::new(state), routes)
         };
         Ok(Self { runtime, way })
     }
@@ -93,10 +93,10 @@ impl Client {
     /// Closes what was opened.
     pub(super) fn close(self) -> anyhow::Result<()> {
         match self.way {
-            Way::Here(core, routes) => {
+            Way::Here(state, routes) => {
                 drop(routes);
                 drop(self.runtime); // and with it whatever still held the store
-                core.close()
+                state.close()
             }
             Way::Socket(_) => Ok(()),
         }

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     config::Config,
-    http::{self, bulk::BULK},
+    http::{self, operator::transfer::TRANSFER_BASE},
     store::ADMIN_SOCKET,
 };
 
@@ -66,7 +66,7 @@ pub(super) fn run(config: &Config, as_given: bool, json: bool) -> anyhow::Result
 /// What the server behind the admin socket says; `None` where there is none, or it is not for us to ask.
 async fn told(config: &Config) -> Option<Place> {
     let mut server = Socket::connect(config).await?;
-    let answer = server.ask("GET", &format!("{BULK}/address"), None, Sent::nothing()).await.ok()?;
+    let answer = server.ask("GET", &format!("{TRANSFER_BASE}/address"), None, Sent::nothing()).await.ok()?;
     let answer = answer.whole().await.ok()?;
     let (scheme, address) = std::str::from_utf8(&answer).ok()?.split_once("://")?;
     Some(Place { address: address.parse().ok()?, over_tls: scheme == "https", source: "where the server says it is" })
@@ -85,7 +85,7 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
 async fn ask(address: SocketAddr, over_tls: bool) -> anyhow::Result<StatusCode> {
     let stream = TcpStream::connect(address).await?;
     if over_tls {
-        ask_on(http::shake_hands(address.ip(), stream).await?, address).await
+        ask_on(http::connect_unverified(address.ip(), stream).await?, address).await
     } else {
         ask_on(stream, address).await
     }

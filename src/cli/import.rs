@@ -9,10 +9,10 @@ use clap::Args;
 use serde_json::json;
 
 use super::{
-    bulk::{Data, scratch},
     counted,
-    progress::Bar,
-    target::{Target, is_pipe},
+    output_file::{OutputFile, is_pipe},
+    progress::ProgressBar,
+    transfer::{DataAccess, scratch},
 };
 use crate::{auth::transfer::Report, config::Config};
 
@@ -24,14 +24,14 @@ pub(super) struct Export {
     file: PathBuf,
 
     #[command(flatten)]
-    target: Target,
+    target: OutputFile,
 }
 
 impl Export {
     pub(super) fn run(self, config: &Config) -> anyhow::Result<()> {
         self.target.check(&self.file)?;
-        let data = Data::find(config)?;
-        self.target.fill(&self.file, config, |mut file| data.export(&mut file, &mut Bar::new("export")))
+        let data = DataAccess::find(config)?;
+        self.target.fill(&self.file, config, |mut file| data.export(&mut file, &mut ProgressBar::new("export")))
     }
 }
 
@@ -55,7 +55,7 @@ impl Import {
     pub(super) fn run(self, config: &Config) -> anyhow::Result<()> {
         let cannot = || format!("cannot read {}", self.file.display());
         let given = if is_pipe(&self.file) { None } else { Some(File::open(&self.file).with_context(cannot)?) };
-        let data = Data::find_or_make(config)?;
+        let data = DataAccess::find_or_make(config)?;
         let file = match given {
             Some(file) if file.metadata().with_context(cannot)?.is_file() => file,
             given => {
@@ -70,7 +70,7 @@ impl Import {
                 spool
             }
         };
-        let mut bar = Bar::new("import");
+        let mut bar = ProgressBar::new("import");
         let report = data.import(file, self.dry_run, &mut bar)?;
         drop(bar);
         if self.json {

@@ -3,21 +3,21 @@
 //! Guarantees: exit code 0 is done, 1 is failed, 2 is a wrong call or a wrong setting; results go to stdout, everything else
 //! to stderr; a password is never an argument.
 
-mod about;
 mod backup;
-mod bulk;
 mod check;
 mod client;
 mod health;
 mod import;
+mod introspection;
 mod log;
+mod output_file;
 mod password;
 mod progress;
 mod restore;
 mod serve;
 mod socket;
-mod target;
 mod token;
+mod transfer;
 mod user;
 
 use std::{ffi::OsString, process::ExitCode};
@@ -104,10 +104,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             health::run(&cli.config, matches.value_source("listen") == Some(ValueSource::CommandLine), json)
         }
         Some(Command::User(command)) => quietly(&cli.config, |config| user::run(command, config)),
-        Some(Command::Config { json }) => about::config::<Cli>(&cli.config, &matches, json),
-        Some(Command::Openapi) => about::openapi(&cli.config),
-        Some(Command::Completions { shell }) => about::completions::<Cli>(shell),
-        Some(Command::Man) => about::man::<Cli>(),
+        Some(Command::Config { json }) => introspection::config::<Cli>(&cli.config, &matches, json),
+        Some(Command::Openapi) => introspection::openapi(&cli.config),
+        Some(Command::Completions { shell }) => introspection::completions::<Cli>(shell),
+        Some(Command::Man) => introspection::man::<Cli>(),
         Some(Command::Token(command)) => quietly(&cli.config, |config| token::run(&command, config)),
         Some(Command::Backup(backup)) => quietly(&cli.config, |config| backup.run(config)),
         Some(Command::Check(check)) => quietly(&cli.config, |config| check.run(config)),

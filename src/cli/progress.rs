@@ -3,13 +3,13 @@
 use std::io::{self, IsTerminal as _, Write as _};
 
 /// One line on stderr that is drawn over itself and is gone at the end.
-pub(super) struct Bar {
+pub(super) struct ProgressBar {
     label: &'static str,
     terminal: bool,
     percent: Option<u64>,
 }
 
-impl Bar {
+impl ProgressBar {
     /// A bar that says `label`.
     pub(super) fn new(label: &'static str) -> Self {
         Self { label, terminal: io::stderr().is_terminal(), percent: None }
@@ -28,7 +28,7 @@ impl Bar {
     }
 }
 
-impl Drop for Bar {
+impl Drop for ProgressBar {
     fn drop(&mut self) {
         if self.percent.is_some() {
             let _ = write!(io::stderr(), "\r\x1b[K");

@@ -8,7 +8,7 @@ use time::macros::format_description;
 
 use super::{
     check::{describe, judge, with_contents},
-    progress::Bar,
+    progress::ProgressBar,
 };
 use crate::{
     clock::{Clock as _, SystemClock},
@@ -32,7 +32,7 @@ impl Restore {
         let dir = DataDir::take(&config.data_dir)?;
         let form = format_description!("[year][month][day]T[hour][minute][second].[subsecond digits:3]Z");
         let stamp = SystemClock.now().format(form).expect("BUG: a date of today can be written");
-        let mut bar = Bar::new("restore");
+        let mut bar = ProgressBar::new("restore");
         let restored = store::restore(&dir, &self.file, &stamp, judge, &mut |done, all| bar.show(done, all))?;
         drop(bar);
         if self.json {

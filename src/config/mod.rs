@@ -28,9 +28,11 @@ use zeroize::Zeroizing;
 
 use crate::{
     auth::{
-        password::{Password, PasswordPolicy},
-        scrypt_cost::ScryptCost,
-        token::KEY_BYTES_MIN,
+        passwords::{
+            policy::{Password, PasswordPolicy},
+            scrypt_cost::ScryptCost,
+        },
+        tokens::KEY_BYTES_MIN,
     },
     http::{CorsOrigins, Limits, Tls, TlsError},
     model::Email,

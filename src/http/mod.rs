@@ -1,78 +1,49 @@
-//! Door 2: HTTP. The only room that knows poem.
+//! HTTP, and the only room that knows poem. This page shows the path of a request from top to bottom.
 //!
-//! One page to see what is served: the route table, and the order in which a request passes the layers: the transport with
-//! its limits (`transport`, `limits`, `wire`, `head`, `tls`), the frame (`frame`: id, size, CORS, errors), the route (`paths`), the
-//! guard (`guard`), the fields of the body (`fields`), the handler, the body of the answer (`json`).
+//! | folder | what happens there |
+//! | --- | --- |
+//! | `connection` | a connection is accepted, limited and deciphered; each request head is validated before hyper parses it |
+//! | `middleware` | request id, sizes, CORS, log line, router, guard, body, errors: what every request passes, and shared tools |
+//! | `api` | the operations: `auth`, `users`, `widgets`, and the OpenAPI document |
+//! | `pages` | what a browser gets: the start page, Swagger UI, the document; health checks and metrics |
+//! | `operator` | the admin socket: the same routes for the operator of this machine, and transfers of whole files |
 //!
 //! Guarantees: a handler decides nothing about who may enter; it takes a guard's type as an argument and cannot be reached
 //! without one (I8). Deliberately absent: cookies and sessions.
 
-mod audit;
-mod auth;
-pub mod bulk;
-mod client;
-mod error;
-mod fields;
-mod frame;
-mod guard;
-mod head;
-mod json;
-mod limits;
-mod moment;
-mod openapi;
+mod api;
+mod connection;
+mod middleware;
 pub mod operator;
-mod ops;
 mod pages;
-mod paging;
-mod paths;
-mod tls;
-mod tls_client;
-mod transport;
-mod users;
-mod widgets;
-mod wire;
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
-use poem::{Route, endpoint::BoxEndpoint, http::Method};
-use poem_openapi::{
-    LicenseObject, OpenApi, OpenApiService, Tags,
-    registry::{MetaApi, Registry},
-};
+use poem::Route;
 
 use crate::{
-    auth::{Auth, password::PasswordPolicy},
+    auth::{Auth, passwords::policy::PasswordPolicy},
     clock::Clock,
     store::Store,
 };
+use api::{auth::AuthApi, users::UsersApi, widgets::WidgetsApi};
+use middleware::{guard::Guard, openapi::Document, router::Router, stack::MiddlewareStack};
+use pages::{Pages, health};
 
-pub use client::TrustedProxy;
-pub use frame::CorsOrigins;
-pub use limits::Limits;
-pub use ops::metrics;
-pub use tls::{Tls, TlsError};
-pub use tls_client::shake_hands;
-pub use transport::serve;
+pub use connection::{
+    acceptor::serve,
+    limits::Limits,
+    tls::{Tls, TlsError},
+    tls_client::connect_unverified,
+};
+pub use middleware::{client_address::TrustedProxy, stack::CorsOrigins};
+pub use pages::health::metrics;
 
 /// What all routes of the API begin with.
 pub const BASE: &str = "/api/v1";
 
-#[derive(Tags)]
-enum Tag {
-    /// Register, log in, log out.
-    Auth,
-    /// Administrators manage users.
-    Users,
-    /// The protected sample resource: reading needs a token, writing an administrator's.
-    Widgets,
-}
-
-const DESCRIPTION: &str = "The login server in one file.\n\n\
-    **Try it:** run *Register* (or *Log in*) below, copy the `access_token` of its answer, press **Authorize**, paste it, and \
-    run *Who am I*. *Log out* kills that token for good.";
-
-/// What the HTTP door needs.
-pub struct Parts {
+/// What the routes depend on.
+pub struct RouteDependencies {
     /// Decides who may enter.
     pub auth: Arc<Auth>,
     /// Keeps the widgets.
@@ -91,54 +62,27 @@ pub struct Parts {
     pub https: bool,
 }
 
-/// Everything under [`BASE`] that the document describes.
-type Api = (auth::AuthApi, users::UsersApi, widgets::WidgetsApi);
-
-/// The operations without anything behind them: enough for a document.
-struct Shape;
-
-impl OpenApi for Shape {
-    fn meta() -> Vec<MetaApi> {
-        <Api>::meta()
-    }
-
-    fn register(registry: &mut Registry) {
-        <Api>::register(registry);
-    }
-
-    fn add_routes(self, _: &mut HashMap<String, HashMap<Method, BoxEndpoint<'static>>>) {}
-}
-
 /// The OpenAPI document as JSON, of a server with these settings.
 #[must_use]
 pub fn document(signup: bool, policy: &PasswordPolicy) -> String {
-    openapi::complete(&service(Shape).spec(), BASE, signup, policy).json
+    api::document(signup, policy).json
 }
 
-fn service<T: OpenApi>(api: T) -> OpenApiService<T, ()> {
-    let license = LicenseObject::new("MIT").url("https://spdx.org/licenses/MIT");
-    OpenApiService::new(api, "latchkey", env!("CARGO_PKG_VERSION"))
-        .license(license)
-        .description(DESCRIPTION)
-        .server(BASE)
-}
+/// Everything that is served, shared by all listeners.
+pub type Routes = Arc<MiddlewareStack>;
 
-/// Everything that is served, shared by all who serve it.
-pub type Routes = Arc<frame::Frame>;
-
-/// Everything that is served.
+/// Builds everything that is served.
 #[must_use]
-pub fn routes(parts: Parts) -> Routes {
-    let policy = parts.auth.policy().clone();
-    let guard = Arc::new(guard::Guard { auth: parts.auth, domain: parts.domain });
-    let auth = auth::AuthApi { guard: Arc::clone(&guard), signup: parts.signup };
-    let users = users::UsersApi { guard: Arc::clone(&guard), store: Arc::clone(&parts.store) };
-    let widgets = widgets::WidgetsApi { store: Arc::clone(&parts.store), clock: parts.clock };
-    let openapi::Document { json, yaml, mut templates } =
-        openapi::complete(&service(Shape).spec(), BASE, parts.signup, &policy);
-    templates.add(pages::paths(BASE).chain(ops::paths()));
-    let pages = pages::Pages { base: BASE, signup: parts.signup, json, yaml };
-    let paths = paths::Paths::new(BASE, (auth, users, widgets), ops::add(pages.add(Route::new()), parts.store));
-    let Parts { cors, trusted_proxies, https, .. } = parts;
-    Arc::new(frame::Frame { paths, guard, cors, trusted_proxies, https, templates })
+pub fn routes(dependencies: RouteDependencies) -> Routes {
+    let RouteDependencies { auth, store, clock, domain, signup, cors, trusted_proxies, https } = dependencies;
+    let policy = auth.policy().clone();
+    let guard = Arc::new(Guard { auth, domain });
+    let auth = AuthApi { guard: Arc::clone(&guard), signup };
+    let users = UsersApi { guard: Arc::clone(&guard), store: Arc::clone(&store) };
+    let widgets = WidgetsApi { store: Arc::clone(&store), clock };
+    let Document { json, yaml, mut templates } = api::document(signup, &policy);
+    templates.add(pages::paths(BASE).chain(health::paths()));
+    let pages = Pages { base: BASE, signup, json, yaml };
+    let router = Router::new(BASE, (auth, users, widgets), health::add(pages.add(Route::new()), store));
+    Arc::new(MiddlewareStack { router, guard, cors, trusted_proxies, https, templates })
 }

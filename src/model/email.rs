@@ -35,7 +35,7 @@ impl Email {
 
     /// An address that was read by [`Email::parse`] before it was kept.
     #[must_use]
-    pub fn kept(text: String) -> Self {
+    pub fn from_trusted(text: String) -> Self {
         Self(text)
     }
 

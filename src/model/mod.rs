@@ -1,4 +1,4 @@
-//! The nouns: plain data, parsed once.
+//! Plain data types, parsed once.
 //!
 //! Guarantees: a value of one of these types is valid, because its only constructor is its parser. Deliberately absent:
 //! wire formats and row formats; how a noun looks in JSON is `http`'s business, how it looks on disk is `store`'s.

@@ -12,7 +12,7 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use super::sync_dir;
+use crate::store::sync_dir;
 
 /// Why the data directory cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -1,23 +1,14 @@
-//! The cellar: the only room that knows redb and the codec. One file holds everything.
+//! What the server remembers: one method per thing that happens, over the engine in `redb`. One file holds everything.
 //!
 //! Guarantees: every method is one thing that happens and one transaction (I5); a write answers after the disk has it (I1);
-//! a read sees one moment. Deliberately absent: rules about who may do what, and any second copy of the data in memory.
+//! a read sees one snapshot. Deliberately absent: rules about who may do what, and any second copy of the data in memory.
+//!
+//! `data_dir` has the directory and its other files; `atomic_file` and `unnamed_file` write files that appear only when complete.
 
-mod backup;
-mod blacklist;
-mod check;
-mod current;
+mod atomic_file;
 mod data_dir;
-mod medium;
-mod nameless;
-mod overlay;
-mod record;
-mod restore;
-mod schema;
-mod users;
-mod whole_file;
-mod widgets;
-mod writer;
+mod redb;
+mod unnamed_file;
 
 use std::{
     fs::File,
@@ -29,24 +20,32 @@ use std::{
     },
 };
 
-use current::Snapshot;
-use redb::StorageBackend;
+use ::redb::StorageBackend;
 
 use crate::{
     metrics::Sizes,
     model::{BlacklistedToken, Email, PasswordHash, PublicId, User, UserChange, UserFilter, Widget, WidgetName},
 };
 
-pub use check::{Contents, JudgeHash, check, check_on, check_open};
-pub use data_dir::{ADMIN_SOCKET, DataDir, DataDirError, read_secret};
-pub use medium::Access;
-pub use nameless::scratch_file;
-pub use restore::{Restored, restore};
-pub use users::{Changed, Incoming, Standing, UserPage};
-pub use whole_file::WholeFile;
-pub use widgets::{OwnedWidget, Page};
+use redb::{
+    backend, backup, blacklist,
+    commit_worker::CommitQueue,
+    handle::{DatabaseHandle, Snapshot},
+    schema, users, widgets,
+};
 
-/// Told how much of long work is done, and of how much.
+pub use atomic_file::AtomicFile;
+pub use data_dir::{ADMIN_SOCKET, DataDir, DataDirError, read_secret};
+pub use redb::{
+    backend::Access,
+    check::{Contents, JudgeHash, check, check_on, check_open},
+    restore::{Restored, restore},
+    users::{ImportOutcome, UpdateOutcome, UserPage, UserToImport},
+    widgets::{OwnedWidget, Page},
+};
+pub use unnamed_file::scratch_file;
+
+/// Progress callback: `(done, total)`.
 pub type Progress<'a> = &'a mut (dyn FnMut(u64, u64) + Send);
 
 /// Why the store could not do it.
@@ -57,7 +56,7 @@ pub enum StoreError {
     Refused(String),
     /// The disk or the file failed; whether the last write happened is unknown.
     #[error(transparent)]
-    Database(#[from] Arc<redb::Error>),
+    Database(#[from] Arc<::redb::Error>),
     /// A record does not decode: the file was written by something else, or altered.
     #[error("a record in {table} does not decode: {cause}")]
     Record {
@@ -77,8 +76,8 @@ pub enum StoreError {
 /// redb has one error type for each kind of call; all of them mean the same here.
 macro_rules! from_redb {
     ($($error:ident),*) => {
-        $(impl From<redb::$error> for StoreError {
-            fn from(error: redb::$error) -> Self {
+        $(impl From<::redb::$error> for StoreError {
+            fn from(error: ::redb::$error) -> Self {
                 Self::Database(Arc::new(error.into()))
             }
         })*
@@ -99,9 +98,9 @@ pub struct TokenState {
 
 /// The open database.
 pub struct Store {
-    medium: Arc<dyn medium::Medium>,
-    writer: writer::Writer,
-    current: Arc<current::Current>,
+    backend: Arc<dyn backend::BackendFactory>,
+    commits: CommitQueue,
+    handle: Arc<DatabaseHandle>,
     /// What the blacklist says of itself, kept here too, since every request asks for it (I3). Never behind the file.
     purged_through_s: Arc<AtomicU64>,
 }
@@ -116,7 +115,7 @@ impl Store {
     pub fn open(dir: &DataDir, cache_bytes: usize) -> Result<Self, StoreError> {
         let file = dir.database();
         let database = schema::open_or_create(&file, cache_bytes)?;
-        Self::over(database, Arc::new(medium::file(file)), cache_bytes)
+        Self::over(database, Arc::new(backend::file(file)), cache_bytes)
     }
 
     /// Like [`Store::open`] over other bytes than those of a file, as `place` gives them: now, and whenever they failed. For
@@ -141,11 +140,15 @@ impl Store {
         schema::fill(backend, cache_bytes)
     }
 
-    fn over(database: redb::Database, medium: Arc<dyn medium::Medium>, cache_bytes: usize) -> Result<Self, StoreError> {
-        let current = Arc::new(current::Current::new(database));
-        let purged_through_s = Arc::new(blacklist::purged_through_s(&*current.snapshot()?)?.into());
-        let writer = writer::Writer::start(Arc::clone(&current), Arc::clone(&medium), cache_bytes);
-        Ok(Self { medium, writer, current, purged_through_s })
+    fn over(
+        database: ::redb::Database,
+        backend: Arc<dyn backend::BackendFactory>,
+        cache_bytes: usize,
+    ) -> Result<Self, StoreError> {
+        let handle = Arc::new(DatabaseHandle::new(database));
+        let purged_through_s = Arc::new(blacklist::purged_through_s(&*handle.snapshot()?)?.into());
+        let commits = CommitQueue::start(Arc::clone(&handle), Arc::clone(&backend), cache_bytes);
+        Ok(Self { backend, commits, handle, purged_through_s })
     }
 
     /// Finishes the writes that wait and closes the file, so that the next start finds it clean.
@@ -153,15 +156,15 @@ impl Store {
     /// # Errors
     /// Where the file cannot be closed cleanly; what was acknowledged is on disk all the same.
     pub fn close(self) -> Result<(), StoreError> {
-        drop(self.writer);
-        self.current.replace(|| None)
+        drop(self.commits);
+        self.handle.replace(|| None)
     }
 
     /// Looks at one moment of the database.
     fn read<T>(&self, look: impl FnOnce(&Snapshot) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let seen = self.current.snapshot().and_then(|snapshot| look(&snapshot));
+        let seen = self.handle.snapshot().and_then(|snapshot| look(&snapshot));
         if let Err(StoreError::Database(_)) = seen {
-            self.writer.look();
+            self.commits.probe();
         }
         seen
     }
@@ -181,7 +184,7 @@ impl Store {
     /// [`StoreError`] says what does not.
     pub async fn probe(&self) -> Result<(), StoreError> {
         self.look()?;
-        self.writer.write(schema::probe).await
+        self.commits.write(schema::probe).await
     }
 
     /// How much of everything there is.
@@ -189,7 +192,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where the disk fails.
     pub fn sizes(&self) -> Result<Sizes, StoreError> {
-        let database_bytes = self.medium.bytes().map_err(redb::StorageError::from)?;
+        let database_bytes = self.backend.bytes().map_err(::redb::StorageError::from)?;
         self.read(|snapshot| {
             Ok(Sizes { users: users::count(snapshot)?, blacklist: blacklist::count(snapshot)?, database_bytes })
         })
@@ -200,7 +203,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where a disk fails; what is in `file` then is refused by whoever opens it.
     pub fn backup(&self, file: File, progress: Progress<'_>) -> Result<(), StoreError> {
-        backup::copy(&*self.current.snapshot()?, file, progress) // an error may be about `file`
+        backup::copy(&*self.handle.snapshot()?, file, progress) // an error may be about `file`
     }
 
     /// Hands every user of one moment to `each`, in order of registration, with how many there are.
@@ -208,23 +211,23 @@ impl Store {
     /// # Errors
     /// What `each` says, or [`StoreError`] where the disk fails.
     pub fn for_each_user<E: From<StoreError>>(&self, each: impl FnMut(User, u64) -> Result<(), E>) -> Result<(), E> {
-        users::for_each(&*self.current.snapshot()?, each)
+        users::for_each(&*self.handle.snapshot()?, each)
     }
 
     /// How each of `users` stands to those who are there.
     ///
     /// # Errors
     /// [`StoreError`] where the disk fails.
-    pub fn standings(&self, users: &[Incoming]) -> Result<Vec<Standing>, StoreError> {
-        self.read(|snapshot| users::standings(snapshot, users))
+    pub fn import_outcomes(&self, users: &[UserToImport]) -> Result<Vec<ImportOutcome>, StoreError> {
+        self.read(|snapshot| users::import_outcomes(snapshot, users))
     }
 
     /// Adds those of `users` who are new, all in one transaction, and says how each stood. Blocks the thread.
     ///
     /// # Errors
     /// [`StoreError`] where the disk fails.
-    pub fn import_users(&self, users: Vec<Incoming>) -> Result<Vec<Standing>, StoreError> {
-        self.writer.write_blocking(move |txn| users::import(txn, &users))
+    pub fn import_users(&self, users: Vec<UserToImport>) -> Result<Vec<ImportOutcome>, StoreError> {
+        self.commits.write_blocking(move |txn| users::import(txn, &users))
     }
 
     /// Adds a user. `false` where the email is taken, in whatever letter case.
@@ -232,7 +235,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where the disk fails.
     pub async fn insert_user(&self, user: User) -> Result<bool, StoreError> {
-        self.writer.write(move |txn| users::insert(txn, &user)).await
+        self.commits.write(move |txn| users::insert(txn, &user)).await
     }
 
     /// The user with this email, in whatever letter case.
@@ -268,16 +271,16 @@ impl Store {
         user: PublicId,
         expected: Option<PasswordHash>,
         change: UserChange,
-    ) -> Result<Changed, StoreError> {
-        self.writer.write(move |txn| users::update(txn, user, expected.as_ref(), &change)).await
+    ) -> Result<UpdateOutcome, StoreError> {
+        self.commits.write(move |txn| users::update(txn, user, expected.as_ref(), &change)).await
     }
 
     /// Removes a user. Widgets of the user stay, without an owner.
     ///
     /// # Errors
     /// [`StoreError`] where the disk fails.
-    pub async fn remove_user(&self, user: PublicId) -> Result<Changed, StoreError> {
-        self.writer.write(move |txn| users::remove(txn, user)).await
+    pub async fn remove_user(&self, user: PublicId) -> Result<UpdateOutcome, StoreError> {
+        self.commits.write(move |txn| users::remove(txn, user)).await
     }
 
     /// Replaces a password hash by a stronger one of the same password. Does nothing where `old` is no longer the hash.
@@ -290,7 +293,7 @@ impl Store {
         old: PasswordHash,
         new: PasswordHash,
     ) -> Result<(), StoreError> {
-        self.writer.write(move |txn| users::update_password_hash(txn, user, &old, &new)).await
+        self.commits.write(move |txn| users::update_password_hash(txn, user, &old, &new)).await
     }
 
     /// What is known of a token and of the user it names, in one snapshot.
@@ -324,7 +327,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where the disk fails.
     pub async fn blacklist(&self, token: BlacklistedToken) -> Result<bool, StoreError> {
-        self.writer.write(move |txn| blacklist::insert(txn, token)).await
+        self.commits.write(move |txn| blacklist::insert(txn, token)).await
     }
 
     /// Removes up to `limit` entries of tokens that expired at `now_s` or before, the oldest first, and says how many.
@@ -341,7 +344,7 @@ impl Store {
             kept.fetch_max(through_s, Ordering::Release); // before anyone can see that the entries are gone
             Ok(purged)
         };
-        self.writer.write(purge).await
+        self.commits.write(purge).await
     }
 
     /// `limit` widgets in order of creation after the first `skip`, and how many there are in all.
@@ -365,7 +368,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where the disk fails.
     pub async fn insert_widget(&self, widget: Widget) -> Result<bool, StoreError> {
-        self.writer.write(move |txn| widgets::insert(txn, &widget)).await
+        self.commits.write(move |txn| widgets::insert(txn, &widget)).await
     }
 
     /// Gives the widget of this name the URL and the deadline of `widget`, or adds `widget` where there is none.
@@ -374,7 +377,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where the disk fails.
     pub async fn put_widget(&self, widget: Widget) -> Result<bool, StoreError> {
-        self.writer.write(move |txn| widgets::put(txn, &widget)).await
+        self.commits.write(move |txn| widgets::put(txn, &widget)).await
     }
 
     /// Removes a widget. `false` where there is none of this name.
@@ -382,7 +385,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where the disk fails.
     pub async fn remove_widget(&self, name: WidgetName) -> Result<bool, StoreError> {
-        self.writer.write(move |txn| widgets::remove(txn, &name)).await
+        self.commits.write(move |txn| widgets::remove(txn, &name)).await
     }
 }
 

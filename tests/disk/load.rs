@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use latchkey::{
     model::WidgetName,
     model::{BlacklistedToken, Deadline, Email, InfoUrl, PasswordHash, PublicId, TokenId, User, UserChange, Widget},
-    store::{Changed, Store, StoreError},
+    store::{Store, StoreError, UpdateOutcome},
 };
 use time::OffsetDateTime;
 
@@ -174,8 +174,8 @@ impl Worker {
         let id = |n: usize| user(self.number, n).public_id;
         Ok(match step.clone() {
             Step::Register(n) => store.insert_user(user(self.number, n)).await?,
-            Step::Change(n, change) => matches!(store.update_user(id(n), None, change).await?, Changed::Done(_)),
-            Step::Remove(n) => matches!(store.remove_user(id(n)).await?, Changed::Done(_)),
+            Step::Change(n, change) => matches!(store.update_user(id(n), None, change).await?, UpdateOutcome::Done(_)),
+            Step::Remove(n) => matches!(store.remove_user(id(n)).await?, UpdateOutcome::Done(_)),
             Step::LogOut(token) => store.blacklist(token).await?,
             Step::Purge => store.purge_expired(NOW_S, 100).await.map(|_| true)?,
             Step::AddWidget(n) => store.insert_widget(widget(self.number, n, 0)).await?,

@@ -1,0 +1,12 @@
+//! Passwords: what a new one must be like, how one is hashed and verified, and when.
+//!
+//! [`policy`] decides which passwords are accepted, [`scrypt_cost`] makes new hashes, [`stored_hash`] reads and verifies stored hashes,
+//! our own and those of other systems, and [`hasher`] runs the work on threads of its own behind an admission queue.
+//!
+//! Guarantees: a password exists in clear only in a [`policy::Password`], which is wiped when it is dropped.
+
+pub mod hasher;
+pub mod policy;
+mod queue;
+pub mod scrypt_cost;
+pub mod stored_hash;

@@ -1,0 +1,254 @@
+//! The queue in front of the hashing threads.
+//!
+//! Guarantees: who would not be served within a few seconds is told so at once; logins go before new hashes; work that
+//! nobody waits for any more has left the queue, and counts for nobody; what waited too long is given up before it starts,
+//! so that what is taken and served is served in time. Deliberately absent: what a job computes.
+//!
+//! Times are estimated from the work of each job and the pace of late, by the wall clock: under load the hashing threads get
+//! a part of the processor, and that part is what counts.
+
+use std::{
+    collections::BTreeMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use crate::metrics::{Held, METRICS};
+
+/// Who would be served later than this is refused at once, unless a thread is free. Much shorter than what may be waited for,
+/// since the queue may fill while the machine is idle, and then be served while requests take most of it: who is taken is to be
+/// served, and not given up after seconds.
+const SERVED_MAX: Duration = Duration::from_millis(1500);
+/// What was taken and would now be served later than this after all is given up.
+const GIVEN_UP: Duration = Duration::from_secs(4);
+/// What waited less than this is never given up: a hash that takes seconds by itself must be possible.
+const WAIT_GRACE: Duration = Duration::from_secs(1);
+/// How many of a class may wait, however fast a hash is.
+const WAITING_MAX: usize = 1024;
+/// How long a byte of work takes: a guess until the first hash was measured.
+const SECONDS_PER_BYTE: f64 = 2e-9;
+
+/// What a job is for. Those above go first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::auth) enum Priority {
+    /// Someone with an account wants in.
+    Verify,
+    /// A password gets a hash.
+    NewHash,
+}
+
+/// In the order of the queue.
+type QueuePosition = (Priority, u64);
+type Task = Box<dyn FnOnce(Permit<'_>) + Send>;
+
+struct Job {
+    work: u64,
+    since: Instant,
+    run: Task,
+    _counted: Held,
+}
+
+struct Running {
+    work: u64,
+    since: Instant,
+    _counted: Held,
+}
+
+/// Jobs that wait, and the threads that take them.
+pub(in crate::auth) struct Queue {
+    state: Mutex<State>,
+    something_to_do: Condvar,
+}
+
+struct State {
+    closed: bool,
+    next: u64,
+    waiting: BTreeMap<QueuePosition, Job>,
+    /// One place for each thread.
+    running: Vec<Option<Running>>,
+    pace: WorkRate,
+}
+
+impl Queue {
+    /// A queue in front of `threads` threads, where most jobs have the work of `usual`.
+    pub(in crate::auth) fn new(threads: usize, usual: u64) -> Self {
+        let pace = WorkRate { seconds_per_byte: SECONDS_PER_BYTE, usual };
+        let running = (0..threads).map(|_| None).collect();
+        let state = State { closed: false, next: 0, waiting: BTreeMap::new(), running, pace };
+        Self { state: Mutex::new(state), something_to_do: Condvar::new() }
+    }
+
+    /// Puts a job into the queue for as long as the answer lives.
+    ///
+    /// # Errors
+    /// How long those take that are there already, where that is too long.
+    pub(in crate::auth) fn join(
+        self: &Arc<Self>,
+        priority: Priority,
+        work: u64,
+        run: Task,
+    ) -> Result<QueueEntry, Duration> {
+        let now = Instant::now();
+        let mut state = self.lock();
+        state.give_up_late(now);
+        let wait = state.wait(priority, now);
+        let in_time = state.has_free_thread() || wait + state.pace_now(now).expected(work) <= SERVED_MAX;
+        let is_full = state.waiting.keys().filter(|position| position.0 == priority).count() >= WAITING_MAX;
+        if state.closed || is_full || !in_time {
+            return Err(wait);
+        }
+        let position = (priority, state.next);
+        state.next += 1;
+        state.waiting.insert(position, Job { work, since: now, run, _counted: METRICS.hashes_waiting.hold() });
+        drop(state);
+        self.something_to_do.notify_one();
+        Ok(QueueEntry { queue: Arc::clone(self), position })
+    }
+
+    /// How long a job of `priority` would wait.
+    pub(in crate::auth) fn wait(&self, priority: Priority) -> Duration {
+        self.lock().wait(priority, Instant::now())
+    }
+
+    /// Runs jobs until the queue is closed, as the thread number `thread`.
+    pub(in crate::auth) fn serve(&self, thread: usize) {
+        while let Some(run) = self.take(thread) {
+            let permit = Permit { queue: self, thread };
+            // The thread outlives a job that panics; who waits for it sees that it went.
+            let _ = catch_unwind(AssertUnwindSafe(|| run(permit)));
+        }
+    }
+
+    /// Ends the threads after the job that they run. What waits is given up.
+    pub(in crate::auth) fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        state.waiting.clear();
+        drop(state);
+        self.something_to_do.notify_all();
+    }
+
+    fn take(&self, thread: usize) -> Option<Task> {
+        let mut state = self.lock();
+        loop {
+            if state.closed {
+                return None;
+            }
+            let now = Instant::now();
+            state.give_up_late(now);
+            if let Some((_, job)) = state.waiting.pop_first() {
+                state.running[thread] =
+                    Some(Running { work: job.work, since: now, _counted: METRICS.hashes_running.hold() });
+                return Some(job.run);
+            }
+            state = self.something_to_do.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing that can panic runs while it is locked.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn has_free_thread(&self) -> bool {
+        self.running.iter().flatten().count() + self.waiting.len() < self.running.len()
+    }
+
+    /// The pace of late; a hash that already runs longer than that says that it is slower now.
+    fn pace_now(&self, now: Instant) -> WorkRate {
+        let running = self.running.iter().flatten();
+        running.fold(self.pace, |pace, running| {
+            let slower = pace.after(now - running.since, running.work);
+            if slower.seconds_per_byte > pace.seconds_per_byte { slower } else { pace }
+        })
+    }
+
+    /// How long those take that go before a new one of `priority`.
+    fn wait(&self, priority: Priority, now: Instant) -> Duration {
+        if self.has_free_thread() {
+            return Duration::ZERO;
+        }
+        let pace = self.pace_now(now);
+        let rest = |running: &Running| pace.expected(running.work).saturating_sub(now - running.since);
+        let running: Duration = self.running.iter().flatten().map(rest).sum();
+        let before: u64 = self.waiting.range(..=(priority, u64::MAX)).map(|(_, job)| job.work).sum();
+        (running + pace.expected(before)) / u32::try_from(self.running.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Drops what cannot be served in time any more: the pace fell, or others went before it.
+    fn give_up_late(&mut self, now: Instant) {
+        let pace = self.pace_now(now);
+        self.waiting.retain(|_, job| {
+            let waited = now - job.since;
+            waited < WAIT_GRACE || waited + pace.expected(job.work) <= GIVEN_UP
+        });
+    }
+}
+
+/// How fast the threads are.
+#[derive(Clone, Copy)]
+struct WorkRate {
+    seconds_per_byte: f64,
+    /// A job of less work says less about the pace.
+    usual: u64,
+}
+
+#[expect(clippy::cast_precision_loss, reason = "an estimate")]
+impl WorkRate {
+    fn expected(self, work: u64) -> Duration {
+        // Far beyond what is ever taken, and short enough to add up.
+        Duration::from_secs_f64((work as f64 * self.seconds_per_byte).min(3600.0))
+    }
+
+    /// What a job that took so long says. A slower one counts at once, a faster one by half: who is refused comes again,
+    /// and who was taken must be served.
+    fn after(self, took: Duration, work: u64) -> Self {
+        let work = work.max(1);
+        let change = took.as_secs_f64() / work as f64 - self.seconds_per_byte;
+        let weight = (work as f64 / self.usual as f64).min(1.0) * if change > 0.0 { 1.0 } else { 0.5 };
+        Self { seconds_per_byte: self.seconds_per_byte + change * weight, usual: self.usual }
+    }
+}
+
+/// A place in the queue. Who drops it before the job has started takes the job out.
+pub(in crate::auth) struct QueueEntry {
+    queue: Arc<Queue>,
+    position: QueuePosition,
+}
+
+impl Drop for QueueEntry {
+    fn drop(&mut self) {
+        let job = self.queue.lock().waiting.remove(&self.position);
+        drop(job); // with the password, and not while the queue is locked
+    }
+}
+
+/// A job's time on a thread. It ends, and is measured, when this is dropped.
+pub(in crate::auth) struct Permit<'a> {
+    queue: &'a Queue,
+    thread: usize,
+}
+
+impl Permit<'_> {
+    /// Whether the job may go on with this much more work: only where nobody waits.
+    pub(in crate::auth) fn extend(&self, work: u64) -> bool {
+        let mut state = self.queue.lock();
+        let is_idle = state.waiting.is_empty();
+        if let Some(running) = state.running[self.thread].as_mut().filter(|_| is_idle) {
+            running.work += work;
+        }
+        is_idle
+    }
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        let mut state = self.queue.lock();
+        if let Some(running) = state.running[self.thread].take() {
+            state.pace = state.pace.after(running.since.elapsed(), running.work);
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! Users out and in, one JSON object a line: `{"email", "password_hash", "admin", "disabled", "registered_on", "public_id"}`.
+//!
+//! Guarantees: an export is one moment; an import changes nothing before every line was read and found good; whoever is there
+//! already is never written over; the same import again goes on where the last one was interrupted. Memory does not grow with
+//! the lines but for 32 bytes each, which tell that none comes twice.
+
+use std::{
+    collections::HashSet,
+    io::{self, BufRead, BufReader, Read, Seek, Write},
+};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
+
+use crate::{
+    auth::passwords::stored_hash::StoredHash,
+    model::{Email, PasswordHash, PublicId, User},
+    store::{ImportOutcome, Progress, Store, StoreError, UserToImport},
+};
+
+/// No line of ours has more than about 1,000.
+const LINE_BYTES_MAX: usize = 8 * 1024;
+/// One transaction. Emails come in no order, so that a batch touches every page of their index and twice as many lines a batch
+/// are half as many pages written; but other writers wait for one batch, about a fifth of a second.
+const BATCH: usize = 8192;
+/// How many bad lines are named. The rest are counted.
+const NAMED_MAX: usize = 100;
+
+/// Why users could not be brought out or in.
+#[derive(Debug, thiserror::Error)]
+pub enum TransferError {
+    /// The other side of it cannot be read or written.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The store could not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The import ended before its last line.
+    #[error("the import stopped half-way; what it added stays, and another run goes on from there: {0}")]
+    HalfWay(Box<Self>),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    email: String,
+    password_hash: String,
+    #[serde(default)]
+    admin: bool,
+    #[serde(default)]
+    disabled: bool,
+    registered_on: Option<String>,
+    public_id: Option<String>,
+}
+
+/// What an import did, or with a dry run would do.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Report {
+    /// How many users were added.
+    pub added: u64,
+    /// How many were there already.
+    pub unchanged: u64,
+    /// How many lines are about an account that is there with other data, which stays as it is.
+    pub differing: u64,
+    /// How many lines are not good. Where there is one, nothing was added.
+    pub bad: u64,
+    /// The first of those lines that are not good or differ.
+    pub lines: Vec<Remark>,
+}
+
+/// What is to be said about a line.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Remark {
+    /// Its number, from 1.
+    pub line: u64,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+impl Report {
+    fn name(&mut self, line: u64, message: String) {
+        if self.lines.len() < NAMED_MAX {
+            self.lines.push(Remark { line, message });
+        }
+    }
+
+    fn count(&mut self, import_outcomes: &[ImportOutcome], batch: &[(u64, String)]) {
+        for (standing, (line, email)) in import_outcomes.iter().zip(batch) {
+            match standing {
+                ImportOutcome::New => self.added += 1,
+                ImportOutcome::Same => self.unchanged += 1,
+                ImportOutcome::Differs => {
+                    self.differing += 1;
+                    self.name(*line, format!("{email} is there with other data and stays as it is"));
+                }
+                ImportOutcome::IdTaken => {
+                    self.differing += 1;
+                    self.name(*line, format!("the public id of {email} belongs to another account"));
+                }
+            }
+        }
+    }
+}
+
+/// Writes every user of this moment to `out`.
+///
+/// # Errors
+/// [`TransferError`].
+pub fn export(store: &Store, out: &mut dyn Write, progress: Progress<'_>) -> Result<(), TransferError> {
+    let mut done = 0;
+    store.for_each_user(|user, all| {
+        let registered_on = user.registered_on.format(&Rfc3339).expect("BUG: a stored date has a year of four digits");
+        let line = Line {
+            email: user.email.to_string(),
+            password_hash: user.password_hash.as_str().to_owned(),
+            admin: user.admin,
+            disabled: user.disabled,
+            registered_on: Some(registered_on),
+            public_id: Some(user.public_id.to_string()),
+        };
+        serde_json::to_writer(&mut *out, &line).map_err(io::Error::from)?;
+        out.write_all(b"\n")?;
+        done += 1;
+        if done % 1000 == 0 {
+            progress(done, all);
+        }
+        Ok(())
+    })
+}
+
+/// Reads `file` twice, first to find what is wrong with it, and then, unless `dry_run`, to add the users. Blocks the thread.
+///
+/// A user without a date was registered `now`. Those who have no id and one moment in common are in the order of their lines.
+///
+/// # Errors
+/// [`TransferError`]; batches that were added before it stay.
+pub fn import(
+    store: &Store,
+    file: &mut (impl Read + Seek),
+    now: OffsetDateTime,
+    dry_run: bool,
+    progress: Progress<'_>,
+) -> Result<Report, TransferError> {
+    let bytes = file.seek(io::SeekFrom::End(0))?;
+    let passes = if dry_run { 1 } else { 2 };
+    let mut seen = HashSet::new();
+    file.rewind()?;
+    let mut lines = Lines::new(&mut *file, now, bytes * passes, progress);
+    let mut found = Report::default();
+    lines.in_batches(&mut found, Some(&mut seen), |users| store.import_outcomes(&users))?;
+    if dry_run || found.bad > 0 {
+        if found.bad > 0 {
+            (found.added, found.unchanged) = (0, 0);
+        }
+        return Ok(found);
+    }
+    drop(seen);
+    let (done, progress) = (lines.done, lines.progress);
+    file.rewind()?;
+    let mut lines = Lines { done, ..Lines::new(file, now, bytes * passes, progress) };
+    let mut report = Report::default();
+    let added = lines.in_batches(&mut report, None, |users| store.import_users(users));
+    added.map_err(|error| TransferError::HalfWay(Box::new(error)))?;
+    Ok(report)
+}
+
+struct Lines<'a, R> {
+    reader: BufReader<R>,
+    now: OffsetDateTime,
+    number: u64,
+    done: u64,
+    bytes: u64,
+    progress: Progress<'a>,
+}
+
+impl<'a, R: Read> Lines<'a, R> {
+    fn new(file: R, now: OffsetDateTime, bytes: u64, progress: Progress<'a>) -> Self {
+        Self { reader: BufReader::new(file), now, number: 0, done: 0, bytes, progress }
+    }
+
+    /// Reads to the end and gives `act` the good lines. Where `seen` is given, a line must not be about someone in it.
+    fn in_batches(
+        &mut self,
+        report: &mut Report,
+        mut seen: Option<&mut HashSet<u128>>,
+        act: impl Fn(Vec<UserToImport>) -> Result<Vec<ImportOutcome>, StoreError>,
+    ) -> Result<(), TransferError> {
+        let mut text = Vec::new();
+        loop {
+            let (mut users, mut whose) = (Vec::with_capacity(BATCH), Vec::with_capacity(BATCH));
+            let mut more = true;
+            while more && users.len() < BATCH {
+                text.clear();
+                let limit = LINE_BYTES_MAX as u64 + 1;
+                let read = (&mut self.reader).take(limit).read_until(b'\n', &mut text)?;
+                self.number += 1;
+                self.done += read as u64;
+                let line = text.trim_ascii();
+                let too_long = read > LINE_BYTES_MAX;
+                more = read > 0 && !too_long;
+                if line.is_empty() {
+                    continue;
+                }
+                let user = if too_long {
+                    Err(format!("it has more than {LINE_BYTES_MAX} bytes; nothing behind it was read"))
+                } else {
+                    parse(line, self.now, self.number).and_then(|user| match &mut seen {
+                        Some(seen) => first_time(seen, user),
+                        None => Ok(user),
+                    })
+                };
+                match user {
+                    Ok(incoming) => {
+                        whose.push((self.number, incoming.user.email.to_string()));
+                        users.push(incoming);
+                    }
+                    Err(why) => {
+                        report.bad += 1;
+                        report.name(self.number, why);
+                    }
+                }
+            }
+            report.count(&act(users)?, &whose);
+            (self.progress)(self.done, self.bytes);
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn first_time(seen: &mut HashSet<u128>, incoming: UserToImport) -> Result<UserToImport, String> {
+    let user = &incoming.user;
+    let mut is_new = |kind: &[u8], text: &str| {
+        let digest = Sha256::new().chain_update(kind).chain_update(text).finalize();
+        let start = digest.first_chunk().expect("BUG: a SHA-256 has more than 16 bytes");
+        seen.insert(u128::from_be_bytes(*start))
+    };
+    if !is_new(b"email\0", &user.email.key()) {
+        return Err(format!("{} has a line already", user.email));
+    }
+    if incoming.id_given && !is_new(b"id\0", &user.public_id.to_string()) {
+        return Err(format!("the public id {} has a line already", user.public_id));
+    }
+    Ok(incoming)
+}
+
+fn parse(line: &[u8], now: OffsetDateTime, number: u64) -> Result<UserToImport, String> {
+    let line: Line = serde_json::from_slice(line).map_err(|error| {
+        let text = error.to_string();
+        // The place in the line, without the "line 1" that every line would be.
+        text.replace(" at line 1 column ", " at column ")
+    })?;
+    let email = Email::parse(&line.email).map_err(|error| error.to_string())?;
+    let password_hash = PasswordHash::new(line.password_hash);
+    StoredHash::read(&password_hash).map_err(|why| format!("the password_hash cannot be used: {why}"))?;
+    let registered_on = line.registered_on.map_or(Ok(now), |text| {
+        let moment = OffsetDateTime::parse(&text, &Rfc3339).map(|moment| moment.checked_to_offset(UtcOffset::UTC));
+        moment.ok().flatten().ok_or("the registered_on is not a date and time of RFC 3339")
+    })?;
+    let id_given = line.public_id.is_some();
+    let public_id =
+        line.public_id.map_or_else(|| Some(PublicId::in_order(registered_on, number)), |text| PublicId::parse(&text));
+    let public_id = public_id.ok_or("the public_id is not a UUID in lower case with hyphens")?;
+    let user =
+        User { public_id, email, password_hash, admin: line.admin, disabled: line.disabled, epoch: 0, registered_on };
+    Ok(UserToImport { user, id_given })
+}

@@ -1,0 +1,153 @@
+//! Whole files from and to the data: over the socket of a running server, or by opening the data itself.
+//!
+//! Guarantees: both ways end in the same function over the store; what broke off on the way is an error, never a short file.
+
+use std::{
+    fs::File,
+    io::{self, Seek as _, Write},
+};
+
+use anyhow::{Context as _, bail, ensure};
+use tokio::runtime::Runtime;
+
+use super::{
+    client::{must_exist, refused},
+    progress::ProgressBar,
+    runtime,
+    socket::{Answer, Sent, Socket},
+};
+use crate::{
+    auth::transfer::{self, Report},
+    clock::{Clock as _, SystemClock},
+    config::{self, Config},
+    http::operator::transfer::{Line, TRANSFER_BASE},
+    store::{DataDir, Store, scratch_file},
+};
+
+/// The data that a command is about.
+pub(super) enum DataAccess {
+    Server(Runtime, Socket),
+    /// And how much of the database to keep in memory, in bytes.
+    Here(DataDir, usize),
+}
+
+impl DataAccess {
+    /// Finds the data, which must be there.
+    pub(super) fn find(config: &Config) -> anyhow::Result<Self> {
+        must_exist(config)?;
+        Self::find_or_make(config)
+    }
+
+    /// Finds the data, or makes it where there is none.
+    pub(super) fn find_or_make(config: &Config) -> anyhow::Result<Self> {
+        let runtime = runtime()?;
+        if let Some(server) = runtime.block_on(Socket::connect(config)) {
+            return Ok(Self::Server(runtime, server));
+        }
+        Ok(Self::Here(DataDir::take(&config.data_dir)?, config.cache_bytes()))
+    }
+
+    /// Writes a copy of the database into `file`, which is empty.
+    pub(super) fn backup(self, mut file: &File, bar: &mut ProgressBar) -> anyhow::Result<()> {
+        match self {
+            Self::Server(runtime, server) => runtime.block_on(fetch(server, "/backup", &mut file, bar)),
+            Self::Here(dir, cache_bytes) => {
+                let store = Store::open(&dir, cache_bytes)?;
+                let copied = store.backup(file.try_clone()?, &mut |done, all| bar.show(done, all));
+                copied.context("cannot copy the database")?;
+                Ok(store.close()?)
+            }
+        }
+    }
+
+    /// Writes all users to `out`.
+    pub(super) fn export(self, out: &mut dyn Write, bar: &mut ProgressBar) -> anyhow::Result<()> {
+        match self {
+            Self::Server(runtime, server) => runtime.block_on(fetch(server, "/export", out, bar)),
+            Self::Here(dir, cache_bytes) => {
+                let store = Store::open(&dir, cache_bytes)?;
+                let mut out = io::BufWriter::new(out);
+                transfer::export(&store, &mut out, &mut |done, all| bar.show(done, all))?;
+                out.flush()?;
+                Ok(store.close()?)
+            }
+        }
+    }
+
+    /// Adds the users in `file`.
+    pub(super) fn import(self, mut file: File, dry_run: bool, bar: &mut ProgressBar) -> anyhow::Result<Report> {
+        match self {
+            Self::Server(runtime, server) => runtime.block_on(async {
+                let path = if dry_run { "/import?dry_run" } else { "/import" };
+                file.rewind()?;
+                let mut report = Vec::new();
+                ask(server, "POST", path, Sent::file(file)?, &mut report, bar).await?;
+                Ok(serde_json::from_slice(&report)?)
+            }),
+            Self::Here(dir, cache_bytes) => {
+                let store = Store::open(&dir, cache_bytes)?;
+                let show = &mut |done, all| bar.show(done, all);
+                let report = transfer::import(&store, &mut file, SystemClock.now(), dry_run, show)?;
+                store.close()?;
+                Ok(report)
+            }
+        }
+    }
+}
+
+/// A file without a name, in the data directory, where there is room for what is kept there.
+pub(super) fn scratch(config: &Config) -> anyhow::Result<File> {
+    let dir = &config.data_dir;
+    scratch_file(dir).with_context(|| format!("cannot write to the data directory {}", config::absolute(dir).display()))
+}
+
+async fn fetch(server: Socket, path: &str, out: &mut (dyn Write + '_), bar: &mut ProgressBar) -> anyhow::Result<()> {
+    ask(server, "GET", path, Sent::nothing(), out, bar).await
+}
+
+/// Writes the file that the server makes to `out`, and shows how far the making is.
+async fn ask(
+    mut server: Socket,
+    method: &str,
+    path: &str,
+    body: Sent,
+    out: &mut (dyn Write + '_),
+    bar: &mut ProgressBar,
+) -> anyhow::Result<()> {
+    let mut answer = server.ask(method, &format!("{TRANSFER_BASE}{path}"), None, body).await?;
+    if !(200..300).contains(&answer.status) {
+        return Err(refused(&serde_json::from_slice(&answer.whole().await?).unwrap_or_default()));
+    }
+    let mut came = Vec::new();
+    let length = loop {
+        match line(&mut answer, &mut came).await? {
+            Line::Progress { done, all } => bar.show(done, all),
+            Line::Failed { message } => bail!(message),
+            Line::Whole { bytes } => break bytes,
+        }
+    };
+    let mut received = came.len() as u64;
+    out.write_all(&came).context("cannot write")?;
+    let mut receiving = ProgressBar::new("receive");
+    while let Some(data) = answer.next().await? {
+        out.write_all(&data).context("cannot write")?;
+        received += data.len() as u64;
+        receiving.show(received, length);
+    }
+    ensure!(received == length, BROKE_OFF);
+    Ok(())
+}
+
+const BROKE_OFF: &str = "the server broke off";
+
+/// The next line of the answer. What came behind it stays in `came`.
+async fn line(answer: &mut Answer, came: &mut Vec<u8>) -> anyhow::Result<Line> {
+    loop {
+        if let Some(end) = came.iter().position(|byte| *byte == b'\n') {
+            let line = serde_json::from_slice(&came[..end]).context("the server runs another version of latchkey")?;
+            came.drain(..=end);
+            return Ok(line);
+        }
+        came.extend_from_slice(&answer.next().await?.context(BROKE_OFF)?);
+    }
+}

@@ -1,0 +1,123 @@
+//! TLS: the certificate and its key, and what happens when their files change.
+//!
+//! Guarantees: a renewed pair is used for new connections within [`LOOK_EVERY`], without a restart; a new pair that cannot be
+//! used is logged once, and the old one stays. TLS 1.2 and 1.3 with the defaults of rustls. Deliberately absent: getting
+//! certificates (ACME), and certificates of clients.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{
+        self, ServerConfig,
+        crypto::aws_lc_rs,
+        pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject as _},
+    },
+};
+use zeroize::Zeroizing;
+
+/// How often a new connection looks whether the files have changed.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Why a certificate and its key cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The file of the certificate.
+    #[error("cannot use the certificate {0}: {1}")]
+    Certificate(PathBuf, String),
+    /// The file of the key.
+    #[error("cannot use the key {0}: {1}")]
+    Key(PathBuf, String),
+    /// Each can be read, and they do not make a pair.
+    #[error("the certificate and the key cannot be used together: {0}")]
+    Pair(#[from] rustls::Error),
+}
+
+/// What the two files hold.
+#[derive(PartialEq)]
+struct Pair {
+    certificate: Vec<u8>,
+    key: Zeroizing<Vec<u8>>,
+}
+
+/// A certificate with its key, ready to answer with.
+pub struct Tls {
+    certificate: PathBuf,
+    key: PathBuf,
+    config: Arc<ServerConfig>,
+    /// What was read last, whether it could be used or not; `None` where the files could not be read.
+    seen: Option<Pair>,
+    looked: Instant,
+}
+
+impl Tls {
+    /// Reads the chain of certificates, the server's own first, and the unencrypted private key, both as PEM (RFC 7468).
+    ///
+    /// # Errors
+    /// [`TlsError`] says which of the two is at fault.
+    pub fn read(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
+        let seen = read(certificate, key)?;
+        let config = Arc::new(configure(certificate, key, &seen)?);
+        Ok(Self { certificate: certificate.into(), key: key.into(), config, seen: Some(seen), looked: Instant::now() })
+    }
+
+    /// What the next connection shakes hands with.
+    pub(in crate::http) fn acceptor(&mut self) -> TlsAcceptor {
+        if self.looked.elapsed() >= LOOK_EVERY {
+            self.looked = Instant::now();
+            self.look();
+        }
+        TlsAcceptor::from(Arc::clone(&self.config))
+    }
+
+    fn look(&mut self) {
+        let (seen, config) = match read(&self.certificate, &self.key) {
+            Ok(pair) if self.seen.as_ref() == Some(&pair) => return,
+            Ok(pair) => {
+                let config = configure(&self.certificate, &self.key, &pair);
+                (Some(pair), config)
+            }
+            Err(_) if self.seen.is_none() => return,
+            Err(error) => (None, Err(error)),
+        };
+        self.seen = seen;
+        match config {
+            Ok(config) => {
+                self.config = Arc::new(config);
+                tracing::info!(certificate = %self.certificate.display(), "the certificate was read again");
+            }
+            Err(error) => tracing::error!(%error, "the new certificate is not used; the old one stays"),
+        }
+    }
+}
+
+fn read(certificate: &Path, key: &Path) -> Result<Pair, TlsError> {
+    let cannot_read = |error: io::Error| format!("cannot read it: {error}");
+    let pem = fs::read(certificate).map_err(|error| TlsError::Certificate(certificate.into(), cannot_read(error)))?;
+    let secret = fs::read(key).map_err(|error| TlsError::Key(key.into(), cannot_read(error)))?;
+    Ok(Pair { certificate: pem, key: Zeroizing::new(secret) })
+}
+
+fn configure(certificate: &Path, key: &Path, pair: &Pair) -> Result<ServerConfig, TlsError> {
+    let not_pem = |what: &str, error: &pem::Error| match error {
+        pem::Error::NoItemsFound => format!("it holds no {what} in PEM form"),
+        error => format!("it is not PEM: {error}"),
+    };
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(&pair.certificate)
+        .collect::<Result<_, _>>()
+        .and_then(|chain: Vec<_>| if chain.is_empty() { Err(pem::Error::NoItemsFound) } else { Ok(chain) })
+        .map_err(|error| TlsError::Certificate(certificate.into(), not_pem("certificate", &error)))?;
+    let secret = PrivateKeyDer::from_pem_slice(&pair.key)
+        .map_err(|error| TlsError::Key(key.into(), not_pem("unencrypted private key", &error)))?;
+    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain, secret)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}

@@ -1,0 +1,36 @@
+//! The audit stream: who did what, from where. Log events of the target `audit`, at the level `info`.
+//!
+//! Guarantees: names and order of the fields are stable, since programs such as fail2ban read them: `event`, `email` and `user`
+//! (the public id; absent where a login failed) of the account, `client`, and where someone else did it, `by` and what the
+//! account is now. A value has no blanks and no control characters, so that none can look like another field or line.
+//! Deliberately absent: passwords and tokens.
+
+use crate::{
+    http::middleware::client_address::Client,
+    model::{Email, PublicId, User},
+};
+
+/// Records an act on one's own account. `user` is `None` where nobody proved to be the one.
+pub fn record(event: &'static str, email: &Email, user: Option<PublicId>, client: Client) {
+    let user = user.map(tracing::field::display);
+    tracing::info!(target: "audit", %event, email = %plain(email), user, %client);
+}
+
+/// Records what `by`, an administrator or (`None`) the operator, did to `whom`, who is now as told.
+pub fn record_by(event: &'static str, by: Option<&Email>, whom: &User, client: Client) {
+    let by = by.map_or_else(|| "operator".to_owned(), plain);
+    let (email, user) = (plain(&whom.email), whom.public_id);
+    tracing::info!(
+        target: "audit", %event, %email, %user, %client, %by, admin = whom.admin, disabled = whom.disabled
+    );
+}
+
+/// Without blanks, control characters, quotes, or what would turn the direction of the text.
+fn plain(email: &Email) -> String {
+    let escape = |c: char| match c {
+        '\'' => c.to_string(), // as in o'neil@example.com
+        c if c.is_whitespace() => c.escape_unicode().to_string(),
+        c => c.escape_debug().to_string(),
+    };
+    email.as_str().chars().map(escape).collect()
+}

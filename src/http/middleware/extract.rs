@@ -1,0 +1,290 @@
+//! From bytes to text, once: the fields of a request body, a query or a path, and what is wrong with them.
+//!
+//! Guarantees: form and JSON bodies give the same fields; a field that was sent twice, has broken percent-encoding or is not
+//! text is an error and never a guess; [`Fields`] collects what is wrong with every field, not with the first alone; the
+//! text of a field is wiped from memory after use, since one of them is a password.
+
+use std::{collections::HashMap, fmt::Display, marker::PhantomData};
+
+use poem::{Request, RequestBody, http::header};
+use poem_openapi::{
+    ApiExtractor, ApiExtractorType, ExtractParamOptions,
+    registry::{MetaMediaType, MetaParamIn, MetaRequest, MetaSchema, MetaSchemaRef, Registry},
+    types::Type,
+};
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use crate::http::middleware::error::{ApiError, FieldErrors};
+
+/// The largest body that is read, in bytes.
+pub const BODY_BYTES_MAX: usize = 64 * 1024;
+
+enum FieldValue {
+    Text(Zeroizing<String>),
+    Flag(bool),
+    NotText,
+    Null,
+}
+
+/// The fields of a request, and what was found wrong with them so far.
+pub struct Fields {
+    sent: HashMap<String, Vec<FieldValue>>,
+    errors: FieldErrors,
+}
+
+impl Fields {
+    /// The fields of the query string of `request`.
+    ///
+    /// # Errors
+    /// 400 where its percent-encoding is broken.
+    pub fn of_query(request: &Request) -> Result<Self, ApiError> {
+        Self::from_form(request.uri().query().unwrap_or_default().as_bytes(), "query string")
+    }
+
+    /// Reads the field `name` with `parse`. `None` where it is missing or wrong, which [`Fields::failed`] tells.
+    pub fn required<T, E: Display>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(Zeroizing<String>) -> Result<T, E>,
+    ) -> Option<T> {
+        let read = match self.take(name) {
+            Ok(Some(text)) => parse(text).map_err(|error| error.to_string()),
+            Ok(None) => Err("Missing required parameter in the post body".to_owned()),
+            Err(why) => Err(why.to_owned()),
+        };
+        read.map_err(|why| self.reject(name, why)).ok()
+    }
+
+    /// Like [`Fields::required`], with `default` where the field is missing.
+    pub fn optional<T, E: Display>(
+        &mut self,
+        name: &'static str,
+        default: T,
+        parse: impl FnOnce(Zeroizing<String>) -> Result<T, E>,
+    ) -> Option<T> {
+        let read = match self.take(name) {
+            Ok(Some(text)) => parse(text).map_err(|error| error.to_string()),
+            Ok(None) => Ok(default),
+            Err(why) => Err(why.to_owned()),
+        };
+        read.map_err(|why| self.reject(name, why)).ok()
+    }
+
+    /// Reads a flag: `true` or `false`, in JSON also without quotes. `None` where it is missing or wrong.
+    pub fn flag(&mut self, name: &'static str) -> Option<bool> {
+        if let Some([FieldValue::Flag(flag)]) = self.sent.get(name).map(Vec::as_slice) {
+            return Some(*flag);
+        }
+        let parse = |text: Zeroizing<String>| match text.as_str() {
+            "true" => Ok(Some(true)),
+            "false" => Ok(Some(false)),
+            _ => Err("must be true or false"),
+        };
+        self.optional(name, None, parse).flatten()
+    }
+
+    /// Adds a value that came another way, such as in the path, so that it is reported with the fields.
+    pub fn check<T>(&mut self, name: &'static str, parsed: Result<T, impl Display>) -> Option<T> {
+        parsed.map_err(|error| self.reject(name, error)).ok()
+    }
+
+    /// Whether a field of this name was sent, whatever it says.
+    pub fn has(&self, name: &str) -> bool {
+        self.sent.contains_key(name)
+    }
+
+    /// Ends the reading where something was found wrong.
+    ///
+    /// # Errors
+    /// 400, which names every field that failed.
+    pub fn finish(self) -> Result<(), ApiError> {
+        if self.errors.is_empty() { Ok(()) } else { Err(self.failed()) }
+    }
+
+    /// The answer that names every field that failed.
+    pub fn failed(self) -> ApiError {
+        ApiError::Validation(self.errors)
+    }
+
+    fn reject(&mut self, name: &'static str, why: impl Display) {
+        self.errors.insert(name, why.to_string());
+    }
+
+    fn take(&mut self, name: &str) -> Result<Option<Zeroizing<String>>, &'static str> {
+        let mut sent = self.sent.remove(name).unwrap_or_default();
+        match (sent.pop(), sent.is_empty()) {
+            (None | Some(FieldValue::Null), true) => Ok(None),
+            (Some(FieldValue::Text(text)), true) => Ok(Some(text)),
+            (Some(FieldValue::Flag(_) | FieldValue::NotText), true) => Err("must be text"),
+            (_, false) => Err("was sent more than once"),
+        }
+    }
+
+    fn new(pairs: impl IntoIterator<Item = (String, FieldValue)>) -> Self {
+        let mut sent: HashMap<String, Vec<FieldValue>> = HashMap::new();
+        for (name, value) in pairs {
+            sent.entry(name).or_default().push(value);
+        }
+        Self { sent, errors: FieldErrors::new() }
+    }
+
+    fn from_form(bytes: &[u8], what: &str) -> Result<Self, ApiError> {
+        let pairs = bytes.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()).map(|pair| {
+            let mut halves = pair.splitn(2, |byte| *byte == b'=');
+            let name = form_decode(halves.next().unwrap_or_default())?;
+            let value = form_decode(halves.next().unwrap_or_default())?;
+            Some((name.to_string(), FieldValue::Text(value)))
+        });
+        let pairs: Option<Vec<_>> = pairs.collect();
+        Ok(Self::new(
+            pairs.ok_or_else(|| ApiError::bad_request(format!("The {what} is not valid UTF-8 form encoding")))?,
+        ))
+    }
+
+    fn from_json(bytes: &[u8]) -> Result<Self, ApiError> {
+        let mut json = serde_json::Deserializer::from_slice(bytes);
+        let read = json.deserialize_map(Pairs).and_then(|pairs| json.end().map(|()| pairs));
+        // Where it broke is said, what stood there is not: it may be the password.
+        let pairs = read.map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            ApiError::bad_request(format!("The body is not a JSON object (line {line}, column {column})"))
+        })?;
+        Ok(Self::new(pairs))
+    }
+}
+
+/// The members of a JSON object in their order, with the repeated ones, which a map would swallow.
+struct Pairs;
+
+impl<'de> Visitor<'de> for Pairs {
+    type Value = Vec<(String, FieldValue)>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut pairs = Vec::new();
+        while let Some((name, value)) = map.next_entry()? {
+            let value = match value {
+                Value::Bool(flag) => FieldValue::Flag(flag),
+                Value::String(text) => FieldValue::Text(Zeroizing::new(text)),
+                Value::Null => FieldValue::Null,
+                _ => FieldValue::NotText,
+            };
+            pairs.push((name, value));
+        }
+        Ok(pairs)
+    }
+}
+
+/// Decodes `application/x-www-form-urlencoded` strictly. The libraries for it repair what is broken; two servers that
+/// repair differently see two different passwords.
+fn form_decode(bytes: &[u8]) -> Option<Zeroizing<String>> {
+    let mut decoded = Zeroizing::new(Vec::with_capacity(bytes.len()));
+    let mut rest = bytes;
+    while let Some((first, after)) = rest.split_first() {
+        rest = after;
+        match first {
+            b'+' => decoded.push(b' '),
+            b'%' => {
+                let (digits, after) = rest.split_first_chunk::<2>()?;
+                let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+                decoded.push(digit(digits[0])? * 16 + digit(digits[1])?);
+                rest = after;
+            }
+            other => decoded.push(*other),
+        }
+    }
+    Some(Zeroizing::new(std::str::from_utf8(&decoded).ok()?.to_owned()))
+}
+
+/// A form or JSON body with the fields of `S`, which is how the OpenAPI document describes it.
+pub struct Body<S> {
+    /// What was sent.
+    pub fields: Fields,
+    shape: PhantomData<fn() -> S>,
+}
+
+impl<'a, S: Type> ApiExtractor<'a> for Body<S> {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn register(registry: &mut Registry) {
+        S::register(registry);
+    }
+
+    fn request_meta() -> Option<MetaRequest> {
+        let content = ["application/json", "application/x-www-form-urlencoded"];
+        let content = content.map(|content_type| MetaMediaType { content_type, schema: S::schema_ref() }).into();
+        Some(MetaRequest { description: None, content, required: true })
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        body: &mut RequestBody,
+        _: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
+        let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+        let content_type =
+            text(header::CONTENT_TYPE).and_then(|value| value.split(';').next()).unwrap_or_default().trim();
+        let json = content_type.eq_ignore_ascii_case("application/json");
+        let form = content_type.eq_ignore_ascii_case("application/x-www-form-urlencoded");
+        let encoded = request.headers().contains_key(header::CONTENT_ENCODING)
+            && !text(header::CONTENT_ENCODING).is_some_and(|coding| coding.eq_ignore_ascii_case("identity"));
+        let bytes = body.take()?.into_bytes().await.map_err(|_| ApiError::bad_request("The body cannot be read"))?;
+        let nothing = bytes.is_empty() && content_type.is_empty(); // every field is missing, which says more than 415
+        if encoded || !(json || form || nothing) {
+            return Err(ApiError::UnsupportedMediaType.into());
+        }
+        if bytes.len() > BODY_BYTES_MAX {
+            return Err(ApiError::BodyTooLarge(BODY_BYTES_MAX).into());
+        }
+        let fields = if json { Fields::from_json(&bytes) } else { Fields::from_form(&bytes, "body") };
+        Ok(Self { fields: fields?, shape: PhantomData })
+    }
+}
+
+/// How the OpenAPI document describes a parameter.
+pub trait Parameter {
+    /// Its JSON schema.
+    fn schema() -> MetaSchema;
+}
+
+/// A parameter as the text it was sent as, percent-decoded: the handler parses it.
+pub struct Param<P, const IN_PATH: bool> {
+    /// What the path says. A query is read with [`Fields::of_query`], so that one answer names everything that is wrong.
+    pub text: Option<String>,
+    shape: PhantomData<fn() -> P>,
+}
+
+/// A parameter in the path. (poem-openapi recognises a path parameter by this very name.)
+pub type Path<P> = Param<P, true>;
+/// A parameter in the query: for the document alone.
+pub type Query<P> = Param<P, false>;
+
+impl<'a, P: Parameter, const IN_PATH: bool> ApiExtractor<'a> for Param<P, IN_PATH> {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::Parameter];
+    const PARAM_IS_REQUIRED: bool = IN_PATH;
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn param_in() -> Option<MetaParamIn> {
+        Some(if IN_PATH { MetaParamIn::Path } else { MetaParamIn::Query })
+    }
+
+    fn param_schema_ref() -> Option<MetaSchemaRef> {
+        Some(MetaSchemaRef::Inline(Box::new(P::schema())))
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        _: &mut RequestBody,
+        options: ExtractParamOptions<()>,
+    ) -> poem::Result<Self> {
+        Ok(Self { text: request.raw_path_param(options.name).map(str::to_owned), shape: PhantomData })
+    }
+}

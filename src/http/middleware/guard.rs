@@ -1,0 +1,149 @@
+//! Authentication of a request: from the `Authorization` header to a [`Caller`].
+//!
+//! Guarantees: the bearer rules (RFC 6750 §2.1, §3) hold for every operation that takes a [`BearerAuth`] or an
+//! [`AdminAuth`], before its body is looked at. A token is taken from the header alone: one in a URL would end up in logs.
+
+use std::sync::Arc;
+
+use poem::{Request, RequestBody, http::header};
+use poem_openapi::{
+    ApiExtractor, ApiExtractorType, ExtractParamOptions,
+    registry::{MetaSecurityScheme, Registry},
+};
+
+use crate::{
+    auth::{Auth, AuthError, Caller},
+    http::middleware::{
+        audit,
+        client_address::Client,
+        error::{ApiError, Challenge, Realm},
+        extract::Fields,
+    },
+    model::User,
+};
+
+/// The operator of this machine: a request that came in over the socket in the data directory, from a process that the
+/// operating system says is ours. No header can claim it.
+#[derive(Clone, Copy)]
+pub struct Operator;
+
+/// What a request needs to be let in: the one thing that reaches handlers through the request and not as an argument.
+pub struct Guard {
+    /// Decides.
+    pub auth: Arc<Auth>,
+    /// The domain that challenges name.
+    pub domain: String,
+}
+
+impl Guard {
+    /// The challenge for those who may use a resource of `realm`.
+    pub fn challenge(&self, realm: Realm) -> Challenge {
+        Challenge { realm, domain: self.domain.clone() }
+    }
+
+    fn admit(&self, request: &Request, realm: Realm) -> Result<Caller, ApiError> {
+        let mut headers = request.headers().get_all(header::AUTHORIZATION).iter();
+        let (first, second) = (headers.next(), headers.next());
+        let asks_twice =
+            first.is_some() && request.uri().query().is_some() && Fields::of_query(request)?.has("access_token");
+        if second.is_some() || asks_twice {
+            return Err(ApiError::InvalidRequest(self.challenge(realm)));
+        }
+        let Some(credentials) = first.and_then(|value| bearer(value.as_bytes())) else {
+            return Err(ApiError::Unauthorized(self.challenge(realm)));
+        };
+        let refuse = |error| ApiError::from_auth(error, self.challenge(realm));
+        let token = std::str::from_utf8(credentials).map_err(|_| refuse(AuthError::TokenInvalid))?;
+        let caller = self.auth.authenticate(token).map_err(refuse)?;
+        if realm == Realm::AdminUsers && !caller.user().admin {
+            return Err(ApiError::NotAdministrator(self.challenge(realm)));
+        }
+        Ok(caller)
+    }
+}
+
+/// What follows the scheme `Bearer`, in any case (RFC 9110 §11.1). `None` for another scheme or nothing behind it.
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let end = value.iter().position(|byte| *byte == b' ').unwrap_or(value.len());
+    let (scheme, credentials) = value.split_at(end);
+    let credentials = credentials.trim_ascii();
+    (scheme.eq_ignore_ascii_case(b"bearer") && !credentials.is_empty()).then_some(credentials)
+}
+
+fn guard(request: &Request) -> &Guard {
+    request.data::<Arc<Guard>>().expect("BUG: the frame puts the guard into every request")
+}
+
+macro_rules! security_scheme {
+    ($(#[$doc:meta])* $name:ident($inner:ty), $scheme:literal, $description:literal, $admit:expr) => {
+        $(#[$doc])*
+        pub struct $name(pub $inner);
+
+        impl<'a> ApiExtractor<'a> for $name {
+            const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
+            type ParamType = ();
+            type ParamRawType = ();
+
+            fn register(registry: &mut Registry) {
+                registry.create_security_scheme(
+                    $scheme,
+                    MetaSecurityScheme {
+                        ty: "http",
+                        description: Some($description),
+                        name: None,
+                        key_in: None,
+                        scheme: Some("bearer"),
+                        bearer_format: Some("JWT"),
+                        flows: None,
+                        openid_connect_url: None,
+                    },
+                );
+            }
+
+            fn security_schemes() -> Vec<&'static str> {
+                vec![$scheme]
+            }
+
+            async fn from_request(
+                request: &'a Request,
+                _: &mut RequestBody,
+                _: ExtractParamOptions<()>,
+            ) -> poem::Result<Self> {
+                let admit: fn(&Guard, &Request) -> Result<$inner, ApiError> = $admit;
+                Ok(Self(admit(guard(request), request)?))
+            }
+        }
+    };
+}
+
+security_scheme!(
+    /// Lets in whoever has a live token.
+    BearerAuth(Caller),
+    "BearerAuth",
+    "The access_token that registering or logging in answers with.",
+    |guard, request| guard.admit(request, Realm::RegisteredUsers)
+);
+security_scheme!(
+    /// Lets in administrators.
+    AdminAuth(Caller),
+    "AdminAuth",
+    "The access_token of an administrator.",
+    |guard, request| guard.admit(request, Realm::AdminUsers)
+);
+security_scheme!(
+    /// Lets in administrators, and the operator, who is nobody's user (`None`).
+    ManagerAuth(Option<Caller>),
+    "AdminAuth",
+    "The access_token of an administrator.",
+    |guard, request| match request.data::<Operator>() {
+        Some(Operator) => Ok(None),
+        None => guard.admit(request, Realm::AdminUsers).map(Some),
+    }
+);
+
+impl ManagerAuth {
+    /// Notes in the audit stream who did what to whom.
+    pub fn audit(&self, event: &'static str, whom: &User, client: Client) {
+        audit::record_by(event, self.0.as_ref().map(|caller| &caller.user().email), whom, client);
+    }
+}

@@ -1,0 +1,246 @@
+//! The OpenAPI document: what poem-openapi derives from the handlers, and the failures that follow from rules.
+//!
+//! Guarantees: a status that every operation of a kind can answer is written down once, here, and is in the document of each
+//! of them; `tests/api/document.rs` holds that the document and what is served are the same.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value, json};
+
+use crate::auth::passwords::policy::PasswordPolicy;
+
+/// The operations that can be called too often: those that check a password, and registration.
+const THROTTLED: [&str; 4] = ["register", "log_in", "change_password", "delete_account"];
+
+const GET: &str = "GET, HEAD";
+
+/// The bodies of requests.
+const REQUESTS: [&str; 8] =
+    ["Registration", "Credentials", "PasswordChange", "Confirmation", "NewUser", "Change", "NewWidget", "WidgetChange"];
+/// What the text in a field of these names is, in any of [`REQUESTS`].
+const FORMATS: [(&str, &str); 6] = [
+    ("email", "email"),
+    ("password", "password"),
+    ("current_password", "password"),
+    ("new_password", "password"),
+    ("info_url", "uri"),
+    ("deadline", "deadline"),
+];
+/// How the dates that are read look; which of them exist and have not passed, no pattern tells.
+const DEADLINE: &str = "^([0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ].+)?|[0-9]{1,2}/[0-9]{1,2}/([0-9]{2}|[0-9]{4})( [0-9:]+ [AP]M UTC)?|[A-Za-z]+ [0-9]{1,2},? [0-9]{4}|[0-9]{1,2} [A-Za-z]+ [0-9]{4})$";
+/// Fields with a password that is to be, whose length is a setting.
+const NEW_PASSWORDS: [(&str, &str); 4] =
+    [("Registration", "password"), ("NewUser", "password"), ("Change", "password"), ("PasswordChange", "new_password")];
+/// Fields for which `null` means that they are absent: in JSON, since a form has no `null`.
+const NULLABLE: [(&str, &str); 4] =
+    [("NewUser", "admin"), ("Change", "admin"), ("Change", "disabled"), ("Change", "password")];
+
+/// The document in its two spellings.
+pub struct Document {
+    /// As JSON.
+    pub json: String,
+    /// As YAML.
+    pub yaml: String,
+    /// The templates of its paths.
+    pub templates: Templates,
+}
+
+/// The templates of all paths that are served, such as `/api/v1/widgets/{name}`, with the methods of each.
+#[derive(Default)]
+pub struct Templates {
+    /// Those without a parameter, which are found without looking at others.
+    fixed: HashMap<String, String>,
+    with_parameters: Vec<(String, String)>,
+}
+
+impl Templates {
+    fn insert(&mut self, template: String, methods: String) {
+        if template.contains('{') {
+            self.with_parameters.push((template, methods));
+        } else {
+            self.fixed.insert(template, methods);
+        }
+    }
+
+    /// Adds paths that have `GET` alone and are not in the document.
+    pub fn add(&mut self, pages: impl IntoIterator<Item = String>) {
+        for path in pages {
+            self.insert(path, GET.to_owned());
+        }
+    }
+
+    /// The template that `path` fits; `None` where nothing is served.
+    pub fn of(&self, path: &str) -> Option<&str> {
+        self.find(path).map(|(template, _)| template.as_str())
+    }
+
+    /// The methods that work for `path`, as the value of an `Allow` header (RFC 9110 §10.2.1).
+    pub fn allow(&self, path: &str) -> String {
+        self.find(path).map_or(GET, |(_, methods)| methods).to_owned()
+    }
+
+    fn find(&self, path: &str) -> Option<(&String, &String)> {
+        let fits = |template: &str| {
+            let fits = |our: &str, their: &str| our == their || our.starts_with('{') && !their.is_empty();
+            template.split('/').count() == path.split('/').count()
+                && template.split('/').zip(path.split('/')).all(|(our, their)| fits(our, their))
+        };
+        self.fixed.get_key_value(path).or_else(|| {
+            let found = self.with_parameters.iter().find(|(template, _)| fits(template));
+            found.map(|(template, methods)| (template, methods))
+        })
+    }
+}
+
+/// Completes the document that poem-openapi made (`derived`), whose paths are served below `base`.
+pub fn complete(derived: &str, base: &str, signup: bool, policy: &PasswordPolicy) -> Document {
+    let mut document: Value = serde_json::from_str(derived).expect("BUG: poem-openapi writes JSON");
+    let mut templates = Templates::default();
+    mend_schemas(object(&mut document["components"], "schemas"), policy);
+    let schemas = document["components"]["schemas"].clone();
+    for (path, operations) in object(&mut document, "paths") {
+        let operations = operations.as_object_mut().expect("BUG: a path is an object");
+        templates.insert(format!("{base}{path}"), allow(operations));
+        for operation in operations.values_mut() {
+            let operation = operation.as_object_mut().expect("BUG: an operation is an object");
+            if let Some(body) = operation.get_mut("requestBody") {
+                mend_body(body, &schemas);
+            }
+            add_failures(operation, !signup && path == "/auth/register");
+        }
+    }
+    for (schema, property) in NULLABLE {
+        document["components"]["schemas"][schema]["properties"][property]["nullable"] = json!(true);
+    }
+    // Two schemes would ask for the same token twice in Swagger UI's dialog; the 403 tells administrators' operations apart.
+    if let Some(schemes) = document["components"]["securitySchemes"].as_object_mut() {
+        schemes.remove("AdminAuth");
+    }
+    Document {
+        json: document.to_string(),
+        yaml: serde_yaml::to_string(&document).expect("BUG: JSON is YAML"),
+        templates,
+    }
+}
+
+/// Adds what the types of poem-openapi cannot say.
+fn mend_schemas(schemas: &mut Map<String, Value>, policy: &PasswordPolicy) {
+    for schema in REQUESTS {
+        for (property, format) in FORMATS {
+            if let Some(property) = schemas[schema]["properties"].get_mut(property) {
+                property["format"] = json!(format);
+                if format == "deadline" {
+                    property["pattern"] = json!(DEADLINE);
+                }
+            }
+        }
+    }
+    for (schema, property) in NEW_PASSWORDS {
+        let password = &mut schemas[schema]["properties"][property];
+        password["minLength"] = json!(policy.chars_min);
+        password["maxLength"] = json!(policy.chars_max);
+    }
+    // The owner of a widget may be gone. Beside a reference `nullable` means nothing, and only that one leads here.
+    schemas["Owner"]["nullable"] = json!(true);
+}
+
+/// A body without a required field need not be there, and its form has no `null` ([`NULLABLE`]).
+fn mend_body(body: &mut Value, schemas: &Value) {
+    let reference = body["content"]["application/json"]["schema"]["$ref"].as_str().unwrap_or_default();
+    let name = reference.rsplit('/').next().unwrap_or_default().to_owned();
+    if schemas[&name].get("required").is_none() {
+        body["required"] = json!(false);
+    }
+    if NULLABLE.iter().any(|(schema, _)| *schema == name) {
+        body["content"]["application/x-www-form-urlencoded"]["schema"] = schemas[&name].clone();
+    }
+}
+
+fn allow(operations: &Map<String, Value>) -> String {
+    let mut methods: Vec<String> = operations.keys().map(|method| method.to_uppercase()).collect();
+    if methods.iter().any(|method| method == "GET") {
+        methods.push("HEAD".to_owned());
+    }
+    methods.sort();
+    methods.join(", ")
+}
+
+fn add_failures(operation: &mut Map<String, Value>, closed: bool) {
+    let secured = operation.get("security").map(Value::to_string).unwrap_or_default();
+    let for_admins = secured.contains("AdminAuth");
+    let throttled = operation["operationId"].as_str().is_some_and(|id| THROTTLED.contains(&id));
+    let has_body = operation.contains_key("requestBody");
+    let has_parameters = operation.contains_key("parameters");
+    let rules = [
+        (has_body || has_parameters || !secured.is_empty(), "400"),
+        (!secured.is_empty(), "401"),
+        (for_admins || closed, "403"),
+        (has_body, "413"),
+        (true, "414"),
+        (has_body, "415"),
+        (throttled, "429"),
+        (true, "431"),
+        (true, "500"),
+        (true, "503"),
+    ];
+    let lock = if secured.is_empty() { json!([]) } else { json!([{ "BearerAuth": [] }]) };
+    operation.insert("security".to_owned(), lock);
+    let responses = operation["responses"].as_object_mut().expect("BUG: responses are an object");
+    for (applies, status) in rules {
+        if applies {
+            responses.entry(status).or_insert(Value::Null);
+        }
+    }
+    responses.sort_keys();
+    for (status, response) in responses {
+        if status.as_str() >= "400" {
+            *response = failure(status);
+        } else {
+            mend_success(response);
+        }
+    }
+}
+
+/// poem-openapi writes header names in capitals.
+fn mend_success(response: &mut Value) {
+    if let Some(headers) = response.get_mut("headers").and_then(Value::as_object_mut) {
+        *headers = std::mem::take(headers).into_iter().map(|(name, value)| (title_case(&name), value)).collect();
+    }
+}
+
+fn title_case(name: &str) -> String {
+    let capital = |word: &str| format!("{}{}", word[..1].to_uppercase(), word[1..].to_lowercase());
+    name.split('-').map(capital).collect::<Vec<_>>().join("-")
+}
+
+fn failure(status: &str) -> Value {
+    let description = match status {
+        "400" => "Fields failed, each named in `errors`; or the request cannot be read.",
+        "401" => "Who is asking is not known; `WWW-Authenticate` says why.",
+        "403" => "The user is not an administrator; at `register`, registration is closed.",
+        "404" => "There is nothing of this name.",
+        "409" => "The name is taken.",
+        "413" => "The body is too large.",
+        "414" => "The URL is too long.",
+        "415" => "The body is neither a form nor JSON.",
+        "429" => "Too many tries; `Retry-After` says when to try again.",
+        "431" => "The header fields are too large.",
+        "500" => "The server has a defect; its log says more.",
+        _ => "The server is busy or cannot reach its data; `Retry-After` says when to try again.",
+    };
+    let header = |description: &str| json!({ "description": description, "schema": { "type": "string" } });
+    let mut failure = json!({
+        "description": description,
+        "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Failure" } } },
+    });
+    match status {
+        "401" | "403" => failure["headers"] = json!({ "WWW-Authenticate": header("A challenge of RFC 6750 §3.") }),
+        "429" | "503" => failure["headers"] = json!({ "Retry-After": header("Seconds to wait.") }),
+        _ => {}
+    }
+    failure
+}
+
+fn object<'a>(document: &'a mut Value, name: &str) -> &'a mut Map<String, Value> {
+    document[name].as_object_mut().expect("BUG: poem-openapi writes this as an object")
+}

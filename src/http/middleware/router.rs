@@ -1,0 +1,70 @@
+//! From the path and method of a request to what answers it.
+//!
+//! Guarantees: a path is looked up as it was sent, byte for byte, and an operation answers for its own method alone. Those whose path has
+//! no parameter, as those on tokens, are found by one look: poem's router boxes a future and notes the pattern twice, which is a
+//! twentieth of the work of such a request, and poem-openapi's own service would be a router within it.
+
+use std::{collections::HashMap, future::ready};
+
+use futures_util::future::BoxFuture;
+use poem::{
+    Endpoint, Request, Response, Route,
+    endpoint::{BoxEndpoint, DynEndpoint},
+    error::MethodNotAllowedError,
+    http::Method,
+};
+use poem_openapi::OpenApi;
+
+/// Everything that is served, by path.
+pub struct Router {
+    /// Operations whose path has no parameter.
+    fixed: HashMap<String, ByMethod>,
+    others: Route,
+}
+
+impl Router {
+    /// The operations of `api` below `base`, and `pages`.
+    pub fn new(base: &str, api: impl OpenApi, pages: Route) -> Self {
+        let mut operations = HashMap::new();
+        api.add_routes(&mut operations);
+        let (mut fixed, mut others) = (HashMap::new(), pages);
+        for (path, methods) in operations {
+            let (has_parameter, path) = (path.contains([':', '*']), format!("{base}{path}"));
+            if has_parameter {
+                others = others.at(path, ByMethod(methods));
+            } else {
+                fixed.insert(path, ByMethod(methods));
+            }
+        }
+        Self { fixed, others }
+    }
+
+    /// Answers.
+    pub fn call(&self, request: Request) -> BoxFuture<'_, poem::Result<Response>> {
+        match self.fixed.get(request.uri().path()) {
+            Some(operations) => operations.answer(request),
+            None => Box::pin(self.others.call(request)),
+        }
+    }
+}
+
+/// The operations of one path.
+struct ByMethod(HashMap<Method, BoxEndpoint<'static>>);
+
+impl ByMethod {
+    fn answer(&self, request: Request) -> BoxFuture<'_, poem::Result<Response>> {
+        match self.0.get(request.method()) {
+            Some(operation) => DynEndpoint::call(&**operation, request),
+            None => Box::pin(ready(Err(MethodNotAllowedError.into()))),
+        }
+    }
+}
+
+impl Endpoint for ByMethod {
+    type Output = Response;
+
+    // Not an `async fn`, whose future would hold the request twice.
+    fn call(&self, request: Request) -> impl Future<Output = poem::Result<Response>> + Send {
+        self.answer(request)
+    }
+}

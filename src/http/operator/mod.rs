@@ -1,0 +1,153 @@
+//! The same routes for the operator of this machine: over a Unix socket in the data directory beside a running server, and
+//! called in process where no server runs.
+//!
+//! Guarantees: who connects is told by the operating system and not by the request; it must be the user the server runs as,
+//! or root. The socket is 0600 from the moment it has its name; one that a crash left behind is replaced. Nothing that comes
+//! in over TCP is ever the operator.
+
+pub mod transfer;
+
+use std::{
+    convert::Infallible,
+    fs::{self, Permissions},
+    future::Future,
+    io,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    path::Path,
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use poem::{
+    Endpoint, Request, Response,
+    http::{Method, uri::Scheme},
+    web::{LocalAddr, RemoteAddr},
+};
+use tokio::{
+    net::{UnixListener, UnixStream},
+    sync::watch,
+    time::timeout,
+};
+
+use crate::http::middleware::guard::Operator;
+
+/// How long to wait before accepting again when the system has no more file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A socket that is bound and ready.
+pub struct Socket {
+    listener: UnixListener,
+    uid: u32,
+}
+
+impl Socket {
+    /// Binds `path`. The caller holds the data directory, so whatever is there was left behind.
+    ///
+    /// # Errors
+    /// Where the operating system says no, as it does for a path of more than about 100 bytes.
+    pub fn bind(path: &Path) -> io::Result<Self> {
+        let unfinished = path.with_extension("sock.new");
+        match fs::remove_file(&unfinished) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&unfinished)?;
+        fs::set_permissions(&unfinished, Permissions::from_mode(0o600))?;
+        let uid = fs::metadata(&unfinished)?.uid();
+        fs::rename(&unfinished, path)?; // I6; it replaces what was left behind
+        Ok(Self { listener, uid })
+    }
+
+    /// Serves `routes` until `stop` resolves, then lets what is in flight finish for at most `drain`.
+    ///
+    /// Returns whether everything in flight was finished.
+    pub async fn serve(
+        self,
+        routes: Arc<impl Endpoint<Output = Response> + 'static>,
+        stop: impl Future<Output = ()>,
+        drain: Duration,
+    ) -> bool {
+        let Self { listener, uid } = self;
+        let (stopping, stopped) = watch::channel(());
+        let mut stop = pin!(stop);
+        loop {
+            let accepted = tokio::select! {
+                () = &mut stop => break,
+                accepted = listener.accept() => accepted,
+            };
+            let Ok((stream, _)) = accepted else {
+                tokio::time::sleep(ACCEPT_PAUSE).await; // no file descriptors: the pause keeps it from spinning
+                continue;
+            };
+            match stream.peer_cred() {
+                Ok(peer) if peer.uid() == uid || peer.uid() == 0 => {
+                    tokio::spawn(serve_connection(stream, Arc::clone(&routes), stopped.clone()));
+                }
+                _ => tracing::warn!("refused a connection to the admin socket from another user"),
+            }
+        }
+        drop((listener, stopped));
+        let _ = stopping.send(());
+        timeout(drain, stopping.closed()).await.is_ok() // each connection holds a receiver to its end
+    }
+}
+
+async fn serve_connection(
+    stream: UnixStream,
+    routes: Arc<impl Endpoint<Output = Response> + 'static>,
+    mut stopped: watch::Receiver<()>,
+) {
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let routes = Arc::clone(&routes);
+        async move {
+            let request = Request::from((request, LocalAddr::default(), RemoteAddr::default(), Scheme::HTTP));
+            Ok::<_, Infallible>(hyper::Response::from(as_operator(&*routes, request).await))
+        }
+    });
+    let mut connection = pin!(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        _ = stopped.changed() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "the admin connection ended early");
+    }
+}
+
+async fn as_operator(routes: &impl Endpoint<Output = Response>, mut request: Request) -> Response {
+    request.extensions_mut().insert(Operator);
+    routes.get_response(request).await
+}
+
+/// Calls the routes in this process: what the socket answers, without a socket.
+///
+/// Takes the method, the path with its query, and a JSON body; gives the status and the body of the answer.
+///
+/// # Panics
+/// Where `method` or `path` is not one of HTTP.
+pub async fn call(
+    routes: &impl Endpoint<Output = Response>,
+    method: &str,
+    path: &str,
+    bearer: Option<&str>,
+    body: Option<String>,
+) -> (u16, Vec<u8>) {
+    let method: Method = method.parse().expect("BUG: the command line names methods of HTTP");
+    let mut request = Request::builder().method(method).uri_str(path);
+    if let Some(token) = bearer {
+        request = request.header("authorization", format!("Bearer {token}"));
+    }
+    let request = match body {
+        Some(body) => request.content_type("application/json").body(body),
+        None => request.finish(),
+    };
+    let response = as_operator(routes, request).await;
+    let status = response.status().as_u16();
+    (status, response.into_body().into_vec().await.unwrap_or_default())
+}

@@ -1,0 +1,157 @@
+//! Whole files for the operator: the backup and the export out, the import in; and where the API is served.
+//!
+//! Guarantees: these paths exist on the admin socket alone, since nothing else is given this endpoint; an answer says how far
+//! the work is, then how long the file is, then the file, so that one that breaks off is not taken for the whole; what a long
+//! import is made of is on disk and not in memory.
+
+use std::{
+    fs::File,
+    io::{self, Read as _, Seek as _, Write as _},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use futures_util::{StreamExt as _, stream};
+use poem::{Body, Endpoint, Request, Response, http::StatusCode};
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+
+use crate::{
+    auth::transfer::{self, TransferError},
+    clock::Clock,
+    http::Routes,
+    store::{Progress, Store, scratch_file},
+};
+
+/// How many pieces of an answer wait for the client to take them.
+const CHUNKS_QUEUED_MAX: usize = 16;
+
+/// What these paths begin with; the API has none like it.
+pub const TRANSFER_BASE: &str = "/operator";
+
+/// A line of JSON in the answer: any number of the first kind, then one of the others.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Line {
+    /// How much of the work is done, and of how much.
+    Progress {
+        /// So much.
+        done: u64,
+        /// Of so much.
+        all: u64,
+    },
+    /// It is done, and behind this line comes a file.
+    Whole {
+        /// The length of the file.
+        bytes: u64,
+    },
+    /// It went wrong, and nothing comes behind this line.
+    Failed {
+        /// Why.
+        message: String,
+    },
+}
+
+/// The routes of the API with those of whole files before them.
+pub struct OperatorRoutes {
+    /// The API.
+    pub routes: Routes,
+    /// What the files are about.
+    pub store: Arc<Store>,
+    /// When users were registered who do not say when.
+    pub clock: Arc<dyn Clock>,
+    /// Where there is room for them: the data directory.
+    pub dir: PathBuf,
+    /// Where the API is served over TCP: scheme and address, with the port that was taken.
+    pub address: String,
+}
+
+impl Endpoint for OperatorRoutes {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> poem::Result<Response> {
+        let path = request.uri().path().strip_prefix(TRANSFER_BASE).map(ToOwned::to_owned);
+        match path.as_deref() {
+            Some("/backup") => Ok(self.answer(|store, file, progress| Ok(store.backup(file.try_clone()?, progress)?))),
+            Some("/export") => Ok(self.answer(|store, file, progress| {
+                let mut out = io::BufWriter::new(file);
+                transfer::export(store, &mut out, progress)?;
+                Ok(out.flush()?)
+            })),
+            Some("/import") => Ok(self.import(request).await.unwrap_or_else(|error| {
+                // It goes to the operator, who may know what is wrong.
+                let body = serde_json::json!({"message": error.to_string()}).to_string();
+                Response::builder().status(StatusCode::INTERNAL_SERVER_ERROR).body(body)
+            })),
+            Some("/address") => Ok(self.address.clone().into()),
+            _ => self.routes.call(request).await,
+        }
+    }
+}
+
+impl OperatorRoutes {
+    async fn import(&self, request: Request) -> io::Result<Response> {
+        let dry_run = request.uri().query() == Some("dry_run");
+        let mut lines = scratch_file(&self.dir)?;
+        let mut body = request.into_body().into_bytes_stream();
+        let mut written = Ok(());
+        while let Some(piece) = body.next().await {
+            let piece = piece?;
+            // Read to its end also where there is no room for it: a client that is still sending reads no answer.
+            written = written.and_then(|()| lines.write_all(&piece));
+        }
+        written?;
+        let now = self.clock.now();
+        Ok(self.answer(move |store, mut file, progress| {
+            let report = transfer::import(store, &mut lines, now, dry_run, progress)?;
+            let (added, unchanged, differing, bad) = (report.added, report.unchanged, report.differing, report.bad);
+            tracing::info!(target: "audit", event = "import", by = "operator", dry_run, added, unchanged, differing, bad);
+            Ok(file.write_all(serde_json::json!(report).to_string().as_bytes())?)
+        }))
+    }
+
+    /// Answers with what `work` writes into a file that has no name. It runs on a thread that may wait for the disk, and to its
+    /// end also where the client is gone.
+    fn answer(
+        &self,
+        work: impl FnOnce(&Store, &File, Progress<'_>) -> Result<(), TransferError> + Send + 'static,
+    ) -> Response {
+        let (to, mut pieces) = mpsc::channel(CHUNKS_QUEUED_MAX);
+        let (store, dir) = (Arc::clone(&self.store), self.dir.clone());
+        tokio::task::spawn_blocking(move || {
+            let made = scratch_file(&dir).map_err(TransferError::from).and_then(|mut file| {
+                // Progress that the client does not take in time is not worth waiting for.
+                work(&store, &file, &mut |done, all| drop(to.try_send(line(&Line::Progress { done, all }))))?;
+                file.rewind()?;
+                Ok((file.metadata()?.len(), file))
+            });
+            drop(store); // a client that takes its time must not keep the database open
+            let _ = match made {
+                Ok((bytes, file)) => send(&to, bytes, file),
+                Err(error) => to.blocking_send(line(&Line::Failed { message: error.to_string() })),
+            }; // where the client is gone there is nobody to tell
+        });
+        Response::builder().body(Body::from_bytes_stream(stream::poll_fn(move |task| pieces.poll_recv(task))))
+    }
+}
+
+type Chunk = io::Result<Vec<u8>>;
+
+fn send(to: &mpsc::Sender<Chunk>, bytes: u64, mut file: File) -> Result<(), mpsc::error::SendError<Chunk>> {
+    to.blocking_send(line(&Line::Whole { bytes }))?;
+    loop {
+        let mut piece = vec![0; 64 * 1024];
+        match file.read(&mut piece) {
+            Ok(0) => return Ok(()),
+            Ok(length) => piece.truncate(length),
+            Err(error) => return to.blocking_send(Err(error)), // and the answer breaks off
+        }
+        to.blocking_send(Ok(piece))?;
+    }
+}
+
+fn line(line: &Line) -> Chunk {
+    let mut text = serde_json::to_vec(line)?;
+    text.push(b'\n');
+    Ok(text)
+}

@@ -1,0 +1,116 @@
+//! What whoever runs the server asks it: does the process answer, does the database work.
+//!
+//! Guarantees: the answers say nothing about the inside; however often `/readyz` is asked, the disk gets at most one write a
+//! second from it, and an answer never takes much longer than [`PROBE_MAX`]. Deliberately absent: any authentication, so that
+//! a load balancer can ask, and anything worth protecting.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use poem::{Endpoint, EndpointExt as _, IntoResponse as _, Response, Route, endpoint, get};
+use poem_openapi::Object;
+use serde::Serialize;
+use tokio::sync::Mutex;
+use tracing::Instrument as _;
+
+use crate::{
+    http::middleware::{error::ApiError, json::Json},
+    metrics::METRICS,
+    store::Store,
+};
+
+/// Where the process is asked, and where the database is.
+const HEALTHZ: &str = "/healthz";
+const READYZ: &str = "/readyz";
+/// The text format of Prometheus.
+const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// How long what was found is told again, and how long looking may take.
+const FOUND_FOR: Duration = Duration::from_secs(1);
+const PROBE_MAX: Duration = Duration::from_secs(1);
+
+/// All is well.
+#[derive(Object, Serialize)]
+#[oai(rename = "Fine")]
+struct HealthBody {
+    /// Always `ok`.
+    status: String,
+}
+
+/// What [`add`] adds.
+pub fn paths() -> impl Iterator<Item = String> {
+    [HEALTHZ, READYZ].into_iter().map(str::to_owned)
+}
+
+/// Adds `/healthz` and `/readyz`.
+pub fn add(routes: Route, store: Arc<Store>) -> Route {
+    let readiness = Arc::new(Readiness { store, found: Mutex::new(None) });
+    let readyz = move |_| {
+        let readiness = Arc::clone(&readiness);
+        async move { if Readiness::of(readiness).await { Ok(fine()) } else { Err(ApiError::NotReady.into()) } }
+    };
+    routes.at(HEALTHZ, answering(|_| async { Ok(fine()) })).at(READYZ, answering(readyz))
+}
+
+/// `GET /metrics` and nothing else: for a listener of its own, which not everyone can reach.
+#[must_use]
+pub fn metrics(store: Arc<Store>) -> impl Endpoint<Output = Response> {
+    let answer = move |_| {
+        let sizes = store.sizes();
+        async move {
+            let sizes = sizes.inspect_err(|error| tracing::error!(%error, "metrics without the sizes of the database"));
+            let text = METRICS.text(sizes.ok().as_ref());
+            Ok(Response::builder().content_type(METRICS_TYPE).body(text))
+        }
+    };
+    Route::new()
+        .at("/metrics", answering(answer))
+        .catch_all_error(async |error| ApiError::from_poem(error, || "GET, HEAD".to_owned()).into_response())
+        .map_to_response()
+}
+
+fn answering<F>(answer: impl Fn(poem::Request) -> F + Send + Sync + 'static) -> impl Endpoint
+where
+    F: Future<Output = poem::Result<Response>> + Send + 'static,
+{
+    get(endpoint::make(answer)).boxed()
+}
+
+fn fine() -> Response {
+    Json(HealthBody { status: "ok".to_owned() }).into_response()
+}
+
+/// Whether the database works, as far as was found lately.
+struct Readiness {
+    store: Arc<Store>,
+    found: Mutex<Option<(Instant, bool)>>,
+}
+
+impl Readiness {
+    /// Those who ask while someone looks wait for what that one finds.
+    async fn of(this: Arc<Self>) -> bool {
+        // As a task of its own: a client that hangs up must not make the next one look again.
+        let look = async move {
+            let mut found = this.found.lock().await;
+            match *found {
+                Some((at, ready)) if at.elapsed() < FOUND_FOR => ready,
+                _ => {
+                    let ready = this.look().await;
+                    *found = Some((Instant::now(), ready));
+                    ready
+                }
+            }
+        };
+        tokio::spawn(look.in_current_span()).await.unwrap_or(false)
+    }
+
+    async fn look(&self) -> bool {
+        match tokio::time::timeout(PROBE_MAX, self.store.probe()).await {
+            Ok(Ok(())) => return true,
+            Ok(Err(error)) => tracing::error!(%error, "not ready: the database does not take a write"),
+            Err(_) => tracing::error!(seconds = PROBE_MAX.as_secs(), "not ready: a write takes too long"),
+        }
+        false
+    }
+}

@@ -1,0 +1,234 @@
+//! What a browser gets: the start page and its files from `static/`, Swagger UI, the OpenAPI document. All from the binary.
+//!
+//! Guarantees: no page asks any other host for anything, and its Content-Security-Policy says so to the browser; a page is
+//! compressed once, at its first request; a second view costs a 304; however many take a page at once, it is in memory once.
+
+pub(in crate::http) mod health;
+
+use std::{
+    fmt::Write as _,
+    io::{Read as _, Write as _},
+    path::Path,
+    sync::{Arc, OnceLock},
+};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use bytes::Bytes;
+use flate2::{Compression, read::GzDecoder, write::GzEncoder};
+use include_dir::{Dir, File, include_dir};
+use poem::{
+    Endpoint, Request, Response, Route, get,
+    http::{StatusCode, header},
+};
+use sha2::{Digest, Sha256};
+use tokio::sync::Mutex;
+
+static FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/static");
+
+/// Swagger UI as poem-openapi ships it, with [`DOCUMENT`] where the document goes. Packed it is a megabyte less in the binary.
+static SWAGGER_UI: &[u8] = include_bytes!("swagger_ui.html.gz");
+const DOCUMENT: &str = "{{document}}";
+
+/// Below the base path of the API.
+const UI: &str = "/ui";
+const SWAGGER_JSON: &str = "/swagger.json";
+const OPENAPI_JSON: &str = "/openapi.json";
+const OPENAPI_YAML: &str = "/openapi.yaml";
+
+/// For everything but Swagger UI, which needs its inline parts named.
+const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; \
+                      frame-ancestors 'none'";
+
+/// Something to look at.
+struct Page {
+    content_type: &'static str,
+    body: Bytes,
+    policy: String,
+    etag: String,
+    gzip: Bytes,
+}
+
+impl Page {
+    fn new(content_type: &'static str, body: String, policy: String) -> Self {
+        let digest = Sha256::digest(body.as_bytes());
+        let etag = format!("W/\"{}\"", &BASE64_STANDARD.encode(digest)[..22]);
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        let written = encoder.write_all(body.as_bytes()).and_then(|()| encoder.finish());
+        let gzip = written.expect("BUG: writing to memory does not fail").into();
+        Self { content_type, body: body.into(), policy, etag, gzip }
+    }
+
+    fn answer(&self, request: &PageRequest) -> Response {
+        let response = Response::builder()
+            .content_type(self.content_type)
+            .header(header::CACHE_CONTROL, "no-cache") // keep it, but ask: a new version has a new tag
+            .header(header::CONTENT_SECURITY_POLICY, &self.policy)
+            .header(header::REFERRER_POLICY, "no-referrer")
+            .header(header::VARY, "Accept-Encoding")
+            .header(header::ETAG, &self.etag);
+        if request.known_tags.split(',').any(|tag| tag.trim() == self.etag || tag.trim() == "*") {
+            return response.status(StatusCode::NOT_MODIFIED).finish();
+        }
+        if request.takes_gzip {
+            return response.header(header::CONTENT_ENCODING, "gzip").body(self.gzip.clone());
+        }
+        response.body(self.body.clone())
+    }
+}
+
+/// What a page needs to know of a request.
+struct PageRequest {
+    takes_gzip: bool,
+    known_tags: String,
+}
+
+impl PageRequest {
+    fn new(request: &Request) -> Self {
+        let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let gzip = |coding: &str| {
+            let (name, parameters) = coding.split_once(';').unwrap_or((coding, ""));
+            let refused = parameters.trim().strip_prefix("q=").and_then(|q| q.trim().parse().ok()) == Some(0.0);
+            name.trim().eq_ignore_ascii_case("gzip") && !refused
+        };
+        Self {
+            takes_gzip: text(header::ACCEPT_ENCODING).split(',').any(gzip),
+            known_tags: text(header::IF_NONE_MATCH).to_owned(),
+        }
+    }
+}
+
+/// A page that is made at the first request.
+struct Lazy<M> {
+    page: OnceLock<Page>,
+    make: M,
+    turn: Mutex<()>,
+}
+
+/// Serves a page that `make` makes at the first request.
+fn page(make: impl Fn() -> Page + Send + Sync + 'static) -> impl Endpoint {
+    let lazy = Arc::new(Lazy { page: OnceLock::new(), make, turn: Mutex::new(()) });
+    get(poem::endpoint::make(move |request| {
+        let (lazy, request) = (Arc::clone(&lazy), PageRequest::new(&request));
+        async move {
+            if lazy.page.get().is_none() {
+                // Compressing Swagger UI takes a tenth of a second, once: not on a thread that answers others, and on one for
+                // all who ask for it.
+                let _turn = lazy.turn.lock().await;
+                let lazy = Arc::clone(&lazy);
+                let work = tokio::task::spawn_blocking(move || {
+                    lazy.page.get_or_init(&lazy.make);
+                });
+                work.await.expect("BUG: making a page does not panic");
+            }
+            Ok::<_, poem::Error>(lazy.page.get().expect("BUG: it was made").answer(&request))
+        }
+    }))
+}
+
+/// What [`Pages::add`] adds.
+pub fn paths(base: &str) -> impl Iterator<Item = String> {
+    let documents = [UI, SWAGGER_JSON, OPENAPI_JSON, OPENAPI_YAML].into_iter();
+    FILES.files().map(file_path).chain(documents.map(move |path| format!("{base}{path}")))
+}
+
+fn file_path(file: &File<'_>) -> String {
+    let name = file.path().to_str().expect("BUG: our own files have plain names");
+    if name == "index.html" { "/".to_owned() } else { format!("/{name}") }
+}
+
+/// What the pages are made of.
+pub struct Pages {
+    /// Where the API begins.
+    pub base: &'static str,
+    /// Whether the start page may speak of registering.
+    pub signup: bool,
+    /// The OpenAPI document.
+    pub json: String,
+    /// The same as YAML.
+    pub yaml: String,
+}
+
+impl Pages {
+    /// Adds every page to `routes`.
+    pub fn add(self, mut routes: Route) -> Route {
+        let Self { base, signup, json, yaml } = self;
+        for file in FILES.files() {
+            let (path, kind) = (file_path(file), content_type(file.path()));
+            let body = file.contents_utf8().expect("BUG: our own files are text");
+            let body = for_signup(body, signup);
+            routes = routes.at(path, page(move || Page::new(kind, body.clone(), POLICY.to_owned())));
+        }
+        let document =
+            move |content_type, body: String| page(move || Page::new(content_type, body.clone(), POLICY.to_owned()));
+        routes
+            .at(format!("{base}{SWAGGER_JSON}"), document("application/json", json.clone()))
+            .at(format!("{base}{OPENAPI_JSON}"), document("application/json", json.clone()))
+            .at(format!("{base}{OPENAPI_YAML}"), document("application/yaml", yaml))
+            .at(format!("{base}{UI}"), page(move || swagger_page(&json)))
+    }
+}
+
+/// Ends a part of [`for_signup`].
+const END: &str = "<!-- signup end -->";
+
+/// A page has parts for when strangers may register, between comments: `<!-- signup open -->`, `<!-- signup closed -->` and
+/// [`END`]. Those for the other case are taken out.
+fn for_signup(html: &str, signup: bool) -> String {
+    let other = if signup { "<!-- signup closed -->" } else { "<!-- signup open -->" };
+    let mut kept = String::new();
+    let mut rest = html;
+    while let Some((before, after)) = rest.split_once(other) {
+        kept.push_str(before);
+        rest = after.split_once(END).map_or("", |(_, behind)| behind);
+    }
+    (kept + rest).replace(if signup { "<!-- signup open -->" } else { "<!-- signup closed -->" }, "").replace(END, "")
+}
+
+fn content_type(name: &Path) -> &'static str {
+    match name.extension().and_then(|extension| extension.to_str()) {
+        Some("html") => "text/html; charset=utf-8",
+        Some("css") => "text/css; charset=utf-8",
+        Some("svg") => "image/svg+xml",
+        Some("txt") => "text/plain; charset=utf-8",
+        _ => unreachable!("BUG: a kind of file in static/ that has no content type here"),
+    }
+}
+
+/// Swagger UI, one page with everything inline, which is allowed by the hashes of what is inline (CSP 3 §8.1).
+fn swagger_page(document: &str) -> Page {
+    let mut html = String::new();
+    GzDecoder::new(SWAGGER_UI).read_to_string(&mut html).expect("BUG: what we packed ourselves can be unpacked");
+    // Inside a script element `<` could end the element: JSON has another spelling for it.
+    let html = html.replacen(DOCUMENT, &document.replace('<', "\\u003c"), 1);
+    let html =
+        html.trim_start().replacen("<html charset=\"UTF-8\">", "<!doctype html>\n<html lang=\"en\">", 1).replacen(
+            "<title>Swagger UI</title>",
+            "<title>latchkey – Swagger UI</title>\n    <meta name=\"viewport\" content=\"width=device-width\">\n    \
+         <link rel=\"icon\" href=\"/icon.svg\">",
+            1,
+        );
+    let policy = format!(
+        "default-src 'none'; script-src{}; style-src{}; img-src 'self' data:; connect-src 'self'; base-uri 'none'; \
+         form-action 'none'; frame-ancestors 'none'",
+        hashes(&html, "script"),
+        hashes(&html, "style"),
+    );
+    Page::new("text/html; charset=utf-8", html, policy)
+}
+
+/// The CSP sources for the contents of every inline `element` of `html`.
+fn hashes(html: &str, element: &str) -> String {
+    let (open, close) = (format!("<{element}"), format!("</{element}>"));
+    let mut sources = String::new();
+    let mut rest = html;
+    while let Some((_, after)) = rest.split_once(open.as_str()) {
+        let Some((contents, behind)) = after.split_once('>').and_then(|(_, inside)| inside.split_once(close.as_str()))
+        else {
+            break;
+        };
+        let digest = BASE64_STANDARD.encode(Sha256::digest(contents.as_bytes()));
+        write!(sources, " 'sha256-{digest}'").expect("BUG: writing to memory does not fail");
+        rest = behind;
+    }
+    sources
+}

@@ -1,0 +1,98 @@
+//! A file that is there wholly or not at all: it has no name, or another one, until it is complete and synced (I6).
+//!
+//! Guarantees: readable by its owner alone (0600); what was there before stays until the new file takes its place in one
+//! step; where the work fails, nothing is left behind. A kill leaves nothing either where files can be without a name.
+
+use std::{
+    fs::{self, File},
+    io::{self, ErrorKind},
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    random,
+    store::{sync_dir, unnamed_file},
+};
+
+/// A file in the making. Dropped before [`AtomicFile::put`] it is gone.
+pub struct AtomicFile {
+    file: File,
+    /// The name it has until it is complete; `None` where it has none.
+    unfinished: Option<PathBuf>,
+    path: PathBuf,
+    replace: bool,
+}
+
+impl AtomicFile {
+    /// Begins the file that will be `path`, in the same directory.
+    ///
+    /// # Errors
+    /// `AlreadyExists` where there is something at `path` and not `replace`, or a directory; else what the operating system says.
+    pub fn create(path: &Path, replace: bool) -> io::Result<Self> {
+        refuse_existing(path, replace)?;
+        let other = other_name(path)?;
+        let (file, unfinished) = match unnamed_file::create(dir_of(path)) {
+            Some(file) => (file, None),
+            None => (unnamed_file::create_named(&other)?, Some(other)),
+        };
+        Ok(Self { file, unfinished, path: path.to_owned(), replace })
+    }
+
+    /// What to write to.
+    #[must_use]
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Gives the complete file its name. It is durable when this returns.
+    ///
+    /// # Errors
+    /// As [`AtomicFile::create`]; nothing was changed then.
+    pub fn put(mut self) -> io::Result<()> {
+        self.file.sync_all()?;
+        refuse_existing(&self.path, self.replace)?;
+        if self.unfinished.is_none() {
+            match unnamed_file::link(&self.file, &self.path) {
+                // A link replaces nothing and a rename needs a name: only a kill between the two leaves it.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists && self.replace => {
+                    let other = other_name(&self.path)?;
+                    unnamed_file::link(&self.file, &other)?;
+                    self.unfinished = Some(other);
+                }
+                linked => linked?,
+            }
+        }
+        if let Some(unfinished) = &self.unfinished {
+            fs::rename(unfinished, &self.path)?;
+        }
+        sync_dir(dir_of(&self.path))
+    }
+}
+
+impl Drop for AtomicFile {
+    fn drop(&mut self) {
+        if let Some(unfinished) = &self.unfinished {
+            let _ = fs::remove_file(unfinished); // after `put` it has no such name any more
+        }
+    }
+}
+
+fn dir_of(path: &Path) -> &Path {
+    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// A name beside `path`. Two that write to the same one must not get into each other's file.
+fn other_name(path: &Path) -> io::Result<PathBuf> {
+    let mut name = path.file_name().ok_or(ErrorKind::InvalidFilename)?.to_owned();
+    name.push(format!(".new-{:08x}", u32::from_be_bytes(random::bytes())));
+    Ok(path.with_file_name(name))
+}
+
+fn refuse_existing(path: &Path, replace: bool) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => Err(io::Error::new(ErrorKind::AlreadyExists, "it is a directory")),
+        Ok(_) if !replace => Err(io::Error::new(ErrorKind::AlreadyExists, "it exists (--force replaces it)")),
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,61 @@
+//! Where the bytes of the database are: a file, or what a test has in its place to see what a failing disk does.
+//!
+//! Guarantees: what is opened exists already; nothing is made here.
+
+use std::{
+    fs::OpenOptions,
+    io::{self, ErrorKind},
+    path::PathBuf,
+};
+
+use redb::{Builder, Database, DatabaseError, StorageBackend, backends::FileBackend};
+
+use crate::store::redb::copy_on_write::CopyOnWriteBackend;
+
+/// What the bytes are opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// To look at them: also where they cannot be written.
+    Read,
+    /// To change them.
+    Write,
+}
+
+/// Opens the same bytes as often as it is asked to.
+pub(in crate::store) trait BackendFactory: Send + Sync {
+    /// How many there are.
+    fn bytes(&self) -> io::Result<u64>;
+
+    /// Opens the database.
+    fn open(&self, builder: &Builder) -> Result<Database, DatabaseError>;
+
+    /// Opens it so that what is written stays in memory.
+    fn open_over(&self, builder: &Builder) -> Result<Database, DatabaseError>;
+}
+
+impl<B: StorageBackend, F: Fn(Access) -> io::Result<B> + Send + Sync> BackendFactory for F {
+    fn bytes(&self) -> io::Result<u64> {
+        self(Access::Read)?.len()
+    }
+
+    fn open(&self, builder: &Builder) -> Result<Database, DatabaseError> {
+        builder.create_with_backend(not_empty(self(Access::Write)?)?)
+    }
+
+    fn open_over(&self, builder: &Builder) -> Result<Database, DatabaseError> {
+        builder.create_with_backend(CopyOnWriteBackend::new(not_empty(self(Access::Read)?)?)?)
+    }
+}
+
+/// In nothing redb would make a new database, and nobody would miss the old one.
+pub(in crate::store) fn not_empty<B: StorageBackend>(backend: B) -> io::Result<B> {
+    if backend.len()? == 0 { Err(ErrorKind::InvalidData.into()) } else { Ok(backend) }
+}
+
+/// The file at `path`.
+pub(in crate::store) fn file(path: PathBuf) -> impl BackendFactory + 'static {
+    move |access| {
+        let file = OpenOptions::new().read(true).write(access == Access::Write).open(&path)?;
+        FileBackend::new(file).map_err(io::Error::other)
+    }
+}

@@ -1,0 +1,86 @@
+//! A copy of the database as of one moment, made while others write.
+//!
+//! Guarantees: the copy is made from a read transaction, table by table, never from the bytes of the live file; writers do not
+//! wait for it; the table that says what the file is comes last, so that an incomplete copy is refused by whoever opens it.
+
+use std::fs::File;
+
+use redb::{
+    Database, Key, ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, backends::FileBackend,
+};
+
+use crate::store::{
+    Progress, StoreError,
+    redb::{schema, tables},
+};
+
+/// One commit of the copy: bounds what redb keeps in memory for it.
+const ROWS_PER_COMMIT: u64 = 10_000;
+const CACHE_BYTES: usize = 16 * 1024 * 1024;
+
+/// Copies everything that `from` sees into the empty `into`, which is synced when this returns.
+pub(in crate::store) fn copy(from: &ReadTransaction, into: File, progress: Progress<'_>) -> Result<(), StoreError> {
+    let (tables, rows) = count(from)?;
+    let database = schema::builder(CACHE_BYTES).create_with_backend(FileBackend::new(into)?)?;
+    let mut copy = Copy { from, to: &database, tables: 0, done: 0, rows, progress };
+    copy.table(tables::USERS)?;
+    copy.table(tables::USERS_BY_EMAIL)?;
+    copy.table(tables::ADMINS)?;
+    copy.table(tables::BLACKLIST)?;
+    copy.table(tables::WIDGETS)?;
+    copy.table(tables::WIDGETS_BY_SEQUENCE)?;
+    copy.table(tables::META)?;
+    let all = copy.tables == tables;
+    database.close()?;
+    // A table that this file forgot must not be missed on the day the copy is needed.
+    if all { Ok(()) } else { Err(StoreError::Refused("the database has a table that is not copied".to_owned())) }
+}
+
+/// How many tables and rows there are, those this program does not know included.
+pub(in crate::store) fn count(txn: &ReadTransaction) -> Result<(usize, u64), StoreError> {
+    let (mut tables, mut rows) = (0, 0);
+    for table in txn.list_tables()? {
+        tables += 1;
+        rows += txn.open_untyped_table(table)?.len()?;
+    }
+    Ok((tables, rows))
+}
+
+struct Copy<'a> {
+    from: &'a ReadTransaction,
+    to: &'a Database,
+    tables: usize,
+    done: u64,
+    rows: u64,
+    progress: Progress<'a>,
+}
+
+impl Copy<'_> {
+    fn table<K: Key + 'static, V: redb::Value + 'static>(
+        &mut self,
+        definition: TableDefinition<K, V>,
+    ) -> Result<(), StoreError> {
+        self.tables += 1;
+        let source = self.from.open_table(definition)?;
+        let mut rows = source.iter()?;
+        loop {
+            let txn = self.to.begin_write()?;
+            let mut copied = 0;
+            {
+                let mut target = txn.open_table(definition)?;
+                while copied < ROWS_PER_COMMIT
+                    && let Some(row) = rows.next().transpose()?
+                {
+                    target.insert(row.0.value(), row.1.value())?;
+                    copied += 1;
+                }
+            }
+            txn.commit()?;
+            self.done += copied;
+            (self.progress)(self.done, self.rows);
+            if copied < ROWS_PER_COMMIT {
+                return Ok(());
+            }
+        }
+    }
+}

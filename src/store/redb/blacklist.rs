@@ -1,0 +1,80 @@
+//! The blacklist: which tokens were logged out. Nobody else writes to it.
+//!
+//! One table keyed by expiry and token name serves lookup, insertion in order and the purge of a range; there is no second
+//! index. Guarantees: an entry is gone only after its token has expired (I2), and how far that went is remembered in the same
+//! transaction (I3).
+
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, WriteTransaction};
+
+use crate::{
+    model::BlacklistedToken,
+    store::{
+        StoreError,
+        redb::{
+            handle::Snapshot,
+            tables::{BLACKLIST, META, PURGED_THROUGH_S},
+        },
+    },
+};
+
+pub(in crate::store) fn insert(txn: &WriteTransaction, token: BlacklistedToken) -> Result<bool, StoreError> {
+    Ok(txn.open_table(BLACKLIST)?.insert(key(token), ())?.is_none())
+}
+
+pub(in crate::store) fn contains(snapshot: &Snapshot, token: BlacklistedToken) -> Result<bool, StoreError> {
+    Ok(snapshot.blacklist.get(key(token))?.is_some())
+}
+
+pub(in crate::store) fn purged_through_s(txn: &ReadTransaction) -> Result<u64, StoreError> {
+    Ok(txn.open_table(META)?.get(PURGED_THROUGH_S)?.map_or(0, |through| through.value()))
+}
+
+pub(in crate::store) fn count(snapshot: &Snapshot) -> Result<u64, StoreError> {
+    Ok(snapshot.blacklist.len()?)
+}
+
+pub(in crate::store) fn has_expired(snapshot: &Snapshot, now_s: u64) -> Result<bool, StoreError> {
+    let first = snapshot.blacklist.range(..first_live(now_s))?.next();
+    Ok(first.transpose()?.is_some())
+}
+
+/// Says how many entries it removed and, where it did, how far the purge went.
+pub(in crate::store) fn purge(txn: &WriteTransaction, now_s: u64, limit: usize) -> Result<(usize, u64), StoreError> {
+    let mut blacklist = txn.open_table(BLACKLIST)?;
+    let expired: Vec<[u8; 24]> = blacklist
+        .range(..first_live(now_s))?
+        .take(limit)
+        .map(|entry| Ok(entry?.0.value()))
+        .collect::<Result<_, StoreError>>()?;
+    for key in &expired {
+        blacklist.remove(key)?;
+    }
+    // I3: the expiry of what was removed and not the time on the clock. Were the clock a year ahead by mistake, this still
+    // moves no further than one token lifetime, and people can log in again once it is set right.
+    let through = expired.last().map_or(0, expires_at_s);
+    if through > 0 {
+        let mut meta = txn.open_table(META)?;
+        let before = meta.get(PURGED_THROUGH_S)?.map_or(0, |through| through.value());
+        meta.insert(PURGED_THROUGH_S, before.max(through))?;
+    }
+    Ok((expired.len(), through))
+}
+
+/// The smallest key of a token that is still live at `now_s`. A token is expired at its `exp` exactly.
+fn first_live(now_s: u64) -> [u8; 24] {
+    let mut key = [0; 24];
+    key[..8].copy_from_slice(&now_s.saturating_add(1).to_be_bytes());
+    key
+}
+
+fn key(token: BlacklistedToken) -> [u8; 24] {
+    let mut key = [0; 24];
+    key[..8].copy_from_slice(&token.expires_at_s.to_be_bytes());
+    key[8..].copy_from_slice(&token.token_id.to_bytes());
+    key
+}
+
+fn expires_at_s(key: &[u8; 24]) -> u64 {
+    let (expiry, _) = key.split_first_chunk().expect("BUG: the key is longer than its expiry");
+    u64::from_be_bytes(*expiry)
+}

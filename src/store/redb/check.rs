@@ -1,0 +1,163 @@
+//! Whether a database file is sound: all that a server would rely on, looked at before it has to.
+//!
+//! Guarantees: the file keeps every byte; what is wrong is said in one sentence. Looked at: every page's checksum, the schema
+//! (an older one is migrated in memory), every record, every index in both directions, every password hash.
+
+use std::{fs::File, path::Path};
+
+use redb::{
+    ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageBackend, backends::FileBackend,
+};
+
+use crate::{
+    model::{Email, PasswordHash, PublicId, WidgetName},
+    store::{
+        Progress, StoreError,
+        redb::{
+            backup,
+            record::{self, WidgetRow},
+            schema, tables, users, widgets,
+        },
+    },
+};
+
+const CACHE_BYTES: usize = 64 * 1024 * 1024;
+
+/// What is in a sound file.
+#[derive(Debug)]
+pub struct Contents {
+    /// How many schema steps the file itself has taken.
+    pub schema: usize,
+    /// How many users there are.
+    pub users: u64,
+    /// How many of them are administrators.
+    pub administrators: u64,
+    /// How many widgets there are.
+    pub widgets: u64,
+    /// How many logged-out tokens are remembered.
+    pub blacklisted: u64,
+}
+
+/// Judges a stored password hash: why it can never be verified, where it cannot.
+pub type JudgeHash = fn(&PasswordHash) -> Result<(), String>;
+
+/// Looks at everything in the file at `path` and changes nothing.
+///
+/// # Errors
+/// [`StoreError::Refused`] says in one sentence what is wrong.
+pub fn check(path: &Path, judge: JudgeHash, progress: Progress<'_>) -> Result<Contents, StoreError> {
+    let file = File::open(path).map_err(|error| schema::cannot("open", path, &error))?;
+    check_open(file, path, judge, progress)
+}
+
+/// Like [`check`], of a database file that is open and nobody else's. Errors call it `path`.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_open(file: File, path: &Path, judge: JudgeHash, progress: Progress<'_>) -> Result<Contents, StoreError> {
+    check_on(FileBackend::new(file)?, path, judge, progress)
+}
+
+/// Like [`check_open`], of other bytes than those of a file.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_on(
+    file: impl StorageBackend,
+    path: &Path,
+    judge: JudgeHash,
+    progress: Progress<'_>,
+) -> Result<Contents, StoreError> {
+    let damaged = |error| damaged(path, error);
+    let (database, schema) = schema::open_over(file, path, CACHE_BYTES).map_err(damaged)?;
+    let txn = database.begin_read()?;
+    let mut look = Checker { txn: &txn, path, done: 0, rows: backup::count(&txn)?.1, progress };
+    let (users, administrators) = look.users(judge).map_err(damaged)?;
+    let widgets = look.widgets().map_err(damaged)?;
+    let blacklisted = txn.open_table(tables::BLACKLIST)?.len()?;
+    Ok(Contents { schema, users, administrators, widgets, blacklisted })
+}
+
+fn damaged(path: &Path, error: StoreError) -> StoreError {
+    match error {
+        StoreError::Refused(sentence) => StoreError::Refused(sentence),
+        StoreError::Record { .. } => schema::refused(path, &format!("is damaged: {error}")),
+        other => schema::refused(path, &format!("is damaged ({other})")),
+    }
+}
+
+struct Checker<'a> {
+    txn: &'a ReadTransaction,
+    path: &'a Path,
+    done: u64,
+    rows: u64,
+    progress: Progress<'a>,
+}
+
+impl Checker<'_> {
+    fn step(&mut self) {
+        self.done += 1;
+        if self.done.is_multiple_of(1000) {
+            (self.progress)(self.done, self.rows);
+        }
+    }
+
+    fn wrong(&self, what: &str) -> StoreError {
+        schema::refused(self.path, &format!("is damaged: {what}"))
+    }
+
+    fn users(&mut self, judge: JudgeHash) -> Result<(u64, u64), StoreError> {
+        let by_email = self.txn.open_table(tables::USERS_BY_EMAIL)?;
+        let admins = self.txn.open_table(tables::ADMINS)?;
+        let (mut all, mut administrators, mut acting) = (0, 0, 0);
+        for row in self.txn.open_table(tables::USERS)?.iter()? {
+            let (id, row) = row?;
+            let user = users::from_row(PublicId::from_bytes(id.value()), row.value())?;
+            Email::parse(user.email.as_str()).map_err(|error| self.wrong(&error.to_string()))?;
+            if by_email.get(user.email.key().as_str())?.map(|found| found.value()) != Some(id.value()) {
+                return Err(self.wrong(&format!("the email {} does not lead to its user", user.email)));
+            }
+            judge(&user.password_hash).map_err(|why| {
+                let whose = format!("the password hash of {} cannot be used: {why}", user.email);
+                schema::refused(self.path, &format!("is not sound: {whose}"))
+            })?;
+            all += 1;
+            administrators += u64::from(user.admin);
+            acting += u64::from(user.is_acting_admin());
+            if admins.get(id.value())?.is_some() != user.is_acting_admin() {
+                return Err(self.wrong(&format!("the index of administrators is wrong about {}", user.email)));
+            }
+            self.step();
+        }
+        // Each user has an entry of its own, so one more entry than users leads nowhere.
+        if by_email.len()? != all {
+            return Err(self.wrong("an email leads to no user"));
+        }
+        if admins.len()? != acting {
+            return Err(self.wrong("the index of administrators names a user who is not there"));
+        }
+        Ok((all, administrators))
+    }
+
+    fn widgets(&mut self) -> Result<u64, StoreError> {
+        let by_sequence = self.txn.open_table(tables::WIDGETS_BY_SEQUENCE)?;
+        let users = self.txn.open_table(tables::USERS)?;
+        let mut all = 0;
+        for row in self.txn.open_table(tables::WIDGETS)?.iter()? {
+            let (name, row) = row?;
+            let text = name.value();
+            let parsed = WidgetName::parse(text).map_err(|_| self.wrong("a widget has an impossible name"))?;
+            let sequence = record::decode::<WidgetRow>("widgets", row.value())?.sequence;
+            widgets::from_row(&users, parsed, row.value())?;
+            if by_sequence.get(sequence)?.is_none_or(|found| found.value() != text) {
+                return Err(self.wrong(&format!("the widget {text} is not in the order of widgets")));
+            }
+            all += 1;
+            self.step();
+        }
+        if by_sequence.len()? != all {
+            return Err(self.wrong("the order of widgets names a widget that is not there"));
+        }
+        Ok(all)
+    }
+}

@@ -1,0 +1,235 @@
+//! The thread that commits: redb allows one writer at a time, so writes wait in a bounded queue and block no other thread.
+//!
+//! Group commit: all queued writes share one transaction; a lone write commits immediately. Guarantees: an answer is given
+//! after its transaction is durable on disk (I1); a write that fails or panics leaves nothing behind and takes no other along;
+//! the queue is bounded. After a disk error this thread opens the file again, until that works; meanwhile reads go on over
+//! what is readable, and writes are given up.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        mpsc::{self, RecvTimeoutError, TrySendError},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use redb::{Database, WriteTransaction};
+use tokio::sync::oneshot;
+
+use crate::{
+    metrics::METRICS,
+    store::{
+        StoreError,
+        redb::{backend::BackendFactory, handle::DatabaseHandle, schema, transaction::transact},
+    },
+};
+
+/// How many writes may wait. At some thousands a second this is a second.
+const WAITING_MAX: usize = 4096;
+/// How many writes share a commit at most.
+const BATCH_MAX: usize = 1024;
+/// How long to wait before the file is opened again where that failed.
+const REOPEN_PAUSE: Duration = Duration::from_secs(1);
+
+/// Something to write: run, perhaps again in another transaction, and answered once.
+trait QueuedWrite: Send {
+    fn run(&mut self, txn: &WriteTransaction) -> Result<(), StoreError>;
+    /// `Ok` says that what was run last is durable.
+    fn answer(self: Box<Self>, outcome: Result<(), StoreError>);
+}
+
+struct Write<W, T> {
+    work: W,
+    done: Option<T>,
+    reply: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<W, T> QueuedWrite for Write<W, T>
+where
+    W: FnMut(&WriteTransaction) -> Result<T, StoreError> + Send,
+    T: Send,
+{
+    fn run(&mut self, txn: &WriteTransaction) -> Result<(), StoreError> {
+        self.done = Some((self.work)(txn)?);
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, outcome: Result<(), StoreError>) {
+        let Self { done, reply, .. } = *self;
+        // The receiver may be gone: a client that hung up does not undo what it asked for.
+        let _ = reply.send(outcome.and_then(|()| done.ok_or(StoreError::GivenUp)));
+    }
+}
+
+/// Sends writes to the thread that commits them.
+pub(in crate::store) struct CommitQueue {
+    queue: Option<mpsc::SyncSender<Box<dyn QueuedWrite>>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl CommitQueue {
+    /// Starts the thread, which writes to what is open as `handle` and opens it again from `backend` with a cache of that size.
+    pub(in crate::store) fn start(
+        handle: Arc<DatabaseHandle>,
+        backend: Arc<dyn BackendFactory>,
+        cache_bytes: usize,
+    ) -> Self {
+        let (queue, jobs) = mpsc::sync_channel(WAITING_MAX);
+        let worker = CommitWorker { jobs, handle, backend, cache_bytes };
+        let thread = thread::Builder::new()
+            .name("latchkey-writer".to_owned())
+            .spawn(move || worker.work())
+            .expect("BUG: a thread can be started while the server starts");
+        Self { queue: Some(queue), thread: Some(thread) }
+    }
+
+    /// Runs `work` in a transaction and commits it durably. Where it shares the transaction with another that fails, it is
+    /// run again in a new one. A caller that goes away does not stop the write.
+    pub(in crate::store) async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnMut(&WriteTransaction) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.queue(work)?.await.unwrap_or(Err(StoreError::GivenUp))
+    }
+
+    /// Like [`CommitQueue::write`] for a thread that may wait.
+    pub(in crate::store) fn write_blocking<T: Send + 'static>(
+        &self,
+        work: impl FnMut(&WriteTransaction) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.queue(work)?.blocking_recv().unwrap_or(Err(StoreError::GivenUp))
+    }
+
+    /// A read failed: a write shows whether the database has to be opened again.
+    pub(in crate::store) fn probe(&self) {
+        let _ = self.queue(schema::probe); // where the queue is full there is a write that shows it
+    }
+
+    fn queue<T: Send + 'static>(
+        &self,
+        work: impl FnMut(&WriteTransaction) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<oneshot::Receiver<Result<T, StoreError>>, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let queue = self.queue.as_ref().expect("BUG: only drop takes the queue away");
+        queue.try_send(Box::new(Write { work, done: None, reply })).map_err(|refused| match refused {
+            TrySendError::Full(_) => StoreError::Overloaded,
+            TrySendError::Disconnected(_) => StoreError::GivenUp,
+        })?;
+        Ok(answer)
+    }
+}
+
+impl Drop for CommitQueue {
+    /// Finishes what waits and ends the thread, so that nothing uses the database any more.
+    fn drop(&mut self) {
+        drop(self.queue.take());
+        let _ = self.thread.take().map(thread::JoinHandle::join); // it catches panics; there is none to pass on
+    }
+}
+
+/// State of the thread that runs queued writes and commits them.
+struct CommitWorker {
+    jobs: mpsc::Receiver<Box<dyn QueuedWrite>>,
+    handle: Arc<DatabaseHandle>,
+    backend: Arc<dyn BackendFactory>,
+    cache_bytes: usize,
+}
+
+/// The database has to be opened again.
+struct FailedCommit {
+    error: StoreError,
+    /// What was to be written.
+    batch: Vec<Box<dyn QueuedWrite>>,
+}
+
+impl CommitWorker {
+    fn work(self) {
+        while let Ok(first) = self.jobs.recv() {
+            let mut batch = vec![first];
+            batch.extend(self.jobs.try_iter().take(BATCH_MAX - 1));
+            let write = || match self.handle.database() {
+                Ok(database) => self.write_batch(&database, batch),
+                Err(error) => Err(FailedCommit { error, batch }),
+            };
+            // The panic is one of redb's: those of jobs were caught. What it left of itself in memory is not trusted any more.
+            let given_up = |_| Err(FailedCommit { error: StoreError::GivenUp, batch: Vec::new() });
+            let written = catch_unwind(AssertUnwindSafe(write)).unwrap_or_else(given_up);
+            if let Err(broken) = written {
+                tracing::error!(error = %broken.error, "a write failed; opening the database again");
+                if !self.reopen(broken) {
+                    return;
+                }
+                tracing::info!("the database is open again");
+            }
+        }
+    }
+
+    /// Writes all of `batch` with one commit, and where one of them fails, each with a commit of its own; then answers them.
+    fn write_batch(&self, database: &Arc<Database>, mut batch: Vec<Box<dyn QueuedWrite>>) -> Result<(), FailedCommit> {
+        let started = Instant::now();
+        self.handle.invalidate_snapshot();
+        let outcome = transact(database, |txn| batch.iter_mut().try_for_each(|job| run(&mut **job, txn)));
+        match &outcome {
+            Ok(()) => {
+                self.handle.invalidate_snapshot();
+                METRICS.count_commit(batch.len(), started.elapsed());
+            }
+            // After a disk error every transaction is refused, and after any other none.
+            Err(error) if database.begin_write().is_err() => return Err(FailedCommit { error: error.clone(), batch }),
+            Err(_) if batch.len() > 1 => {
+                return batch.into_iter().try_for_each(|job| self.write_batch(database, vec![job]));
+            }
+            Err(_) => {}
+        }
+        answer(batch, &outcome);
+        Ok(())
+    }
+
+    /// Opens the file again, as often as it takes. `false` where the store is closed meanwhile.
+    fn reopen(&self, mut broken: FailedCommit) -> bool {
+        let mut said = false;
+        loop {
+            let mut writable = false;
+            // What cannot be closed cleanly is repaired when it is opened.
+            let _ = self.handle.replace(|| match schema::open_again(&*self.backend, self.cache_bytes) {
+                Ok(database) => {
+                    writable = true;
+                    Some(database)
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut said, true) {
+                        tracing::error!(%error, "the database takes no writes; trying again every second");
+                    }
+                    schema::open_to_read(&*self.backend, self.cache_bytes).ok()
+                }
+            });
+            // Now, so that who is told of the failure can read.
+            answer(broken.batch.drain(..), &Err(broken.error.clone()));
+            if writable {
+                METRICS.database_reopened.inc();
+                return true;
+            }
+            let until = Instant::now() + REOPEN_PAUSE;
+            loop {
+                match self.jobs.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                    Ok(job) => job.answer(Err(StoreError::GivenUp)),
+                    Err(RecvTimeoutError::Timeout) => break,
+                    Err(RecvTimeoutError::Disconnected) => return false,
+                }
+            }
+        }
+    }
+}
+
+fn answer(batch: impl IntoIterator<Item = Box<dyn QueuedWrite>>, outcome: &Result<(), StoreError>) {
+    for job in batch {
+        job.answer(outcome.clone());
+    }
+}
+
+fn run(job: &mut dyn QueuedWrite, txn: &WriteTransaction) -> Result<(), StoreError> {
+    // The panic was reported by the panic hook.
+    catch_unwind(AssertUnwindSafe(|| job.run(txn))).unwrap_or(Err(StoreError::GivenUp))
+}

@@ -1,0 +1,134 @@
+//! A database file that can be written to without being changed: what is written stays in memory.
+//!
+//! The integrity check of redb commits, and so does a migration. Over this a copy is opened, checked and migrated, and keeps
+//! every byte; nothing is needed but the right to read it. Memory grows with what is written: a check writes little.
+//! A file that someone else writes to is not opened.
+
+use std::{
+    collections::HashMap,
+    io,
+    ops::Bound,
+    sync::{Mutex, MutexGuard},
+};
+
+use redb::{BackendError, StorageBackend};
+
+const BLOCK: u64 = 4096;
+const BLOCK_BYTES: usize = 4096;
+type Block = [u8; BLOCK_BYTES];
+
+/// The file and what was written over it.
+#[derive(Debug)]
+pub(in crate::store) struct CopyOnWriteBackend<B> {
+    file: B,
+    written: Mutex<Written>,
+}
+
+#[derive(Debug)]
+struct Written {
+    len: u64,
+    /// Up to here the file shows through; behind it there are zeros.
+    file_len: u64,
+    blocks: HashMap<u64, Box<Block>>,
+}
+
+impl<B: StorageBackend> CopyOnWriteBackend<B> {
+    pub(in crate::store) fn new(file: B) -> io::Result<Self> {
+        let len = file.len()?;
+        Ok(Self { file, written: Mutex::new(Written { len, file_len: len, blocks: HashMap::new() }) })
+    }
+
+    fn written(&self) -> MutexGuard<'_, Written> {
+        self.written.lock().expect("BUG: nothing panics while it is locked")
+    }
+
+    /// What the file has at `start`, zeros behind its end.
+    fn beneath(&self, written: &Written, start: u64, out: &mut [u8]) -> io::Result<()> {
+        let there = usize::try_from(written.file_len.saturating_sub(start)).unwrap_or(usize::MAX).min(out.len());
+        let (there, behind) = out.split_at_mut(there);
+        behind.fill(0);
+        if there.is_empty() { Ok(()) } else { self.file.read(start, there) }
+    }
+}
+
+/// The parts of `offset..offset + len`, each inside one block: block, where in it, how much.
+fn parts(offset: u64, len: usize) -> impl Iterator<Item = (u64, usize, usize)> {
+    let end = offset + len as u64;
+    (offset / BLOCK..end.div_ceil(BLOCK)).map(move |block| {
+        let start = offset.max(block * BLOCK);
+        let stop = end.min((block + 1) * BLOCK);
+        let within = |position: u64| usize::try_from(position).expect("BUG: a block is small");
+        (block, within(start - block * BLOCK), within(stop - start))
+    })
+}
+
+impl<B: StorageBackend> StorageBackend for CopyOnWriteBackend<B> {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.written().len)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let written = self.written();
+        if offset.checked_add(out.len() as u64).is_none_or(|end| end > written.len) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.beneath(&written, offset, out)?;
+        let mut done = 0;
+        for (block, at, len) in parts(offset, out.len()) {
+            if let Some(over) = written.blocks.get(&block) {
+                out[done..done + len].copy_from_slice(&over[at..at + len]);
+            }
+            done += len;
+        }
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let mut written = self.written();
+        written.len = len;
+        if len < written.file_len {
+            written.file_len = len; // what is cut off reads as zeros where the file grows again
+        }
+        let keep = len.div_ceil(BLOCK);
+        written.blocks.retain(|block, _| *block < keep);
+        let rest = usize::try_from(len % BLOCK).expect("BUG: a block is small");
+        if rest > 0
+            && let Some(last) = written.blocks.get_mut(&(len / BLOCK))
+        {
+            last[rest..].fill(0);
+        }
+        Ok(())
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.file.try_lock_shared_range(start, end) // the file is read and never written
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.file.unlock_range(start, end)
+    }
+
+    fn close(&self) -> io::Result<()> {
+        self.file.close()
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut written = self.written();
+        let mut done = 0;
+        for (block, at, len) in parts(offset, data.len()) {
+            if !written.blocks.contains_key(&block) {
+                let mut fresh = Box::new([0; BLOCK_BYTES]);
+                self.beneath(&written, block * BLOCK, fresh.as_mut_slice())?;
+                written.blocks.insert(block, fresh);
+            }
+            let over = written.blocks.get_mut(&block).expect("BUG: it was just put there");
+            over[at..at + len].copy_from_slice(&data[done..done + len]);
+            done += len;
+        }
+        Ok(())
+    }
+}

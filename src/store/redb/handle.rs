@@ -1,0 +1,117 @@
+//! Handle of the open database and its cached snapshot.
+//!
+//! After a disk error redb refuses every call until the file is opened again, so the handle replaces its database while the server
+//! runs.
+//!
+//! Guarantees: one is closed before the next is opened, and not while someone reads, so that no page changes under a reader;
+//! whoever was answered a write finds it in the next snapshot.
+
+use std::{
+    ops::Deref,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, PoisonError, RwLock},
+    thread,
+    time::Duration,
+};
+
+use redb::{Database, ReadOnlyTable, ReadTransaction, ReadableDatabase as _};
+
+use crate::store::{
+    StoreError,
+    redb::tables::{BLACKLIST, USERS, Users},
+};
+
+/// How often it is looked whether the last reader is gone. Reads take microseconds, a backup seconds.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+
+/// Handle of the open database, with the snapshot that readers share. Readers and the commit worker each hold one.
+pub(in crate::store) struct DatabaseHandle(RwLock<OpenDatabase>);
+
+struct OpenDatabase {
+    /// `None` where there is nothing readable.
+    database: Option<Arc<Database>>,
+    /// What readers share until the next commit: to begin a transaction and open its tables costs more than what most of them look
+    /// at in it.
+    latest: Option<Arc<Snapshot>>,
+}
+
+/// One moment of the database, with the tables open that every request looks at.
+pub(in crate::store) struct Snapshot {
+    pub(in crate::store) users: Users,
+    pub(in crate::store) blacklist: ReadOnlyTable<[u8; 24], ()>,
+    txn: ReadTransaction,
+    /// Keeps it open.
+    _database: Arc<Database>,
+}
+
+impl Snapshot {
+    fn of(database: &Arc<Database>) -> Result<Arc<Self>, StoreError> {
+        let txn = database.begin_read()?;
+        let (users, blacklist) = (txn.open_table(USERS)?, txn.open_table(BLACKLIST)?);
+        Ok(Arc::new(Self { users, blacklist, txn, _database: Arc::clone(database) }))
+    }
+}
+
+impl Deref for Snapshot {
+    type Target = ReadTransaction;
+
+    fn deref(&self) -> &ReadTransaction {
+        &self.txn
+    }
+}
+
+impl DatabaseHandle {
+    pub(in crate::store) fn new(database: Database) -> Self {
+        Self(RwLock::new(OpenDatabase { database: Some(Arc::new(database)), latest: None }))
+    }
+
+    /// What is there at this moment.
+    pub(in crate::store) fn snapshot(&self) -> Result<Arc<Snapshot>, StoreError> {
+        if let Some(latest) = &self.0.read().unwrap_or_else(PoisonError::into_inner).latest {
+            return Ok(Arc::clone(latest));
+        }
+        let mut handle = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(latest) = &handle.latest {
+            return Ok(Arc::clone(latest));
+        }
+        let latest = Snapshot::of(handle.database.as_ref().ok_or(StoreError::GivenUp)?)?;
+        Ok(Arc::clone(handle.latest.insert(latest)))
+    }
+
+    /// Drops the cached snapshot. Called after each commit and before its writers are acknowledged, so that the next reader sees the
+    /// commit. Called before each commit too, because redb cannot reuse pages that a snapshot still shows.
+    pub(in crate::store) fn invalidate_snapshot(&self) {
+        let latest = self.0.write().unwrap_or_else(PoisonError::into_inner).latest.take();
+        drop(latest); // not while readers wait
+    }
+
+    pub(in crate::store) fn database(&self) -> Result<Arc<Database>, StoreError> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).database.clone().ok_or(StoreError::GivenUp)
+    }
+
+    /// Closes the database as soon as nobody uses it, and takes what `open` gives in its place. Who wants to read meanwhile
+    /// waits for `open`.
+    ///
+    /// # Errors
+    /// Where the old one cannot be closed cleanly; it is closed all the same.
+    pub(in crate::store) fn replace(&self, open: impl FnOnce() -> Option<Database>) -> Result<(), StoreError> {
+        loop {
+            let mut handle = self.0.write().unwrap_or_else(PoisonError::into_inner);
+            let latest = handle.latest.take();
+            // One that panicked at a write may panic at this too, and the next one is opened all the same.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(latest)));
+            let closed = match handle.database.take().map(Arc::try_unwrap) {
+                Some(Err(used)) => {
+                    handle.database = Some(used);
+                    drop(handle);
+                    thread::sleep(LOOK_EVERY);
+                    continue;
+                }
+                Some(Ok(unused)) => catch_unwind(AssertUnwindSafe(|| unused.close())).unwrap_or(Ok(())),
+                None => Ok(()),
+            };
+            handle.database = open().map(Arc::new);
+            return Ok(closed?);
+        }
+    }
+}

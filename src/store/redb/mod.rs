@@ -1,0 +1,30 @@
+//! The embedded engine: everything that knows redb and the record codec.
+//!
+//! | file | what it does |
+//! | --- | --- |
+//! | `tables` | the definitions of all tables |
+//! | `record` | the bytes of a row |
+//! | `users`, `blacklist`, `widgets` | reads and writes of their tables |
+//! | `handle` | the open database and the cached snapshot that reads share |
+//! | `commit_worker`, `transaction` | group commit on one thread; one durable transaction |
+//! | `schema` | opening, creating and migrating a file |
+//! | `backend`, `copy_on_write` | where redb's bytes are kept; writes that never reach the file |
+//! | `backup`, `restore`, `check` | whole files |
+//!
+//! Guarantees: the rest of the program reaches these through the methods of `store/mod.rs`. Deliberately absent: the data directory
+//! and its other files, which an engine does not own.
+
+pub(super) mod backend;
+pub(super) mod backup;
+pub(super) mod blacklist;
+pub(super) mod check;
+pub(super) mod commit_worker;
+mod copy_on_write;
+pub(super) mod handle;
+mod record;
+pub(super) mod restore;
+pub(super) mod schema;
+mod tables;
+mod transaction;
+pub(super) mod users;
+pub(super) mod widgets;

@@ -1,0 +1,54 @@
+//! Bytes and records. bincode lives here and nowhere else, so that it can be replaced in one file.
+//!
+//! Guarantees: the first byte of a record names its codec; bytes that no codec wrote are an error, never a guess. Row structs
+//! never leave the cellar and never change: a new shape is a new struct, a new table version and a migration.
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::store::StoreError;
+
+/// bincode 2, its standard configuration: little endian, integers of variable length.
+const BINCODE_2: u8 = 1;
+/// No record is larger: a length that was altered on disk cannot ask for more memory than this.
+const RECORD_BYTES_MAX: usize = 64 * 1024;
+
+fn codec() -> impl bincode::config::Config {
+    bincode::config::standard().with_limit::<RECORD_BYTES_MAX>()
+}
+
+#[derive(Serialize, Deserialize)]
+pub(in crate::store) struct UserRow {
+    pub(in crate::store) email: String,
+    pub(in crate::store) password_hash: String,
+    pub(in crate::store) admin: bool,
+    pub(in crate::store) disabled: bool,
+    pub(in crate::store) epoch: u64,
+    pub(in crate::store) registered_on_s: i64,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(in crate::store) struct WidgetRow {
+    /// The place in the order of creation.
+    pub(in crate::store) sequence: u64,
+    pub(in crate::store) info_url: String,
+    pub(in crate::store) created_at_s: i64,
+    pub(in crate::store) deadline_s: i64,
+    pub(in crate::store) owner: [u8; 16],
+}
+
+pub(in crate::store) fn encode<T: Serialize>(row: &T) -> Vec<u8> {
+    let mut bytes = vec![BINCODE_2];
+    let body = bincode::serde::encode_to_vec(row, codec()).expect("BUG: rows are plain data of bounded size");
+    bytes.extend(body);
+    bytes
+}
+
+pub(in crate::store) fn decode<T: DeserializeOwned>(table: &'static str, bytes: &[u8]) -> Result<T, StoreError> {
+    let damaged = |cause: String| StoreError::Record { table, cause };
+    let (version, body) = bytes.split_first().ok_or_else(|| damaged("it is empty".to_owned()))?;
+    if *version != BINCODE_2 {
+        return Err(damaged(format!("its codec is {version}")));
+    }
+    let (row, read) = bincode::serde::decode_from_slice(body, codec()).map_err(|error| damaged(error.to_string()))?;
+    if read == body.len() { Ok(row) } else { Err(damaged("it is too long".to_owned())) }
+}

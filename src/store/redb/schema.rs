@@ -1,0 +1,237 @@
+//! The shape of the file: its version, the numbered steps from one to the next, and refusals in plain words.
+//!
+//! Guarantees: a file that is not ours, is damaged, or is newer than this program is refused before anything is written to
+//! it; a step of the schema is one transaction; a new file is complete under another name before it takes its own (I6).
+
+use std::{
+    fmt::Display,
+    fs::{self, File, OpenOptions},
+    io::{self, ErrorKind},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+
+use redb::{
+    Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend, StorageError,
+    TableError, WriteTransaction, backends::FileBackend,
+};
+
+use crate::{
+    random,
+    store::{
+        StoreError,
+        redb::{
+            backend::{self, BackendFactory},
+            copy_on_write::CopyOnWriteBackend,
+            tables::{self, META},
+            transaction::transact,
+            users,
+        },
+        sync_dir,
+    },
+};
+
+/// Key in [`META`]: how many of [`STEPS`] were taken.
+const SCHEMA_VERSION: &str = "schema_version";
+/// Key in [`META`]: the number of [`generation`].
+const GENERATION: &str = "generation";
+/// Key in [`META`]: how often it was tried whether the file takes a write. The number means nothing.
+const PROBES: &str = "probes";
+
+/// What redb keeps in memory while the file is looked at.
+const LOOK_CACHE_BYTES: usize = 16 * 1024 * 1024;
+
+type Step = fn(&WriteTransaction) -> Result<(), StoreError>;
+
+/// Step `n` takes a file of schema `n` to schema `n + 1`. A released step is never changed.
+const STEPS: &[Step] = &[create_first_tables, users::index_admins];
+
+fn create_first_tables(txn: &WriteTransaction) -> Result<(), StoreError> {
+    txn.open_table(tables::USERS)?;
+    txn.open_table(tables::USERS_BY_EMAIL)?;
+    txn.open_table(tables::BLACKLIST)?;
+    txn.open_table(tables::WIDGETS)?;
+    txn.open_table(tables::WIDGETS_BY_SEQUENCE)?;
+    Ok(())
+}
+
+/// Opens the file at `path`, or makes it, and brings it to today's schema.
+pub(in crate::store) fn open_or_create(path: &Path, cache_bytes: usize) -> Result<Database, StoreError> {
+    if !path.try_exists().map_err(|error| cannot("look for", path, &error))? {
+        create(path, cache_bytes)?;
+    }
+    open(&backend::file(path.to_owned()), path, cache_bytes)
+}
+
+/// Opens what is on `backend`, which errors call `path`, and brings it to today's schema.
+pub(in crate::store) fn open(
+    backend: &dyn BackendFactory,
+    path: &Path,
+    cache_bytes: usize,
+) -> Result<Database, StoreError> {
+    look_at(backend, path)?;
+    // What was just checked is not checked again: both read the whole file.
+    let database =
+        backend.open(Database::builder().set_cache_size(cache_bytes)).map_err(|error| refusal(path, error))?;
+    migrate(&database, version(&database, path)?)?;
+    Ok(database)
+}
+
+/// Opens `file`, which errors call `path`, without ever changing it, at today's schema, and says which one it has itself.
+pub(in crate::store) fn open_over(
+    file: impl StorageBackend,
+    path: &Path,
+    cache_bytes: usize,
+) -> Result<(Database, usize), StoreError> {
+    let overlay = backend::not_empty(file).and_then(CopyOnWriteBackend::new).map_err(DatabaseError::from);
+    let database = overlay.and_then(|overlay| builder(cache_bytes).create_with_backend(overlay));
+    let database = database.map_err(|error| refusal(path, error))?;
+    let taken = version(&database, path)?;
+    migrate(&database, taken)?;
+    Ok((database, taken))
+}
+
+/// Opens again what was open in this process until its disk failed. It works only if it takes a write.
+pub(in crate::store) fn open_again(backend: &dyn BackendFactory, cache_bytes: usize) -> Result<Database, StoreError> {
+    let database = backend.open(Database::builder().set_cache_size(cache_bytes))?;
+    transact(&database, probe)?;
+    Ok(database)
+}
+
+/// Opens it where it takes no writes, to read it.
+pub(in crate::store) fn open_to_read(backend: &dyn BackendFactory, cache_bytes: usize) -> Result<Database, StoreError> {
+    Ok(backend.open_over(Database::builder().set_cache_size(cache_bytes))?)
+}
+
+pub(in crate::store) fn builder(cache_bytes: usize) -> redb::Builder {
+    let mut builder = Database::builder();
+    builder.set_cache_size(cache_bytes);
+    // A plain open trusts the file, and an altered file would serve wrong answers to "who may enter".
+    builder.set_check_integrity_on_open(true);
+    builder
+}
+
+/// I6: a crash while a database is made leaves a file that never opens again, so it is made under another name.
+fn create(path: &Path, cache_bytes: usize) -> Result<(), StoreError> {
+    let unfinished = path.with_extension("redb.new");
+    match fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(cannot("replace", &unfinished, &error)),
+        _ => {}
+    }
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&unfinished)
+        .map_err(|error| cannot("create", &unfinished, &error))?;
+    let finish = || -> io::Result<()> {
+        File::open(&unfinished)?.sync_all()?;
+        fs::rename(&unfinished, path)?;
+        sync_dir(path.parent().unwrap_or_else(|| Path::new(".")))
+    };
+    let created = FileBackend::new(file)
+        .map_err(StoreError::from)
+        .and_then(|backend| fill(backend, cache_bytes))
+        .map_err(|error| cannot("create", path, &error))
+        .and_then(|()| finish().map_err(|error| cannot("create", path, &error)));
+    if created.is_err() {
+        let _ = fs::remove_file(&unfinished); // it would only take room, which is perhaps what is missing
+    }
+    created
+}
+
+/// Makes an empty database in `backend`.
+pub(in crate::store) fn fill(backend: impl StorageBackend, cache_bytes: usize) -> Result<(), StoreError> {
+    let database = builder(cache_bytes).create_with_backend(backend)?;
+    migrate(&database, 0)?;
+    Ok(database.close()?)
+}
+
+/// Checks the file and reads its version over memory, so that a file that gets refused keeps every byte. redb's own way to
+/// open without writing trusts the file, and panics at some that are damaged.
+pub(in crate::store) fn look_before_touching(path: &Path) -> Result<(), StoreError> {
+    look_at(&backend::file(path.to_owned()), path)
+}
+
+fn look_at(backend: &dyn BackendFactory, path: &Path) -> Result<(), StoreError> {
+    let database = backend.open_over(&builder(LOOK_CACHE_BYTES)).map_err(|error| refusal(path, error))?;
+    version(&database, path).map(drop)
+}
+
+/// How many steps the file has taken; a refusal where that is none of ours or more than we know.
+fn version(database: &impl ReadableDatabase, path: &Path) -> Result<usize, StoreError> {
+    let not_ours = || refused(path, "is a redb database but not latchkey's");
+    let meta = match database.begin_read()?.open_table(META) {
+        Ok(meta) => meta,
+        Err(TableError::TableDoesNotExist(_) | TableError::TableTypeMismatch { .. }) => return Err(not_ours()),
+        Err(error) => return Err(error.into()),
+    };
+    let version = meta.get(SCHEMA_VERSION)?.ok_or_else(not_ours)?.value();
+    let known = STEPS.len();
+    usize::try_from(version).ok().filter(|version| *version <= known).ok_or_else(|| {
+        let newer = "was written by a newer latchkey";
+        refused(path, &format!("{newer} (schema {version}; this one knows up to {known}); upgrade latchkey"))
+    })
+}
+
+/// Takes the steps that are missing behind the first `taken`, all in one transaction.
+fn migrate(database: &Database, taken: usize) -> Result<(), StoreError> {
+    if taken == STEPS.len() {
+        return Ok(());
+    }
+    transact(database, |txn| {
+        for step in &STEPS[taken..] {
+            step(txn)?;
+        }
+        txn.open_table(META)?.insert(SCHEMA_VERSION, STEPS.len() as u64)?;
+        Ok(())
+    })
+}
+
+/// What tells the tokens made over this file from those made over another one that was in its place before; `None` where it
+/// never took the place of another one.
+pub(in crate::store) fn generation(txn: &ReadTransaction) -> Result<Option<u64>, StoreError> {
+    Ok(txn.open_table(META)?.get(GENERATION)?.map(|generation| generation.value()))
+}
+
+/// Gives the file at `path`, which was found sound, a new generation and changes nothing else of it.
+pub(in crate::store) fn begin_generation(path: &Path) -> Result<(), StoreError> {
+    let database = Database::open(path).map_err(|error| refusal(path, error))?;
+    transact(&database, |txn| {
+        txn.open_table(META)?.insert(GENERATION, u64::from_be_bytes(random::bytes()))?;
+        Ok(())
+    })?;
+    Ok(database.close()?)
+}
+
+/// Writes what is of no use to anyone, to see whether it can be written.
+pub(in crate::store) fn probe(txn: &WriteTransaction) -> Result<(), StoreError> {
+    let mut meta = txn.open_table(META)?;
+    let before = meta.get(PROBES)?.map_or(0, |probes| probes.value());
+    meta.insert(PROBES, before.wrapping_add(1))?;
+    Ok(())
+}
+
+fn refusal(path: &Path, error: DatabaseError) -> StoreError {
+    match error {
+        DatabaseError::DatabaseAlreadyOpen => refused(path, "is in use by another process"),
+        DatabaseError::Storage(StorageError::Io(error)) if error.kind() == ErrorKind::InvalidData => {
+            refused(path, "is not a latchkey database")
+        }
+        DatabaseError::Storage(StorageError::Io(error)) => cannot("open", path, &error),
+        DatabaseError::UpgradeRequired(_) => refused(path, "was written by an older file format that cannot be read"),
+        DatabaseError::Storage(StorageError::Corrupted(what)) => {
+            refused(path, &format!("is damaged ({what}); restore it from a backup"))
+        }
+        other => other.into(),
+    }
+}
+
+pub(in crate::store) fn refused(path: &Path, what: &str) -> StoreError {
+    StoreError::Refused(format!("{} {what}", path.display()))
+}
+
+pub(in crate::store) fn cannot(verb: &str, path: &Path, error: &impl Display) -> StoreError {
+    StoreError::Refused(format!("cannot {verb} {}: {error}", path.display()))
+}

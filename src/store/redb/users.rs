@@ -1,0 +1,340 @@
+//! The table of users and its indexes: by email, and who can act as an administrator. Nobody else writes to them.
+//!
+//! Guarantees: the indexes and the table change in one transaction; one account per email, whatever its letter case (I4); there is
+//! always someone who can act as an administrator once there was (I9).
+
+use redb::{AccessGuard, ReadableTable, ReadableTableMetadata, StorageError, Table, WriteTransaction};
+use time::OffsetDateTime;
+
+use crate::{
+    model::{Email, PasswordHash, PublicId, User, UserChange, UserFilter},
+    store::{
+        StoreError,
+        redb::{
+            handle::Snapshot,
+            record::{self, UserRow},
+            tables::{ADMINS, USERS, USERS_BY_EMAIL, Users},
+        },
+    },
+};
+
+/// What became of a change to one user.
+pub enum UpdateOutcome {
+    /// It was made; the user as it is now, or was before it was removed.
+    Done(User),
+    /// There is no such user.
+    NotFound,
+    /// It would leave nobody who can act as an administrator, so it was not made.
+    LastAdmin,
+}
+
+pub(in crate::store) fn insert(txn: &WriteTransaction, user: &User) -> Result<bool, StoreError> {
+    let key = user.email.key();
+    if txn.open_table(USERS_BY_EMAIL)?.get(key.as_str())?.is_some() {
+        return Ok(false);
+    }
+    replace(txn, None, Some(user))?;
+    Ok(true)
+}
+
+/// Changes a user, unless `expected` is given and the user has another password hash by now.
+pub(in crate::store) fn update(
+    txn: &WriteTransaction,
+    user: PublicId,
+    expected: Option<&PasswordHash>,
+    change: &UserChange,
+) -> Result<UpdateOutcome, StoreError> {
+    let Some(before) = find_to_write(txn, user)? else { return Ok(UpdateOutcome::NotFound) };
+    if expected.is_some_and(|expected| before.password_hash != *expected) {
+        return Ok(UpdateOutcome::NotFound);
+    }
+    let after = before.clone().changed(change);
+    let demoted = before.is_acting_admin() && !after.is_acting_admin();
+    if demoted && is_last_admin(txn)? {
+        return Ok(UpdateOutcome::LastAdmin);
+    }
+    replace(txn, Some(&before), Some(&after))?;
+    Ok(UpdateOutcome::Done(after))
+}
+
+pub(in crate::store) fn remove(txn: &WriteTransaction, user: PublicId) -> Result<UpdateOutcome, StoreError> {
+    let Some(before) = find_to_write(txn, user)? else { return Ok(UpdateOutcome::NotFound) };
+    if before.is_acting_admin() && is_last_admin(txn)? {
+        return Ok(UpdateOutcome::LastAdmin);
+    }
+    replace(txn, Some(&before), None)?;
+    Ok(UpdateOutcome::Done(before))
+}
+
+/// Replaces a password hash by a stronger one of the same password, which ends no session.
+pub(in crate::store) fn update_password_hash(
+    txn: &WriteTransaction,
+    user: PublicId,
+    old: &PasswordHash,
+    new: &PasswordHash,
+) -> Result<(), StoreError> {
+    if let Some(before) = find_to_write(txn, user)?.filter(|found| found.password_hash == *old) {
+        let after = User { password_hash: new.clone(), ..before.clone() };
+        replace(txn, Some(&before), Some(&after))?;
+    }
+    Ok(())
+}
+
+/// Makes the index of administrators for a file that has none.
+pub(in crate::store) fn index_admins(txn: &WriteTransaction) -> Result<(), StoreError> {
+    let mut admins = txn.open_table(ADMINS)?;
+    for entry in txn.open_table(USERS)?.iter()? {
+        let user = read(entry)?;
+        if user.is_acting_admin() {
+            admins.insert(user.public_id.to_bytes(), ())?;
+        }
+    }
+    Ok(())
+}
+
+fn replace(txn: &WriteTransaction, before: Option<&User>, after: Option<&User>) -> Result<(), StoreError> {
+    Tables::open(txn)?.replace(before, after)
+}
+
+/// The table and its two indexes, open for writing.
+struct Tables<'a> {
+    users: Table<'a, [u8; 16], &'static [u8]>,
+    by_email: Table<'a, &'static str, [u8; 16]>,
+    admins: Table<'a, [u8; 16], ()>,
+}
+
+impl<'a> Tables<'a> {
+    fn open(txn: &'a WriteTransaction) -> Result<Self, StoreError> {
+        let (users, by_email) = (txn.open_table(USERS)?, txn.open_table(USERS_BY_EMAIL)?);
+        Ok(Self { users, by_email, admins: txn.open_table(ADMINS)? })
+    }
+
+    /// The one place that writes: keeps the table and its two indexes in step.
+    fn replace(&mut self, before: Option<&User>, after: Option<&User>) -> Result<(), StoreError> {
+        if let Some(before) = before {
+            self.users.remove(before.public_id.to_bytes())?;
+            self.by_email.remove(before.email.key().as_str())?;
+            self.admins.remove(before.public_id.to_bytes())?;
+        }
+        if let Some(after) = after {
+            let id = after.public_id.to_bytes();
+            self.users.insert(id, record::encode(&to_row(after)).as_slice())?;
+            self.by_email.insert(after.email.key().as_str(), id)?;
+            if after.is_acting_admin() {
+                self.admins.insert(id, ())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How a user who is to be imported stands to those who are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImportOutcome {
+    /// Nobody has the email or the public id.
+    New,
+    /// The very user is there.
+    Same,
+    /// The email belongs to an account with another password hash, other rights or another public id.
+    Differs,
+    /// The public id belongs to an account with another email.
+    IdTaken,
+}
+
+/// A user to import.
+pub struct UserToImport {
+    /// Who.
+    pub user: User,
+    /// Whether the public id came with the user; one that was just made is not compared.
+    pub id_given: bool,
+}
+
+fn standing_in(
+    users: &impl ReadableTable<[u8; 16], &'static [u8]>,
+    by_email: &impl ReadableTable<&'static str, [u8; 16]>,
+    incoming: &UserToImport,
+) -> Result<ImportOutcome, StoreError> {
+    let UserToImport { user, id_given } = incoming;
+    let id = by_email.get(user.email.key().as_str())?.map(|id| id.value());
+    let Some(id) = id else {
+        let taken = users.get(user.public_id.to_bytes())?.is_some();
+        return Ok(if taken { ImportOutcome::IdTaken } else { ImportOutcome::New });
+    };
+    let found = users.get(id)?.map(|row| from_row(PublicId::from_bytes(id), row.value())).transpose()?;
+    let same = found.is_some_and(|found| {
+        let rights = found.admin == user.admin && found.disabled == user.disabled;
+        rights && found.password_hash == user.password_hash && (!id_given || found.public_id == user.public_id)
+    });
+    Ok(if same { ImportOutcome::Same } else { ImportOutcome::Differs })
+}
+
+/// How each of them stands, without changing anything.
+pub(in crate::store) fn import_outcomes(
+    snapshot: &Snapshot,
+    users: &[UserToImport],
+) -> Result<Vec<ImportOutcome>, StoreError> {
+    let by_email = snapshot.open_table(USERS_BY_EMAIL)?;
+    users.iter().map(|incoming| standing_in(&snapshot.users, &by_email, incoming)).collect()
+}
+
+/// Adds those who are new, and says how each stood.
+pub(in crate::store) fn import(
+    txn: &WriteTransaction,
+    users: &[UserToImport],
+) -> Result<Vec<ImportOutcome>, StoreError> {
+    let mut tables = Tables::open(txn)?;
+    let add = |incoming: &UserToImport| {
+        let standing = standing_in(&tables.users, &tables.by_email, incoming)?;
+        if standing == ImportOutcome::New {
+            tables.replace(None, Some(&incoming.user))?;
+        }
+        Ok(standing)
+    };
+    users.iter().map(add).collect()
+}
+
+/// Hands every user of one moment to `each`, in order of registration, and says how many there are before it begins.
+pub(in crate::store) fn for_each<E: From<StoreError>>(
+    snapshot: &Snapshot,
+    mut each: impl FnMut(User, u64) -> Result<(), E>,
+) -> Result<(), E> {
+    let users = &snapshot.users;
+    let all = users.len().map_err(StoreError::from)?;
+    for entry in users.iter().map_err(StoreError::from)? {
+        each(read(entry)?, all)?;
+    }
+    Ok(())
+}
+
+fn find_to_write(txn: &WriteTransaction, user: PublicId) -> Result<Option<User>, StoreError> {
+    let users = txn.open_table(USERS)?;
+    let row = users.get(user.to_bytes())?;
+    row.map(|row| from_row(user, row.value())).transpose()
+}
+
+fn is_last_admin(txn: &WriteTransaction) -> Result<bool, StoreError> {
+    Ok(txn.open_table(ADMINS)?.len()? <= 1)
+}
+
+pub(in crate::store) fn find(users: &Users, user: PublicId) -> Result<Option<User>, StoreError> {
+    let row = users.get(user.to_bytes())?;
+    row.map(|row| from_row(user, row.value())).transpose()
+}
+
+/// An unknown email reads another user's row, so that timing does not reveal whether the account exists (I7).
+pub(in crate::store) fn find_by_email(snapshot: &Snapshot, email: &Email) -> Result<Option<User>, StoreError> {
+    if let Some(id) = snapshot.open_table(USERS_BY_EMAIL)?.get(email.key().as_str())? {
+        return find(&snapshot.users, PublicId::from_bytes(id.value()));
+    }
+    if let Some((id, row)) = snapshot.users.first()? {
+        let _ = std::hint::black_box(from_row(PublicId::from_bytes(id.value()), row.value()));
+    }
+    Ok(None)
+}
+
+/// Some of the users that fit a filter, and how many do.
+pub struct UserPage {
+    /// In order of registration.
+    pub items: Vec<User>,
+    /// How many fit in all, at the same moment.
+    pub total: u64,
+}
+
+impl UserPage {
+    fn take(&mut self, user: User, filter: &UserFilter, skip: u64, limit: usize) {
+        if filter.fits(&user) {
+            self.total += 1;
+            if self.total > skip && self.items.len() < limit {
+                self.items.push(user);
+            }
+        }
+    }
+}
+
+/// An entry of [`USERS`] as a range gives it.
+type Entry<'a> = Result<(AccessGuard<'a, [u8; 16]>, AccessGuard<'a, &'static [u8]>), StorageError>;
+
+fn read(entry: Entry<'_>) -> Result<User, StoreError> {
+    let (id, row) = entry?;
+    from_row(PublicId::from_bytes(id.value()), row.value())
+}
+
+/// Without a filter, a page costs what is on it and before it; with one, every user is looked at.
+pub(in crate::store) fn page(
+    snapshot: &Snapshot,
+    filter: &UserFilter,
+    skip: u64,
+    limit: usize,
+) -> Result<UserPage, StoreError> {
+    let users = &snapshot.users;
+    if let Some(prefix) = &filter.email_prefix {
+        return page_by_email(snapshot, &prefix.to_lowercase(), filter, skip, limit);
+    }
+    if filter.is_empty() {
+        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+        let items = users.iter()?.skip(skip).take(limit).map(read).collect::<Result<_, _>>()?;
+        return Ok(UserPage { items, total: users.len()? });
+    }
+    let mut page = UserPage { items: Vec::new(), total: 0 };
+    for entry in users.iter()? {
+        page.take(read(entry)?, filter, skip, limit);
+    }
+    Ok(page)
+}
+
+/// The users whose email begins with `prefix`: the index finds them without looking at others.
+fn page_by_email(
+    snapshot: &Snapshot,
+    prefix: &str,
+    filter: &UserFilter,
+    skip: u64,
+    limit: usize,
+) -> Result<UserPage, StoreError> {
+    let by_email = snapshot.open_table(USERS_BY_EMAIL)?;
+    let mut ids = Vec::new();
+    for entry in by_email.range(prefix..)? {
+        let (email, id) = entry?;
+        if !email.value().starts_with(prefix) {
+            break;
+        }
+        ids.push(id.value());
+    }
+    ids.sort_unstable(); // the order of registration
+    let mut page = UserPage { items: Vec::new(), total: 0 };
+    for id in ids {
+        if let Some(user) = find(&snapshot.users, PublicId::from_bytes(id))? {
+            page.take(user, filter, skip, limit);
+        }
+    }
+    Ok(page)
+}
+
+pub(in crate::store) fn count(snapshot: &Snapshot) -> Result<u64, StoreError> {
+    Ok(snapshot.users.len()?)
+}
+
+fn to_row(user: &User) -> UserRow {
+    UserRow {
+        email: user.email.as_str().to_owned(),
+        password_hash: user.password_hash.as_str().to_owned(),
+        admin: user.admin,
+        disabled: user.disabled,
+        epoch: user.epoch,
+        registered_on_s: user.registered_on.unix_timestamp(),
+    }
+}
+
+pub(in crate::store) fn from_row(public_id: PublicId, bytes: &[u8]) -> Result<User, StoreError> {
+    let row: UserRow = record::decode("users", bytes)?;
+    let damaged = |cause: String| StoreError::Record { table: "users", cause };
+    Ok(User {
+        public_id,
+        email: Email::from_trusted(row.email),
+        password_hash: PasswordHash::new(row.password_hash),
+        admin: row.admin,
+        disabled: row.disabled,
+        epoch: row.epoch,
+        registered_on: OffsetDateTime::from_unix_timestamp(row.registered_on_s)
+            .map_err(|error| damaged(error.to_string()))?,
+    })
+}

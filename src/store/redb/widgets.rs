@@ -1,0 +1,123 @@
+//! The table of widgets and its index by order of creation. Nobody else writes to them.
+//!
+//! Guarantees: the index and the table change in one transaction; one widget per name.
+
+use redb::{ReadableTable, ReadableTableMetadata, WriteTransaction};
+use time::OffsetDateTime;
+
+use crate::{
+    model::{Deadline, InfoUrl, PublicId, User, Widget, WidgetName},
+    store::{
+        StoreError,
+        redb::{
+            handle::Snapshot,
+            record::{self, WidgetRow},
+            tables::{Users, WIDGETS, WIDGETS_BY_SEQUENCE},
+            users,
+        },
+    },
+};
+
+/// A widget with its owner; `None` where the owner is gone.
+pub struct OwnedWidget {
+    /// The widget.
+    pub widget: Widget,
+    /// Its owner as of the same moment.
+    pub owner: Option<User>,
+}
+
+/// Some of the widgets, and how many there are.
+pub struct Page {
+    /// In order of creation.
+    pub items: Vec<OwnedWidget>,
+    /// How many widgets there are in all, at the same moment.
+    pub total: u64,
+}
+
+pub(in crate::store) fn insert(txn: &WriteTransaction, widget: &Widget) -> Result<bool, StoreError> {
+    let mut widgets = txn.open_table(WIDGETS)?;
+    if widgets.get(widget.name.as_str())?.is_some() {
+        return Ok(false);
+    }
+    let mut by_sequence = txn.open_table(WIDGETS_BY_SEQUENCE)?;
+    let sequence = by_sequence.last()?.map_or(0, |(last, _)| last.value() + 1);
+    by_sequence.insert(sequence, widget.name.as_str())?;
+    widgets.insert(widget.name.as_str(), record::encode(&to_row(sequence, widget)).as_slice())?;
+    Ok(true)
+}
+
+pub(in crate::store) fn put(txn: &WriteTransaction, widget: &Widget) -> Result<bool, StoreError> {
+    if insert(txn, widget)? {
+        return Ok(true);
+    }
+    let mut widgets = txn.open_table(WIDGETS)?;
+    let row: Option<WidgetRow> =
+        widgets.get(widget.name.as_str())?.map(|row| record::decode("widgets", row.value())).transpose()?;
+    if let Some(row) = row {
+        let row = WidgetRow {
+            info_url: widget.info_url.as_str().to_owned(),
+            deadline_s: widget.deadline.moment().unix_timestamp(),
+            ..row
+        };
+        widgets.insert(widget.name.as_str(), record::encode(&row).as_slice())?;
+    }
+    Ok(false)
+}
+
+pub(in crate::store) fn remove(txn: &WriteTransaction, name: &WidgetName) -> Result<bool, StoreError> {
+    let row: Option<WidgetRow> = txn
+        .open_table(WIDGETS)?
+        .remove(name.as_str())?
+        .map(|row| record::decode("widgets", row.value()))
+        .transpose()?;
+    if let Some(row) = &row {
+        txn.open_table(WIDGETS_BY_SEQUENCE)?.remove(row.sequence)?;
+    }
+    Ok(row.is_some())
+}
+
+pub(in crate::store) fn find(snapshot: &Snapshot, name: &WidgetName) -> Result<Option<OwnedWidget>, StoreError> {
+    let row = snapshot.open_table(WIDGETS)?.get(name.as_str())?;
+    row.map(|row| from_row(&snapshot.users, name.clone(), row.value())).transpose()
+}
+
+pub(in crate::store) fn page(snapshot: &Snapshot, skip: u64, limit: usize) -> Result<Page, StoreError> {
+    let by_sequence = snapshot.open_table(WIDGETS_BY_SEQUENCE)?;
+    let total = by_sequence.len()?;
+    let mut items = Vec::new();
+    if skip < total {
+        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+        for entry in by_sequence.iter()?.skip(skip).take(limit) {
+            let (_, name) = entry?;
+            let damaged = || StoreError::Record { table: "widgets_by_sequence", cause: "no such widget".to_owned() };
+            let name = WidgetName::parse(name.value()).map_err(|_| damaged())?;
+            items.push(find(snapshot, &name)?.ok_or_else(damaged)?);
+        }
+    }
+    Ok(Page { items, total })
+}
+
+fn to_row(sequence: u64, widget: &Widget) -> WidgetRow {
+    WidgetRow {
+        sequence,
+        info_url: widget.info_url.as_str().to_owned(),
+        created_at_s: widget.created_at.unix_timestamp(),
+        deadline_s: widget.deadline.moment().unix_timestamp(),
+        owner: widget.owner.to_bytes(),
+    }
+}
+
+pub(in crate::store) fn from_row(users: &Users, name: WidgetName, bytes: &[u8]) -> Result<OwnedWidget, StoreError> {
+    let row: WidgetRow = record::decode("widgets", bytes)?;
+    let damaged = |cause: String| StoreError::Record { table: "widgets", cause };
+    let moment = |unix_s| OffsetDateTime::from_unix_timestamp(unix_s).map_err(|error| damaged(error.to_string()));
+    let owner = PublicId::from_bytes(row.owner);
+    let widget = Widget {
+        name,
+        info_url: InfoUrl::parse(&row.info_url).map_err(|error| damaged(error.to_string()))?,
+        created_at: moment(row.created_at_s)?,
+        deadline: Deadline::from_stored(moment(row.deadline_s)?),
+        owner,
+    };
+    Ok(OwnedWidget { widget, owner: users::find(users, owner)? })
+}

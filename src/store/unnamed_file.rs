@@ -1,0 +1,69 @@
+//! Files without a name: gone with their last handle, however the process ends.
+//!
+//! Guarantees: readable by their owner alone (0600). Linux makes them that way. Another Unix, and a file system that cannot, make
+//! them under a name; what a kill leaves there then is in nobody's way.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::fs::OpenOptionsExt as _,
+    path::Path,
+};
+
+pub(in crate::store) use system::{create, link};
+
+use crate::random;
+
+/// An empty file in `dir` to work in, which never gets a name.
+///
+/// # Errors
+/// Where it cannot be made.
+pub fn scratch_file(dir: &Path) -> io::Result<File> {
+    if let Some(file) = create(dir) {
+        return Ok(file);
+    }
+    let path = dir.join(format!("scratch-{:032x}", u128::from_be_bytes(random::bytes())));
+    let file = create_named(&path)?;
+    fs::remove_file(&path).map(|()| file)
+}
+
+/// An empty file at `path`, where there is none.
+pub(in crate::store) fn create_named(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
+}
+
+#[cfg(target_os = "linux")]
+mod system {
+    use std::{fs::File, io, os::fd::AsRawFd as _, path::Path};
+
+    use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, open};
+
+    /// An empty file in `dir` that [`link`] can give a name; `None` where that cannot be, for whatever reason.
+    pub(in crate::store) fn create(dir: &Path) -> Option<File> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let file = File::from(open(dir, flags, Mode::RUSR | Mode::WUSR).ok()?);
+        Path::new(&by_number(&file)).exists().then_some(file) // not where /proc is not mounted
+    }
+
+    /// Gives the file of [`create`] a name that nothing has, in the directory it was made in.
+    pub(in crate::store) fn link(file: &File, path: &Path) -> io::Result<()> {
+        Ok(linkat(CWD, by_number(file), CWD, path, AtFlags::SYMLINK_FOLLOW)?)
+    }
+
+    fn by_number(file: &File) -> String {
+        format!("/proc/self/fd/{}", file.as_raw_fd())
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod system {
+    use std::{fs::File, io, path::Path};
+
+    pub(in crate::store) fn create(_: &Path) -> Option<File> {
+        None
+    }
+
+    pub(in crate::store) fn link(_: &File, _: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
