@@ -1,8 +1,7 @@
-//! What a service manager such as systemd hands in and is told: a listener, readiness, the watchdog, the end.
+//! The protocol of a service manager such as systemd: socket activation, readiness, watchdog, stopping.
 //!
-//! Guarantees: without a service manager all of it does nothing; the watchdog is told that we are well after the store answered
-//! a read, and by the runtime that answers requests, so that either of them hanging ends in a restart. Deliberately absent:
-//! everything about units, which is in `systemd/`.
+//! Guarantees: without a service manager nothing happens. The watchdog is fed after the store has answered a read, by the runtime that
+//! answers requests, so that a hang of either leads to a restart. Deliberately absent: units, which are in `systemd/`.
 
 use std::{fmt::Display, io, net::SocketAddr, time::Duration};
 

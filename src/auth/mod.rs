@@ -1,8 +1,8 @@
 //! Decides who may enter: registration, login, verification of tokens, logout.
 //!
-//! Guarantees: a [`Caller`] comes from [`Auth::authenticate`] alone; who is unknown, disabled or has the wrong password gets
-//! one and the same answer after the same work (I7); what the caller may do is read from the store at each request (I8).
-//! Deliberately absent: HTTP, SQL, and the rules of any resource but users.
+//! Guarantees: [`Auth::authenticate`] alone makes a [`Caller`]. An unknown email, a disabled user and a wrong password get the same answer
+//! after the same work (I7). The caller's rights are read from the store at each request (I8). Deliberately absent: HTTP, SQL, and
+//! the rules of any resource other than users.
 
 pub mod passwords;
 pub mod throttle;

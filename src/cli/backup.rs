@@ -1,4 +1,4 @@
-//! `latchkey backup`: the database as of one moment, as a file or on stdout.
+//! `latchkey backup`: a copy of the database as of one moment, to a file or to stdout.
 
 use std::{
     io::{self, Seek as _},

@@ -1,4 +1,4 @@
-//! `latchkey check`: whether a database is sound, before someone relies on it.
+//! `latchkey check`: verifies that a database file is sound.
 
 use std::path::{Path, PathBuf};
 

@@ -1,7 +1,6 @@
-//! How a command reaches the data: over the socket of a running server, or by opening the data itself.
+//! How a command calls the API: over the socket of a running server, or in process over the opened data.
 //!
-//! Guarantees: both ways run the same routes, so that a command does the same whether a server runs or not, and the user
-//! never has to know.
+//! Guarantees: both ways run the same routes, so that a command behaves the same whether or not a server runs.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! `latchkey health`: asks the server that runs with these settings whether it is ready. For HEALTHCHECK and scripts.
 //!
-//! Guarantees: what is asked is the address that is served, over TCP, so that a server nobody can reach is not ready. Where it
-//! is, the server itself says on its admin socket: it may have been given another address than `--listen` (systemd).
+//! Guarantees: the check connects to the served address over TCP, so that an unreachable server is not ready. The server reports that
+//! address on its admin socket, because systemd may have passed another one than `--listen`.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},

@@ -1,6 +1,6 @@
-//! What latchkey says about itself: the settings in force, the OpenAPI document, shell completions, the man page.
+//! Commands that describe the program: the settings in force, the OpenAPI document, shell completions, the man page.
 //!
-//! Guarantees: a secret is never shown, only where it comes from; none of these opens the data.
+//! Guarantees: a secret is never shown, only its source. None of these commands opens the data.
 
 use std::{
     env,

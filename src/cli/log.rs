@@ -1,9 +1,8 @@
-//! The log: on stderr, as text or JSON.
+//! The log: lines on stderr, as text or JSON.
 //!
-//! A thread of its own writes: with the lock on stderr the threads that answer requests wait for each other at every line, which
-//! cost 40 % of all answers where stderr is a pipe. Guarantees: who logs does not wait for a terminal or a pipe to take the line,
-//! unless a megabyte waits already; no line is left out, and all are written before the program ends in good order. A
-//! kill loses those of the last milliseconds.
+//! A thread of its own writes the lines. When request threads wrote them, they waited for each other's lock on stderr at every line,
+//! which cost 40 % of all answers where stderr is a pipe. Guarantees: logging does not wait for a terminal or a pipe unless a megabyte is
+//! queued. No line is dropped, and all lines are written before an orderly exit. A kill loses the lines of the last milliseconds.
 
 use std::{
     io::{self, IsTerminal as _, Write as _, stderr},

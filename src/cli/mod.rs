@@ -1,7 +1,7 @@
-//! Door 1: argv. The only room that parses arguments and talks to a terminal.
+//! The command line: parses arguments, runs the command, prints to the terminal.
 //!
-//! Guarantees: exit code 0 is done, 1 is failed, 2 is a wrong call or a wrong setting; results go to stdout, everything else
-//! to stderr; a password is never an argument.
+//! Guarantees: exit code 0 means done, 1 means failed, 2 means a wrong call or a wrong setting. Results go to stdout, everything else to
+//! stderr. A password is never an argument.
 
 mod backup;
 mod check;

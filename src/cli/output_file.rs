@@ -1,7 +1,7 @@
-//! Where a command writes a whole file to: a file of that name, or stdout.
+//! The output of a command that writes a whole file: a file of the given name, or stdout.
 //!
-//! Guarantees: what has the name is whole, synced and readable by its owner alone; a file that was there stays where anything
-//! goes wrong, and unless it is told to go.
+//! Guarantees: a file has its name only when it is complete, synced and readable by its owner alone. An existing file stays if anything
+//! fails, and unless `--force` is given.
 
 use std::{fs::File, io, os::fd::AsFd as _, path::Path};
 

@@ -1,7 +1,7 @@
-//! Where a command gets a password from: a prompt without echo, stdin, or the random numbers of the operating system.
+//! The source of a command's password: a prompt without echo, stdin, or the operating system's random numbers.
 //!
-//! Guarantees: never from argv, where every user of the machine could read it; a generated one is printed once and kept
-//! nowhere.
+//! Guarantees: a password never comes from argv, where every user of the machine could read it. A generated password is printed once and
+//! stored nowhere.
 
 use std::io::{self, BufRead as _, IsTerminal as _};
 

@@ -1,4 +1,4 @@
-//! How far long work is: a bar on a terminal, nothing in a pipe.
+//! Progress of long work: a bar on a terminal, nothing in a pipe.
 
 use std::io::{self, IsTerminal as _, Write as _};
 

@@ -1,4 +1,4 @@
-//! `latchkey restore`: puts a backup in the place of the database while the server is stopped.
+//! `latchkey restore`: replaces the database by a backup while the server is stopped.
 
 use std::path::{Path, PathBuf};
 

@@ -1,6 +1,6 @@
-//! `latchkey serve`: starts the server, says where it is, stops it at SIGTERM and SIGINT.
+//! `latchkey serve`: starts the server, prints its addresses, and stops it at SIGTERM or SIGINT.
 //!
-//! Guarantees: what is printed on stdout is true when it is printed; the listener is up.
+//! Guarantees: the listener is up when its address is printed.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
-//! The admin socket as commands see it: one request after the other to the server that runs on the data directory.
+//! The client of the admin socket: sends one request after another to the server that runs on the data directory.
 //!
-//! Guarantees: an answer that breaks off is an error.
+//! Guarantees: a truncated response is an error.
 
 use std::{
     fs::File,

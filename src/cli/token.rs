@@ -1,4 +1,4 @@
-//! `latchkey token`: ends a token that got into wrong hands.
+//! `latchkey token`: revokes a leaked token.
 
 use clap::Subcommand;
 

@@ -1,6 +1,6 @@
-//! Whole files from and to the data: over the socket of a running server, or by opening the data itself.
+//! Transfer of whole files: over the socket of a running server, or in process over the opened data.
 //!
-//! Guarantees: both ways end in the same function over the store; what broke off on the way is an error, never a short file.
+//! Guarantees: both ways call the same function of the store. A truncated transfer is an error, never a short file.
 
 use std::{
     fs::File,

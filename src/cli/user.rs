@@ -1,7 +1,6 @@
 //! `latchkey user`: manages users, beside a running server or without one.
 //!
-//! Guarantees: a user is named by email, in whatever letter case; what was done is said in one line, or as JSON with
-//! `--json`.
+//! Guarantees: a user is named by email, in any letter case. The result is one line, or JSON with `--json`.
 
 use std::io::{self, Write as _};
 

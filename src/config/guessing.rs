@@ -1,4 +1,4 @@
-//! The settings against guessing: how often, and whose word counts for where a request comes from.
+//! The settings of the limits on guessing, and which proxies are trusted to report a client's address.
 
 use std::time::Duration;
 

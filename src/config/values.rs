@@ -1,4 +1,4 @@
-//! What the value of a setting may be: from its text, or a sentence about what is wrong with it.
+//! Parsers of setting values: from text to a value, or a sentence that says what is wrong.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What the blacklist remembers of a token.
+//! What the blacklist stores of a token.
 
 use super::TokenId;
 

@@ -1,6 +1,6 @@
-//! Names that nobody chose: of a user, of a token.
+//! Generated identifiers: the public id of a user, the id of a token.
 //!
-//! Guarantees: unique, and never derived from anything secret.
+//! Guarantees: they are unique, and never derived from a secret.
 
 use std::fmt;
 

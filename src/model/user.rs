@@ -1,4 +1,4 @@
-//! A user, and what is kept of the password.
+//! A user, and the password hash.
 
 use time::OffsetDateTime;
 

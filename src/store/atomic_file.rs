@@ -1,7 +1,7 @@
-//! A file that is there wholly or not at all: it has no name, or another one, until it is complete and synced (I6).
+//! Writes a file atomically: it has no name, or a temporary one, until it is complete and synced (I6).
 //!
-//! Guarantees: readable by its owner alone (0600); what was there before stays until the new file takes its place in one
-//! step; where the work fails, nothing is left behind. A kill leaves nothing either where files can be without a name.
+//! Guarantees: the file is readable by its owner alone (0600). An existing file stays until the new one replaces it in one step. If the
+//! work fails, nothing is left behind. A kill leaves nothing behind either, where the file system supports unnamed files.
 
 use std::{
     fs::{self, File},

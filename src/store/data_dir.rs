@@ -1,7 +1,7 @@
-//! The directory that holds everything: the database, the signing key, and the lock that lets one process in.
+//! The data directory: the database, the signing key, and the lock that admits one process.
 //!
-//! Guarantees: what is made here is readable by its owner alone (0700, 0600); the key is whole or absent (I6); a second
-//! process is turned away before it touches anything.
+//! Guarantees: everything made here is readable by its owner alone (0700, 0600). The key is complete or absent (I6). A second process is
+//! refused before it touches anything.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError},

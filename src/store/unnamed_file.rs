@@ -1,7 +1,7 @@
-//! Files without a name: gone with their last handle, however the process ends.
+//! Files without a name (`O_TMPFILE`): they disappear with their last handle, however the process ends.
 //!
-//! Guarantees: readable by their owner alone (0600). Linux makes them that way. Another Unix, and a file system that cannot, make
-//! them under a name; what a kill leaves there then is in nobody's way.
+//! Guarantees: they are readable by their owner alone (0600). On another Unix, or a file system without support, the file is created with
+//! a temporary name; a kill can leave it behind.
 
 use std::{
     fs::{self, File, OpenOptions},

@@ -1,8 +1,7 @@
-//! Hashing and verifying, on threads of its own.
+//! Hashes and verifies passwords on threads of its own.
 //!
-//! Guarantees: no hash runs on a thread that answers requests, and those go first where both want the processor; how many
-//! hashes run and how many wait is bounded, and with that memory; a stored hash whose parameters ask for too much is never
-//! run.
+//! Guarantees: no hash runs on a thread that answers requests, and request threads have the higher priority. The number of running and
+//! of queued hashes is bounded, and so is their memory. A stored hash whose parameters exceed the bounds never runs.
 
 use std::{sync::Arc, thread, time::Duration};
 

@@ -1,7 +1,6 @@
-//! Passwords: what was typed, and what a new one must be like.
+//! A password in clear, and the rules for a new one.
 //!
-//! Guarantees: a password is wiped from memory when it was used. Deliberately absent: any normalisation; a password is
-//! compared exactly.
+//! Guarantees: a password is wiped from memory after use. Deliberately absent: normalisation; passwords are compared exactly.
 
 use std::{collections::HashSet, sync::LazyLock};
 

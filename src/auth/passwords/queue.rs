@@ -1,11 +1,11 @@
-//! The queue in front of the hashing threads.
+//! The admission queue in front of the hashing threads.
 //!
-//! Guarantees: who would not be served within a few seconds is told so at once; logins go before new hashes; work that
-//! nobody waits for any more has left the queue, and counts for nobody; what waited too long is given up before it starts,
-//! so that what is taken and served is served in time. Deliberately absent: what a job computes.
+//! Guarantees: a job that could not finish within a few seconds is refused at once. Logins go before new hashes. A job whose caller has
+//! gone leaves the queue and counts no more. A job that has waited too long is dropped before it starts, so that every admitted job that
+//! runs finishes in time. Deliberately absent: what a job computes.
 //!
-//! Times are estimated from the work of each job and the pace of late, by the wall clock: under load the hashing threads get
-//! a part of the processor, and that part is what counts.
+//! Durations are estimated from the work of each job and the recent rate in wall-clock time, because under load the hashing threads get
+//! only a share of the processor.
 
 use std::{
     collections::BTreeMap,

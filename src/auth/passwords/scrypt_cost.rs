@@ -1,6 +1,6 @@
-//! scrypt and its cost.
+//! scrypt and its cost parameters.
 //!
-//! Guarantees: no setting and no stored hash asks for more than the bounds here; each new hash has a salt of its own.
+//! Guarantees: no setting and no stored hash exceeds the bounds here. Each new hash has its own salt.
 
 use std::{fmt, str::FromStr};
 

@@ -1,7 +1,7 @@
-//! `/auth`: register, log in, who am I, log out.
+//! `/auth`: registration, login, the caller's account, logout.
 //!
-//! Guarantees: an answer that carries a token is never stored by a cache (RFC 6749 §5.1). Deliberately absent: refresh
-//! tokens; who holds an expired token logs in again.
+//! Guarantees: no cache stores a response that carries a token (RFC 6749 §5.1). Deliberately absent: refresh tokens; the holder of an
+//! expired token logs in again.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
-//! How moments and spans of time look on the wire.
+//! Text formats of times and durations in responses.
 //!
-//! Guarantees: a moment is always UTC and says so. Deliberately absent: reading; only `model::Deadline` reads dates.
+//! Guarantees: a time is always in UTC and says so. Deliberately absent: parsing; only `model::Deadline` reads dates.
 
 use time::{
     OffsetDateTime,

@@ -1,7 +1,7 @@
-//! `/users`: administrators, and the operator over the socket, manage users.
+//! `/users`: administrators, and the operator over the admin socket, manage users.
 //!
-//! Guarantees: what is changed acts on the next request of every token already issued, since each request reads the user;
-//! the last enabled administrator stays one (I9).
+//! Guarantees: a change takes effect on the next request of every issued token, because each request reads the user. The last enabled
+//! administrator cannot be removed, disabled or demoted (I9).
 
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
-//! The transport: connections in, bytes out. hyper below, poem above.
+//! The accept loop and the task of each connection. hyper reads and writes the bytes, poem answers the requests.
 //!
-//! Guarantees: connections are limited in number and time (`limits`); running out of file descriptors costs a pause
-//! and not a busy loop; a handshake holds up nobody else; at the end what was asked before is answered, for a bounded time, also where nobody
-//! had read it yet. HTTP/1.1 alone: whoever wants HTTP/2 has a proxy in front.
+//! Guarantees: connections are limited in number and time (`limits`). If file descriptors run out, the loop pauses and does not spin. A
+//! TLS handshake delays no other connection. On shutdown the server answers every request that was sent before, for a bounded time,
+//! even if it had not read the request yet. Only HTTP/1.1 is served; a proxy in front can offer HTTP/2.
 
 use std::{
     convert::Infallible,

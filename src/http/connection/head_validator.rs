@@ -1,10 +1,9 @@
-//! Where requests begin and end, read by the letter of RFC 9112.
+//! Validates request heads by the letter of RFC 9112, and finds where each request begins and ends.
 //!
-//! Guarantees: a header that another server could read in another way is found: lines that end in a bare LF, folded lines, more than
-//! one length, a length beside a transfer coding, a coding that is not `chunked` alone, more or less than one `Host`. Behind a
-//! proxy such a difference lets one client's request hide in another's (request smuggling). hyper parses for us and is
-//! lenient in these; what it refuses by itself is not looked for here, but for the number of fields: hyper's own answer to too many
-//! lacks our shape.
+//! Guarantees: a head that another server could read differently is rejected: a line that ends in a bare LF, a folded line, more than
+//! one length, a length beside a transfer coding, a coding other than `chunked` alone, more or fewer than one `Host`. Behind a proxy
+//! such a difference lets one client's request hide in another's (request smuggling). hyper is lenient in these cases. This module does
+//! not repeat what hyper rejects by itself, except for the number of fields: hyper's response to too many fields lacks the API's shape.
 
 use std::mem;
 

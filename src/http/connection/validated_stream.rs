@@ -1,10 +1,9 @@
-//! The bytes of a connection on their way between the system and hyper: what they say about how the connection is doing, and an
-//! end in good order.
+//! The byte stream of a connection between the socket and hyper. It validates request heads and closes the connection in order.
 //!
-//! Guarantees: the pulse of a connection knows when a header begins and ends, whether it is malformed, and when the client took
-//! an answer. A client that is still sending when it was answered (413 to a large upload, 401 to a body nobody read) gets to
-//! read that answer. Closing at once would reset the connection, since there is unread data in it, and the system of the
-//! client then throws away what it has received (RFC 9112 §9.6). A server that stops does not wait: what it closes is idle.
+//! Guarantees: the connection's state knows when a head begins and ends, whether it is malformed, and when the client has read a
+//! response. A client that is still sending when the server responds (413 to a large upload, 401 to an unread body) can read that
+//! response. An immediate close would reset the connection because of its unread data, and the client's system would then discard what
+//! it has received (RFC 9112 §9.6). A stopping server does not wait here, because it closes idle connections only.
 
 use std::{
     io,

@@ -1,9 +1,9 @@
-//! The audit stream: who did what, from where. Log events of the target `audit`, at the level `info`.
+//! The audit log: who did what, and from where. Its events have the target `audit` and the level `info`.
 //!
-//! Guarantees: names and order of the fields are stable, since programs such as fail2ban read them: `event`, `email` and `user`
-//! (the public id; absent where a login failed) of the account, `client`, and where someone else did it, `by` and what the
-//! account is now. A value has no blanks and no control characters, so that none can look like another field or line.
-//! Deliberately absent: passwords and tokens.
+//! Guarantees: names and order of the fields are stable, because programs such as fail2ban read them: `event`, `email` and `user` (the
+//! public id; absent after a failed login) of the account, `client`, and where another user acted, `by` and the account's new flags. A
+//! value has no blanks and no control characters, so no value can look like another field or line. Deliberately absent: passwords and
+//! tokens.
 
 use crate::{
     http::middleware::client_address::Client,

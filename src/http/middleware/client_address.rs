@@ -1,7 +1,7 @@
-//! Who sent a request: the address of the connection, or the one that a trusted proxy in front of us tells.
+//! The address of the client: the peer of the connection, or the address that a trusted proxy reports.
 //!
-//! Guarantees: `X-Forwarded-For` counts only as far as trusted proxies wrote it. It is read from the right, where the nearest one
-//! wrote, and the first address that is no trusted proxy is the client; whatever stands before that, the client may have made up.
+//! Guarantees: `X-Forwarded-For` counts only as far as trusted proxies wrote it. The header is read from the right, where the nearest
+//! proxy wrote. The first address that is no trusted proxy is the client. The client may have invented everything before it.
 
 use std::{fmt, net::IpAddr, net::SocketAddr, str::FromStr};
 

@@ -1,8 +1,8 @@
-//! From bytes to text, once: the fields of a request body, a query or a path, and what is wrong with them.
+//! Extractors: the fields of a request body, a query or a path, as text, and what is wrong with them.
 //!
-//! Guarantees: form and JSON bodies give the same fields; a field that was sent twice, has broken percent-encoding or is not
-//! text is an error and never a guess; [`Fields`] collects what is wrong with every field, not with the first alone; the
-//! text of a field is wiped from memory after use, since one of them is a password.
+//! Guarantees: form and JSON bodies give the same fields. A field that was sent twice, has broken percent-encoding or is not UTF-8 is an
+//! error. [`Fields`] reports every field that failed, not only the first. The text of a field is wiped from memory after use, because
+//! one of them is a password.
 
 use std::{collections::HashMap, fmt::Display, marker::PhantomData};
 

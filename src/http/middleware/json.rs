@@ -1,4 +1,4 @@
-//! Bodies as JSON (RFC 8259), without a tree of values in between: poem-openapi's own payload builds one for each answer.
+//! JSON bodies (RFC 8259), serialized directly: poem-openapi's own payload builds a tree of values for each response.
 
 use poem::{
     IntoResponse, Response,

@@ -1,7 +1,7 @@
-//! The OpenAPI document: what poem-openapi derives from the handlers, and the failures that follow from rules.
+//! Completes the OpenAPI document: poem-openapi derives it from the handlers, and this adds the failures that follow from rules.
 //!
-//! Guarantees: a status that every operation of a kind can answer is written down once, here, and is in the document of each
-//! of them; `tests/api/document.rs` holds that the document and what is served are the same.
+//! Guarantees: a status that every operation of a kind can answer is written once, here, and the document has it for each of them.
+//! `tests/api/document.rs` verifies that the document and the served operations are the same.
 
 use std::collections::HashMap;
 

@@ -1,6 +1,6 @@
-//! Pages of a list: which one is asked for, and where the others are.
+//! Pagination: the requested page of a list, and links to the other pages.
 //!
-//! Guarantees: every list of the API is paged alike; links are paths, so that they hold behind any proxy.
+//! Guarantees: every list of the API is paged in the same way. Links are paths, so that they are valid behind any proxy.
 
 use poem_openapi::{
     ApiResponse, Object,

@@ -1,8 +1,8 @@
-//! From the path and method of a request to what answers it.
+//! The router: from the path and method of a request to its operation.
 //!
-//! Guarantees: a path is looked up as it was sent, byte for byte, and an operation answers for its own method alone. Those whose path has
-//! no parameter, as those on tokens, are found by one look: poem's router boxes a future and notes the pattern twice, which is a
-//! twentieth of the work of such a request, and poem-openapi's own service would be a router within it.
+//! Guarantees: a path is matched byte for byte as it was sent, and an operation answers for its own method alone. A path without
+//! parameters is found by one hash lookup: poem's router boxes a future and records the pattern twice, which is a twentieth of the work
+//! of such a request, and poem-openapi's own service would add a second router.
 
 use std::{collections::HashMap, future::ready};
 

@@ -1,8 +1,8 @@
-//! What every request passes on its way in and every answer on its way out, whatever the route.
+//! The middleware stack: what every request passes before its route, and every response after it.
 //!
-//! Guarantees: each answer has a request id, `nosniff` and a cache rule; each error, a panic's too, has our shape; a request
-//! whose line or header is too large, or malformed, is turned away before anything reads it; no URL's query, no header and no body is
-//! logged, since any of them may carry a secret.
+//! Guarantees: each response has a request id, `nosniff` and a cache rule. Each error has the API's shape, also when a handler panics. A
+//! request whose line or header is too large or malformed is rejected before anything else reads it. The log contains no query, no
+//! header and no body, because any of them may carry a secret.
 
 use std::{any::Any, borrow::Cow, panic::AssertUnwindSafe, sync::Arc, time::Instant};
 

@@ -1,9 +1,8 @@
-//! The same routes for the operator of this machine: over a Unix socket in the data directory beside a running server, and
-//! called in process where no server runs.
+//! The admin socket: the same routes for the operator of this machine, over a Unix socket in the data directory. Without a running
+//! server the command line calls them in process.
 //!
-//! Guarantees: who connects is told by the operating system and not by the request; it must be the user the server runs as,
-//! or root. The socket is 0600 from the moment it has its name; one that a crash left behind is replaced. Nothing that comes
-//! in over TCP is ever the operator.
+//! Guarantees: the operating system identifies the peer, not the request. The peer must be the user the server runs as, or root. The
+//! socket has mode 0600 from the moment it has its name. A socket left by a crash is replaced. A request over TCP is never the operator's.
 
 pub mod transfer;
 

@@ -1,8 +1,7 @@
-//! Whole files for the operator: the backup and the export out, the import in; and where the API is served.
+//! Whole files over the admin socket: backup and export as downloads, import as an upload; and the address that the API is served at.
 //!
-//! Guarantees: these paths exist on the admin socket alone, since nothing else is given this endpoint; an answer says how far
-//! the work is, then how long the file is, then the file, so that one that breaks off is not taken for the whole; what a long
-//! import is made of is on disk and not in memory.
+//! Guarantees: these paths exist on the admin socket alone. A response reports progress, then the length of the file, then the file, so
+//! that a truncated response is never taken for a whole file. The working data of a long import is on disk and not in memory.
 
 use std::{
     fs::File,

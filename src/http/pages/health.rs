@@ -1,8 +1,8 @@
-//! What whoever runs the server asks it: does the process answer, does the database work.
+//! Health checks and metrics: whether the process answers, and whether the database works.
 //!
-//! Guarantees: the answers say nothing about the inside; however often `/readyz` is asked, the disk gets at most one write a
-//! second from it, and an answer never takes much longer than [`PROBE_MAX`]. Deliberately absent: any authentication, so that
-//! a load balancer can ask, and anything worth protecting.
+//! Guarantees: responses reveal nothing internal. `/readyz` causes at most one write per second however often it is requested, and never
+//! takes much longer than [`PROBE_MAX`]. Deliberately absent: authentication, so that a load balancer can ask, and anything that would
+//! need it.
 
 use std::{
     sync::Arc,

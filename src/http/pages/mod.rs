@@ -1,7 +1,7 @@
-//! What a browser gets: the start page and its files from `static/`, Swagger UI, the OpenAPI document. All from the binary.
+//! The pages for a browser: the start page and its files from `static/`, Swagger UI, the OpenAPI document. All are in the binary.
 //!
-//! Guarantees: no page asks any other host for anything, and its Content-Security-Policy says so to the browser; a page is
-//! compressed once, at its first request; a second view costs a 304; however many take a page at once, it is in memory once.
+//! Guarantees: no page loads anything from another host, and its Content-Security-Policy enforces that. A page is compressed once, at
+//! its first request. A second view costs a 304. Concurrent responses share one copy in memory.
 
 pub(in crate::http) mod health;
 

@@ -1,6 +1,6 @@
-//! Where the bytes of the database are: a file, or what a test has in its place to see what a failing disk does.
+//! The backend factory: opens the storage of the database, which is a file, or in tests a simulated disk.
 //!
-//! Guarantees: what is opened exists already; nothing is made here.
+//! Guarantees: it opens what exists and creates nothing.
 
 use std::{
     fs::OpenOptions,

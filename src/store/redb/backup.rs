@@ -1,7 +1,7 @@
-//! A copy of the database as of one moment, made while others write.
+//! Copies the database as of one snapshot while others write.
 //!
-//! Guarantees: the copy is made from a read transaction, table by table, never from the bytes of the live file; writers do not
-//! wait for it; the table that says what the file is comes last, so that an incomplete copy is refused by whoever opens it.
+//! Guarantees: the copy is made from a read transaction, table by table, never from the bytes of the live file. Writers do not wait for
+//! it. The table that identifies the file is copied last, so that an incomplete copy is refused when it is opened.
 
 use std::fs::File;
 

@@ -1,8 +1,7 @@
-//! The blacklist: which tokens were logged out. Nobody else writes to it.
+//! The blacklist table: which tokens were logged out. No other file writes to it.
 //!
-//! One table keyed by expiry and token name serves lookup, insertion in order and the purge of a range; there is no second
-//! index. Guarantees: an entry is gone only after its token has expired (I2), and how far that went is remembered in the same
-//! transaction (I3).
+//! One table, keyed by expiry and token id, serves lookup, ordered insertion and the purge of a range. Guarantees: an entry is removed only
+//! after its token has expired (I2), and the same transaction records how far the purge went (I3).
 
 use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, WriteTransaction};
 

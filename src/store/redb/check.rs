@@ -1,7 +1,7 @@
-//! Whether a database file is sound: all that a server would rely on, looked at before it has to.
+//! Verifies a database file: everything that a server relies on.
 //!
-//! Guarantees: the file keeps every byte; what is wrong is said in one sentence. Looked at: every page's checksum, the schema
-//! (an older one is migrated in memory), every record, every index in both directions, every password hash.
+//! Guarantees: the file is not changed. An error is one sentence. Verified are every page's checksum, the schema (an older one is
+//! migrated in memory), every record, every index in both directions, and every password hash.
 
 use std::{fs::File, path::Path};
 

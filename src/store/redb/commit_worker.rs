@@ -1,9 +1,8 @@
-//! The thread that commits: redb allows one writer at a time, so writes wait in a bounded queue and block no other thread.
+//! The commit worker: redb allows one writer at a time, so writes wait in a bounded queue and block no other thread.
 //!
-//! Group commit: all queued writes share one transaction; a lone write commits immediately. Guarantees: an answer is given
-//! after its transaction is durable on disk (I1); a write that fails or panics leaves nothing behind and takes no other along;
-//! the queue is bounded. After a disk error this thread opens the file again, until that works; meanwhile reads go on over
-//! what is readable, and writes are given up.
+//! Group commit: all queued writes share one transaction; a lone write commits immediately. Guarantees: a write is acknowledged after its
+//! transaction is durable on disk (I1). A write that fails or panics leaves nothing behind and does not affect the others. After a disk
+//! error this thread reopens the file until that works; meanwhile reads continue on what is readable, and writes fail.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},

@@ -1,8 +1,8 @@
-//! A database file that can be written to without being changed: what is written stays in memory.
+//! A copy-on-write backend: writes stay in memory and never reach the file.
 //!
-//! The integrity check of redb commits, and so does a migration. Over this a copy is opened, checked and migrated, and keeps
-//! every byte; nothing is needed but the right to read it. Memory grows with what is written: a check writes little.
-//! A file that someone else writes to is not opened.
+//! redb's integrity check commits, and so does a migration. Over this backend a file is opened, checked and migrated without a change, and
+//! with read permission alone. Memory grows with what is written; a check writes little. A file that another process writes to is not
+//! opened.
 
 use std::{
     collections::HashMap,

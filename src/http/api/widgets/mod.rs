@@ -1,6 +1,6 @@
-//! `/widgets`: the protected sample resource. Reading needs a token, writing an administrator's.
+//! `/widgets`: the protected sample resource. Reading needs a token, writing needs an administrator's token.
 //!
-//! Guarantees: what is stored was checked, on adding and on editing alike; a page and its totals are of one moment.
+//! Guarantees: adding and editing validate the same way. A page and its totals come from one snapshot.
 
 mod wire;
 

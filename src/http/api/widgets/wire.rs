@@ -1,4 +1,4 @@
-//! How widgets look on the wire: parameters, bodies and answers, as the OpenAPI document shows them.
+//! The JSON of widgets: parameters, bodies and responses, as the OpenAPI document shows them.
 
 use poem_openapi::{ApiResponse, Object, registry::MetaSchema, types::Example};
 use serde::Serialize;
