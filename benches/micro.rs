@@ -17,7 +17,7 @@ use tokio::{runtime::Runtime, task::JoinSet};
 
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
 const LIFETIME_S: u64 = 3600;
-/// What the janitor removes at a time.
+/// How many entries the purge task removes in one transaction.
 const PURGE_BATCH: usize = 1000;
 
 fn main() {
@@ -126,7 +126,7 @@ fn commit(bencher: Bencher, writers: usize) {
     bencher.counter(ItemsCount::new(writers)).bench_local(|| opened.blacklist(writers, expires_at_s));
 }
 
-/// One step of the janitor.
+/// One batch of the purge task.
 #[divan::bench(max_time = Duration::from_secs(5))]
 fn purge(bencher: Bencher) {
     let opened = Opened::new();

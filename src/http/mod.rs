@@ -1,4 +1,4 @@
-//! HTTP, and the only room that knows poem. This page shows the path of a request from top to bottom.
+//! HTTP, and the only floor that knows poem. This page shows the path of a request from top to bottom.
 //!
 //! | folder | what happens there |
 //! | --- | --- |

@@ -48,7 +48,7 @@ pub use unnamed_file::scratch_file;
 /// Progress callback: `(done, total)`.
 pub type Progress<'a> = &'a mut (dyn FnMut(u64, u64) + Send);
 
-/// Why the store could not do it.
+/// Why an operation of the store failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The file cannot be opened, and why in plain words. Nothing was changed.
@@ -68,7 +68,7 @@ pub enum StoreError {
     /// More writes wait than the queue holds.
     #[error("too many writes are waiting")]
     Overloaded,
-    /// It ended without an answer: it panicked, the store is closing, or the file cannot be opened again after a disk error.
+    /// The write ended without an acknowledgement: it panicked, the store is closing, or the file cannot be opened again after a disk error.
     #[error("the disk fails, or the store is closing")]
     GivenUp,
 }
@@ -160,7 +160,7 @@ impl Store {
         self.handle.replace(|| None)
     }
 
-    /// Looks at one moment of the database.
+    /// Runs `look` on the current snapshot.
     fn read<T>(&self, look: impl FnOnce(&Snapshot) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let seen = self.handle.snapshot().and_then(|snapshot| look(&snapshot));
         if let Err(StoreError::Database(_)) = seen {
@@ -169,8 +169,8 @@ impl Store {
         seen
     }
 
-    /// A number that is another one after each restore, `None` where there was none: what was issued over the database from
-    /// before is not good for this one.
+    /// The generation of the data: a number that each restore changes, or `None` before the first restore. Tokens of an earlier
+    /// generation are invalid.
     ///
     /// # Errors
     /// [`StoreError`] where the disk fails.
@@ -178,7 +178,7 @@ impl Store {
         self.read(|snapshot| schema::generation(snapshot))
     }
 
-    /// Reads, and writes durably: whether both work.
+    /// Verifies that a read and a durable write work.
     ///
     /// # Errors
     /// [`StoreError`] says what does not.
@@ -187,7 +187,7 @@ impl Store {
         self.commits.write(schema::probe).await
     }
 
-    /// How much of everything there is.
+    /// Counts users and blacklist entries, and the size of the file in bytes.
     ///
     /// # Errors
     /// [`StoreError`] where the disk fails.
@@ -206,7 +206,7 @@ impl Store {
         backup::copy(&*self.handle.snapshot()?, file, progress) // an error may be about `file`
     }
 
-    /// Hands every user of one moment to `each`, in order of registration, with how many there are.
+    /// Calls `each` with every user of one snapshot and the total, in order of registration.
     ///
     /// # Errors
     /// What `each` says, or [`StoreError`] where the disk fails.
@@ -214,7 +214,7 @@ impl Store {
         users::for_each(&*self.handle.snapshot()?, each)
     }
 
-    /// How each of `users` stands to those who are there.
+    /// What an import of `users` would do with each, without changing anything.
     ///
     /// # Errors
     /// [`StoreError`] where the disk fails.
@@ -222,7 +222,7 @@ impl Store {
         self.read(|snapshot| users::import_outcomes(snapshot, users))
     }
 
-    /// Adds those of `users` who are new, all in one transaction, and says how each stood. Blocks the thread.
+    /// Adds the new ones of `users` in one transaction, and returns the outcome for each. Blocks the thread.
     ///
     /// # Errors
     /// [`StoreError`] where the disk fails.
@@ -296,7 +296,7 @@ impl Store {
         self.commits.write(move |txn| users::update_password_hash(txn, user, &old, &new)).await
     }
 
-    /// What is known of a token and of the user it names, in one snapshot.
+    /// Reads from one snapshot whether `token` is blacklisted, and its user.
     ///
     /// # Errors
     /// [`StoreError`] where the disk fails.
@@ -389,7 +389,7 @@ impl Store {
     }
 }
 
-/// Makes what was done to a directory's entries durable: a file that was made or renamed in it is there after a power loss.
+/// Syncs a directory, so that files created or renamed in it survive a power loss.
 fn sync_dir(dir: &Path) -> std::io::Result<()> {
     std::fs::File::open(dir)?.sync_all()
 }

@@ -17,7 +17,7 @@ use crate::{
     model::PasswordHash,
 };
 
-/// How much nicer the hashing threads are than the rest. Linux weighs a thread by 1.25 for each step: where requests take all
+/// Nice value added to the hashing threads. Linux weighs a thread by 1.25 for each step: where requests take all
 /// they can get, a hash is left with a sixth of a core, so that requests keep four fifths, and a hash of 0.2 s takes a second or
 /// two. At 19 it would get a seventieth, and no login would be done in time.
 #[cfg(target_os = "linux")]
@@ -120,7 +120,7 @@ impl Drop for Hasher {
     }
 }
 
-/// Makes this thread nicer than the others. Where that cannot be, it hashes all the same.
+/// Lowers the priority of this thread. If that fails, the thread hashes at normal priority.
 #[cfg(target_os = "linux")]
 fn lower_priority() {
     use rustix::process::{getpriority_process, setpriority_process};

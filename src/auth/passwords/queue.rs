@@ -24,21 +24,21 @@ const SERVED_MAX: Duration = Duration::from_millis(1500);
 const GIVEN_UP: Duration = Duration::from_secs(4);
 /// What waited less than this is never given up: a hash that takes seconds by itself must be possible.
 const WAIT_GRACE: Duration = Duration::from_secs(1);
-/// How many of a class may wait, however fast a hash is.
+/// The most queued jobs of one priority, however fast a hash is.
 const WAITING_MAX: usize = 1024;
-/// How long a byte of work takes: a guess until the first hash was measured.
+/// Estimated seconds per byte of work, until the first hash is measured.
 const SECONDS_PER_BYTE: f64 = 2e-9;
 
-/// What a job is for. Those above go first.
+/// Priority of a job. Earlier variants run first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::auth) enum Priority {
-    /// Someone with an account wants in.
+    /// Verification of a password at login.
     Verify,
-    /// A password gets a hash.
+    /// A hash of a new password.
     NewHash,
 }
 
-/// In the order of the queue.
+/// Sort key of the queue: priority, then order of arrival.
 type QueuePosition = (Priority, u64);
 type Task = Box<dyn FnOnce(Permit<'_>) + Send>;
 
@@ -55,7 +55,7 @@ struct Running {
     _counted: Held,
 }
 
-/// Jobs that wait, and the threads that take them.
+/// Queued jobs, and the threads that run them.
 pub(in crate::auth) struct Queue {
     state: Mutex<State>,
     something_to_do: Condvar,
@@ -65,7 +65,7 @@ struct State {
     closed: bool,
     next: u64,
     waiting: BTreeMap<QueuePosition, Job>,
-    /// One place for each thread.
+    /// The running job of each thread.
     running: Vec<Option<Running>>,
     pace: WorkRate,
 }
@@ -79,10 +79,10 @@ impl Queue {
         Self { state: Mutex::new(state), something_to_do: Condvar::new() }
     }
 
-    /// Puts a job into the queue for as long as the answer lives.
+    /// Queues a job. It leaves the queue when the returned entry is dropped.
     ///
     /// # Errors
-    /// How long those take that are there already, where that is too long.
+    /// The estimated wait, if the job could not finish in time.
     pub(in crate::auth) fn join(
         self: &Arc<Self>,
         priority: Priority,
@@ -120,7 +120,7 @@ impl Queue {
         }
     }
 
-    /// Ends the threads after the job that they run. What waits is given up.
+    /// Ends each thread after its running job. Queued jobs are dropped.
     pub(in crate::auth) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
@@ -157,7 +157,7 @@ impl State {
         self.running.iter().flatten().count() + self.waiting.len() < self.running.len()
     }
 
-    /// The pace of late; a hash that already runs longer than that says that it is slower now.
+    /// The current rate of work: the recent rate, or a slower one if a running job already took longer than expected.
     fn pace_now(&self, now: Instant) -> WorkRate {
         let running = self.running.iter().flatten();
         running.fold(self.pace, |pace, running| {
@@ -166,7 +166,7 @@ impl State {
         })
     }
 
-    /// How long those take that go before a new one of `priority`.
+    /// The estimated time until a new job of `priority` would start.
     fn wait(&self, priority: Priority, now: Instant) -> Duration {
         if self.has_free_thread() {
             return Duration::ZERO;
@@ -178,7 +178,7 @@ impl State {
         (running + pace.expected(before)) / u32::try_from(self.running.len()).unwrap_or(u32::MAX)
     }
 
-    /// Drops what cannot be served in time any more: the pace fell, or others went before it.
+    /// Drops jobs that can no longer finish in time, because the rate fell or others went first.
     fn give_up_late(&mut self, now: Instant) {
         let pace = self.pace_now(now);
         self.waiting.retain(|_, job| {
@@ -188,7 +188,7 @@ impl State {
     }
 }
 
-/// How fast the threads are.
+/// The rate at which the threads work.
 #[derive(Clone, Copy)]
 struct WorkRate {
     seconds_per_byte: f64,
@@ -213,7 +213,7 @@ impl WorkRate {
     }
 }
 
-/// A place in the queue. Who drops it before the job has started takes the job out.
+/// A queued job's entry. Dropping it before the job has started removes the job.
 pub(in crate::auth) struct QueueEntry {
     queue: Arc<Queue>,
     position: QueuePosition,
@@ -226,7 +226,7 @@ impl Drop for QueueEntry {
     }
 }
 
-/// A job's time on a thread. It ends, and is measured, when this is dropped.
+/// Permit to use a thread. When it is dropped, the thread is free and the duration of the job is measured.
 pub(in crate::auth) struct Permit<'a> {
     queue: &'a Queue,
     thread: usize,

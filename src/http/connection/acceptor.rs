@@ -39,14 +39,14 @@ use crate::http::connection::{
     validated_stream::ValidatedStream,
 };
 
-/// How much of a header hyper buffers before it answers by itself. The frame's limits are smaller and have our error shape.
+/// How much of a header hyper buffers before it answers by itself. The middleware's limits are smaller and have our error shape.
 const HEADER_BUFFER_BYTES_MAX: usize = 64 * 1024;
-/// The answers that may be sent before the body of their request was read to its end.
+/// Statuses that may be sent before the whole request body was read.
 const MAY_LEAVE_BODY: [StatusCode; 3] =
     [StatusCode::PAYLOAD_TOO_LARGE, StatusCode::URI_TOO_LONG, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE];
 /// How long to wait before accepting again when the system has no more file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// What those are told for whom there is no place.
+/// The response to a connection above the limit.
 const TOO_MANY: &str = concat!(
     "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nCache-Control: no-store\r\n",
     "X-Content-Type-Options: nosniff\r\nContent-Type: application/json\r\nContent-Length: 53\r\n\r\n",
@@ -109,7 +109,7 @@ pub async fn serve(
     finished
 }
 
-/// What takes connections in.
+/// The accept loop: accepts connections and starts a task for each.
 struct Acceptor<E> {
     tls: Option<Tls>,
     endpoint: Arc<E>,
@@ -131,7 +131,7 @@ impl<E: Endpoint<Output = Response> + 'static> Acceptor<E> {
         self.limiter.watch(watched, task.abort_handle());
     }
 
-    /// Says so where that needs no waiting.
+    /// Sends the 503 response if that does not block.
     fn refuse(&self, stream: TcpStream) {
         if self.tls.is_none()
             && let Ok(mut stream) = stream.into_std()
@@ -143,7 +143,7 @@ impl<E: Endpoint<Output = Response> + 'static> Acceptor<E> {
     }
 }
 
-/// What a connection needs to know.
+/// What all connections of a listener share.
 struct Context<E> {
     endpoint: Arc<E>,
     local: SocketAddr,
@@ -152,7 +152,7 @@ struct Context<E> {
     connection_state: Arc<ConnectionState>,
 }
 
-/// A connection from its beginning to its end.
+/// Serves one connection from the handshake to its close.
 async fn serve_connection(
     stream: TcpStream,
     acceptor: Option<TlsAcceptor>,
@@ -193,7 +193,7 @@ async fn connection(
         async move { Ok::<_, Infallible>(hyper::Response::from(answer(&context, request).await)) }
     });
     let connection = http1::Builder::new()
-        .header_read_timeout(None) // the pulse has one deadline for everything
+        .header_read_timeout(None) // the connection's state has one deadline for everything
         .max_buf_size(HEADER_BUFFER_BYTES_MAX)
         .serve_connection(TokioIo::new(ValidatedStream::new(stream, Arc::clone(&connection_state))), service);
     let mut connection = pin!(connection);
@@ -223,7 +223,7 @@ async fn answer(
     let is_last = refusal.is_some() || has_body && request.headers().contains_key(header::TRANSFER_ENCODING);
     let mut request = Request::from((request, local, remote, context.scheme.clone()));
     if let Some(refusal) = refusal {
-        request.extensions_mut().insert(refusal); // the frame says it
+        request.extensions_mut().insert(refusal); // the middleware answers with it
     } else if has_body {
         connection_state.body_began();
         request.extensions_mut().insert(Arc::clone(connection_state));

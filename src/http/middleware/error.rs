@@ -145,7 +145,7 @@ impl ApiError {
         Self::BadRequest(message.into())
     }
 
-    /// What the core refused, as the answer to a client that was to meet `challenge`.
+    /// Maps an [`AuthError`] to the error that the client sees. A 401 carries `challenge`.
     pub fn from_auth(error: AuthError, challenge: Challenge) -> Self {
         match error {
             AuthError::EmailTaken(_) | AuthError::LastAdmin => Self::Conflict(error.to_string()),
@@ -269,7 +269,7 @@ impl From<ApiError> for poem::Error {
     }
 }
 
-/// The failures that follow from a rule (`http::openapi`) need no word at a handler.
+/// The statuses that follow from a rule (`middleware::openapi`) are not repeated at each handler.
 impl ApiResponse for ApiError {
     fn meta() -> MetaResponses {
         MetaResponses { responses: Vec::new() }
@@ -280,7 +280,7 @@ impl ApiResponse for ApiError {
     }
 }
 
-/// An [`ApiError`] at a handler that has failures of its own, `A` and perhaps `B`, for the OpenAPI document.
+/// An [`ApiError`] of an operation that documents the statuses `A` and, unless it is 0, `B` in the OpenAPI document.
 pub struct Documented<const A: u16, const B: u16 = 0>(ApiError);
 
 impl<const A: u16, const B: u16, E: Into<ApiError>> From<E> for Documented<A, B> {

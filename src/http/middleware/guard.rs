@@ -71,7 +71,7 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
 }
 
 fn guard(request: &Request) -> &Guard {
-    request.data::<Arc<Guard>>().expect("BUG: the frame puts the guard into every request")
+    request.data::<Arc<Guard>>().expect("BUG: the middleware stack puts the guard into every request")
 }
 
 macro_rules! security_scheme {

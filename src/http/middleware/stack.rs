@@ -113,7 +113,10 @@ impl Endpoint for MiddlewareStack {
         });
         let (took, status) = (started.elapsed(), response.status().as_u16());
         let duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        tracing::info!(id = id_text, %method, route = &*route, %client, status, duration_us, "answered");
+        // The target is part of the log's format: operators filter by it (`--log latchkey::http::frame=warn`).
+        tracing::info!(
+            target: "latchkey::http::frame", id = id_text, %method, route = &*route, %client, status, duration_us, "answered"
+        );
         METRICS.count_request(template, method.as_str(), status, took);
 
         let headers = response.headers_mut();

@@ -22,36 +22,36 @@ use crate::{
     store::{Progress, Store, scratch_file},
 };
 
-/// How many pieces of an answer wait for the client to take them.
+/// How many chunks of a response may be queued for the client.
 const CHUNKS_QUEUED_MAX: usize = 16;
 
-/// What these paths begin with; the API has none like it.
+/// Prefix of these paths. No path of the API begins with it.
 pub const TRANSFER_BASE: &str = "/operator";
 
-/// A line of JSON in the answer: any number of the first kind, then one of the others.
+/// One JSON line of the response: any number of `Progress` lines, then one line of another kind.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Line {
-    /// How much of the work is done, and of how much.
+    /// Progress of the work.
     Progress {
-        /// So much.
+        /// Units of work that are done.
         done: u64,
-        /// Of so much.
+        /// Units of work in total.
         all: u64,
     },
-    /// It is done, and behind this line comes a file.
+    /// The work is done; the file follows this line.
     Whole {
         /// The length of the file.
         bytes: u64,
     },
-    /// It went wrong, and nothing comes behind this line.
+    /// The work failed; nothing follows this line.
     Failed {
         /// Why.
         message: String,
     },
 }
 
-/// The routes of the API with those of whole files before them.
+/// The routes of the admin socket: the transfers of whole files, then the routes of the API.
 pub struct OperatorRoutes {
     /// The API.
     pub routes: Routes,

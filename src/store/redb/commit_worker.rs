@@ -32,10 +32,10 @@ const BATCH_MAX: usize = 1024;
 /// How long to wait before the file is opened again where that failed.
 const REOPEN_PAUSE: Duration = Duration::from_secs(1);
 
-/// Something to write: run, perhaps again in another transaction, and answered once.
+/// A queued write. It may run more than once, each time in a new transaction, and is acknowledged once.
 trait QueuedWrite: Send {
     fn run(&mut self, txn: &WriteTransaction) -> Result<(), StoreError>;
-    /// `Ok` says that what was run last is durable.
+    /// Acknowledges the write. `Ok` means that the last run is durable.
     fn answer(self: Box<Self>, outcome: Result<(), StoreError>);
 }
 
@@ -69,7 +69,7 @@ pub(in crate::store) struct CommitQueue {
 }
 
 impl CommitQueue {
-    /// Starts the thread, which writes to what is open as `handle` and opens it again from `backend` with a cache of that size.
+    /// Starts the commit worker. It writes to `handle` and reopens the database from `backend` with a cache of `cache_bytes`.
     pub(in crate::store) fn start(
         handle: Arc<DatabaseHandle>,
         backend: Arc<dyn BackendFactory>,
@@ -93,7 +93,7 @@ impl CommitQueue {
         self.queue(work)?.await.unwrap_or(Err(StoreError::GivenUp))
     }
 
-    /// Like [`CommitQueue::write`] for a thread that may wait.
+    /// Like [`CommitQueue::write`], but blocks the calling thread.
     pub(in crate::store) fn write_blocking<T: Send + 'static>(
         &self,
         work: impl FnMut(&WriteTransaction) -> Result<T, StoreError> + Send + 'static,
@@ -101,7 +101,7 @@ impl CommitQueue {
         self.queue(work)?.blocking_recv().unwrap_or(Err(StoreError::GivenUp))
     }
 
-    /// A read failed: a write shows whether the database has to be opened again.
+    /// Queues a probe write after a failed read. It shows whether the database must be reopened.
     pub(in crate::store) fn probe(&self) {
         let _ = self.queue(schema::probe); // where the queue is full there is a write that shows it
     }
@@ -121,7 +121,7 @@ impl CommitQueue {
 }
 
 impl Drop for CommitQueue {
-    /// Finishes what waits and ends the thread, so that nothing uses the database any more.
+    /// Finishes the queued writes and ends the thread, so that nothing uses the database afterwards.
     fn drop(&mut self) {
         drop(self.queue.take());
         let _ = self.thread.take().map(thread::JoinHandle::join); // it catches panics; there is none to pass on
@@ -136,10 +136,10 @@ struct CommitWorker {
     cache_bytes: usize,
 }
 
-/// The database has to be opened again.
+/// A commit failed and the database must be reopened.
 struct FailedCommit {
     error: StoreError,
-    /// What was to be written.
+    /// The writes that are not acknowledged yet.
     batch: Vec<Box<dyn QueuedWrite>>,
 }
 
@@ -186,7 +186,7 @@ impl CommitWorker {
         Ok(())
     }
 
-    /// Opens the file again, as often as it takes. `false` where the store is closed meanwhile.
+    /// Reopens the file, retrying until it succeeds. Returns `false` if the store is closed meanwhile.
     fn reopen(&self, mut broken: FailedCommit) -> bool {
         let mut said = false;
         loop {

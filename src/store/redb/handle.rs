@@ -21,21 +21,21 @@ use crate::store::{
     redb::tables::{BLACKLIST, USERS, Users},
 };
 
-/// How often it is looked whether the last reader is gone. Reads take microseconds, a backup seconds.
+/// How often the wait for the last reader polls. Reads take microseconds, a backup takes seconds.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 /// Handle of the open database, with the snapshot that readers share. Readers and the commit worker each hold one.
 pub(in crate::store) struct DatabaseHandle(RwLock<OpenDatabase>);
 
 struct OpenDatabase {
-    /// `None` where there is nothing readable.
+    /// `None` if no database is readable.
     database: Option<Arc<Database>>,
     /// What readers share until the next commit: to begin a transaction and open its tables costs more than what most of them look
     /// at in it.
     latest: Option<Arc<Snapshot>>,
 }
 
-/// One moment of the database, with the tables open that every request looks at.
+/// A read transaction, with the tables open that every request reads.
 pub(in crate::store) struct Snapshot {
     pub(in crate::store) users: Users,
     pub(in crate::store) blacklist: ReadOnlyTable<[u8; 24], ()>,
@@ -65,7 +65,7 @@ impl DatabaseHandle {
         Self(RwLock::new(OpenDatabase { database: Some(Arc::new(database)), latest: None }))
     }
 
-    /// What is there at this moment.
+    /// Returns the snapshot of the last commit.
     pub(in crate::store) fn snapshot(&self) -> Result<Arc<Snapshot>, StoreError> {
         if let Some(latest) = &self.0.read().unwrap_or_else(PoisonError::into_inner).latest {
             return Ok(Arc::clone(latest));

@@ -1,7 +1,7 @@
 //! Bytes and records. bincode lives here and nowhere else, so that it can be replaced in one file.
 //!
 //! Guarantees: the first byte of a record names its codec; bytes that no codec wrote are an error, never a guess. Row structs
-//! never leave the cellar and never change: a new shape is a new struct, a new table version and a migration.
+//! never leave this folder and never change: a new shape is a new struct, a new table version and a migration.
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 

@@ -18,13 +18,13 @@ use crate::{
     },
 };
 
-/// What became of a change to one user.
+/// Outcome of an update or removal of one user.
 pub enum UpdateOutcome {
-    /// It was made; the user as it is now, or was before it was removed.
+    /// The change was made. Holds the user after the update, or before the removal.
     Done(User),
     /// There is no such user.
     NotFound,
-    /// It would leave nobody who can act as an administrator, so it was not made.
+    /// Refused: the change would leave no acting administrator.
     LastAdmin,
 }
 
@@ -128,12 +128,12 @@ impl<'a> Tables<'a> {
     }
 }
 
-/// How a user who is to be imported stands to those who are there.
+/// Outcome of the import of one user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ImportOutcome {
-    /// Nobody has the email or the public id.
+    /// The user is new: no account has the email or the public id.
     New,
-    /// The very user is there.
+    /// The same user exists already.
     Same,
     /// The email belongs to an account with another password hash, other rights or another public id.
     Differs,
@@ -143,7 +143,7 @@ pub enum ImportOutcome {
 
 /// A user to import.
 pub struct UserToImport {
-    /// Who.
+    /// The user.
     pub user: User,
     /// Whether the public id came with the user; one that was just made is not compared.
     pub id_given: bool,
@@ -168,7 +168,7 @@ fn standing_in(
     Ok(if same { ImportOutcome::Same } else { ImportOutcome::Differs })
 }
 
-/// How each of them stands, without changing anything.
+/// The outcome that an import would have for each user, without changing anything.
 pub(in crate::store) fn import_outcomes(
     snapshot: &Snapshot,
     users: &[UserToImport],
@@ -177,7 +177,7 @@ pub(in crate::store) fn import_outcomes(
     users.iter().map(|incoming| standing_in(&snapshot.users, &by_email, incoming)).collect()
 }
 
-/// Adds those who are new, and says how each stood.
+/// Adds the new users, and returns the outcome for each.
 pub(in crate::store) fn import(
     txn: &WriteTransaction,
     users: &[UserToImport],
@@ -193,7 +193,7 @@ pub(in crate::store) fn import(
     users.iter().map(add).collect()
 }
 
-/// Hands every user of one moment to `each`, in order of registration, and says how many there are before it begins.
+/// Calls `each` with every user of the snapshot and the total, in order of registration.
 pub(in crate::store) fn for_each<E: From<StoreError>>(
     snapshot: &Snapshot,
     mut each: impl FnMut(User, u64) -> Result<(), E>,
@@ -232,7 +232,7 @@ pub(in crate::store) fn find_by_email(snapshot: &Snapshot, email: &Email) -> Res
     Ok(None)
 }
 
-/// Some of the users that fit a filter, and how many do.
+/// One page of the users that match a filter, and the total of matches.
 pub struct UserPage {
     /// In order of registration.
     pub items: Vec<User>,
@@ -259,7 +259,7 @@ fn read(entry: Entry<'_>) -> Result<User, StoreError> {
     from_row(PublicId::from_bytes(id.value()), row.value())
 }
 
-/// Without a filter, a page costs what is on it and before it; with one, every user is looked at.
+/// Without a filter, the cost grows with the number of skipped users; with a filter, every user is read.
 pub(in crate::store) fn page(
     snapshot: &Snapshot,
     filter: &UserFilter,
