@@ -254,3 +254,22 @@ fn time_and_randomness_are_asked_for_in_one_place() {
         }
     }
 }
+
+/// `src/http/` shows the path of a request by its folders.
+#[test]
+fn http_has_no_file_beside_its_map_and_shared_folders_do_not_know_the_operations() {
+    for (file, text) in sources() {
+        let Some(below) = file.strip_prefix("http/") else { continue };
+        let Some((folder, _)) = below.split_once('/') else {
+            assert_eq!(below, "mod.rs", "src/{file} belongs into a folder");
+            continue;
+        };
+        if ["connection", "middleware"].contains(&folder) {
+            let code = code(&text);
+            for operations in ["api", "pages", "operator"] {
+                let named = names(&code, operations) || code.contains(&format!("http::{operations}::"));
+                assert!(!named, "src/{file} names {operations}");
+            }
+        }
+    }
+}

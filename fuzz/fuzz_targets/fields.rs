@@ -18,7 +18,7 @@ struct Settings {
 struct Served {
     routes: Routes,
     runtime: Runtime,
-    _core: Core,
+    _state: ApplicationState,
     _dir: tempfile::TempDir,
 }
 
@@ -28,9 +28,9 @@ static SERVED: LazyLock<Served> = LazyLock::new(|| {
     let args =
         ["latchkey", "--data-dir", data, "--scrypt", "ln=1,r=8,p=1", "--login-limit", "off", "--failure-limit", "off"];
     let config = Settings::parse_from(args).config;
-    let core = ApplicationState::open(&config, Arc::new(SystemClock)).unwrap();
+    let state = ApplicationState::open(&config, Arc::new(SystemClock)).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    Served { routes: core.routes(&config), runtime, _core: core, _dir: dir }
+    Served { routes: state.routes(&config), runtime, _state: state, _dir: dir }
 });
 
 fuzz_target!(|input: &[u8]| {
