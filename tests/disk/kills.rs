@@ -1,6 +1,7 @@
 //! The process is killed at any moment of a mixed load: what it had acknowledged is there, and who was logged out stays out.
 
 use std::{
+    cell::Cell,
     collections::BTreeMap,
     process::Stdio,
     sync::{Arc, mpsc},
@@ -21,8 +22,10 @@ use crate::{
 };
 
 const CLIENTS: usize = 4;
-/// A kill comes before this, counted from the first request.
-const LIFE_MS: usize = 80;
+/// The server is killed after fewer answers than this, so that how much is acknowledged does not depend on the machine's speed.
+const ANSWERS_MAX: usize = 120;
+/// The kill comes within this time after the answer.
+const DELAY_US: usize = 3_000;
 const OTHER_PASSWORD: &str = "another horse battery";
 
 /// What may be true of an account: two things where a change to it was asked for and nobody said that it is done.
@@ -82,6 +85,9 @@ struct Client<'a> {
     name: String,
     admin: &'a str,
     ledger: Ledger,
+    /// Answers that are still to come before the server is killed, shared by all clients.
+    answers_left: &'a Cell<usize>,
+    killer: &'a mpsc::Sender<()>,
 }
 
 impl Client<'_> {
@@ -91,6 +97,9 @@ impl Client<'_> {
         let answer = request.header("authorization", format!("Bearer {token}")).json(&body).send().await.ok()?;
         let (status, text) = (answer.status(), answer.text().await.ok()?);
         assert!(status.is_success(), "{path}: {status} {text}");
+        if self.answers_left.replace(self.answers_left.get().saturating_sub(1)) == 1 {
+            self.killer.send(()).unwrap();
+        }
         Some(if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap() })
     }
 
@@ -136,22 +145,27 @@ impl Client<'_> {
     }
 }
 
-/// Ends the process with this id after so long.
-fn kill(pid: u32, after: Duration) -> thread::JoinHandle<()> {
-    thread::spawn(move || {
-        let (_never, timer) = mpsc::channel::<()>();
-        let _ = timer.recv_timeout(after);
-        send_signal(pid, "KILL");
-    })
+/// Kills the process with this id, `delay` after a message. Whoever drops the sender without one calls it off.
+fn kill_when_told(pid: u32, delay: Duration) -> (mpsc::Sender<()>, thread::JoinHandle<()>) {
+    let (tell, told) = mpsc::channel();
+    let killer = thread::spawn(move || {
+        if told.recv().is_ok() {
+            let _ = told.recv_timeout(delay);
+            send_signal(pid, "KILL");
+        }
+    });
+    (tell, killer)
 }
 
-/// One life of the server, which ends with a kill, and what it had acknowledged.
-async fn live_and_die(server: &mut TestServer, life: usize, after: Duration) -> Ledger {
+/// One life of the server, which ends with a kill after this many answers, and what it had acknowledged.
+async fn live_and_die(server: &mut TestServer, life: usize, answers: usize, delay: Duration) -> Ledger {
     let admin = server.admin().await;
-    let killer = kill(server.pid(), after);
+    let (tell, killer) = kill_when_told(server.pid(), delay);
+    let answers_left = Cell::new(answers);
     let clients = (0..CLIENTS).map(async |n| {
         let (http, name) = (reqwest::Client::builder().no_proxy().build().unwrap(), format!("life-{life}-{n}"));
-        let mut client = Client { http, base: &server.base, name, admin: &admin, ledger: Ledger::default() };
+        let (base, admin, ledger) = (server.base.as_str(), admin.as_str(), Ledger::default());
+        let mut client = Client { http, base, name, admin, ledger, answers_left: &answers_left, killer: &tell };
         let mut n = 0;
         while client.life_of_a_user(n).await.is_some() {
             n += 1;
@@ -159,6 +173,7 @@ async fn live_and_die(server: &mut TestServer, life: usize, after: Duration) -> 
         client.ledger
     });
     let ledgers = join_all(clients).await;
+    drop(tell);
     killer.join().unwrap();
     server.wait();
     let mut all = Ledger::default();
@@ -176,8 +191,8 @@ async fn kills(times: usize) {
     let mut server = TestServer::with_admin(&[]);
     let (mut dice, mut all) = (Dice::new(times as u64), Ledger::default());
     for life in 0..times {
-        let after = Duration::from_micros(dice.below(LIFE_MS * 1000) as u64);
-        let ledger = live_and_die(&mut server, life, after).await;
+        let delay = Duration::from_micros(dice.below(DELAY_US) as u64);
+        let ledger = live_and_die(&mut server, life, 1 + dice.below(ANSWERS_MAX), delay).await;
         server.start_again();
         ready(&server).await;
         ledger.holds(&server).await;
@@ -219,7 +234,8 @@ async fn a_server_that_is_killed_while_it_makes_its_data_starts_all_the_same() {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        let killer = kill(child.id(), Duration::from_micros(dice.below(20_000) as u64));
+        let (tell, killer) = kill_when_told(child.id(), Duration::from_micros(dice.below(20_000) as u64));
+        tell.send(()).unwrap();
         child.wait().unwrap();
         killer.join().unwrap();
         add_user(&data, ADMIN, true);
