@@ -10,6 +10,7 @@ mod full_disk;
 mod hashes;
 mod import;
 mod log;
+mod module_cycles;
 mod operator;
 mod readme;
 mod restore;

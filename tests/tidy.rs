@@ -26,12 +26,12 @@ const CRATES: [(&str, &[&str]); 23] = [
     ("hyper", &["http/connection/acceptor.rs", "http/operator/mod.rs", "cli/socket.rs", "cli/health.rs"]),
     ("hyper_util", &["http/connection/acceptor.rs", "http/operator/mod.rs", "cli/socket.rs", "cli/health.rs"]),
     ("include_dir", &["http/pages/mod.rs"]),
-    ("ipnet", &["http/middleware/client_address.rs"]),
+    ("ipnet", &["http/connection/trusted_proxy.rs"]),
     ("jsonwebtoken", &["auth/tokens/mod.rs"]),
     ("listenfd", &["supervisor.rs"]),
     ("poem", &["http/"]),
     ("poem_openapi", &["http/"]),
-    ("redb", &["store/redb/", "store/mod.rs"]),
+    ("redb", &["store/redb/"]),
     ("rpassword", &["cli/"]),
     ("pbkdf2", &["auth/passwords/stored_hash.rs"]),
     ("rustix", &["auth/passwords/hasher.rs", "http/connection/limits.rs", "store/unnamed_file.rs"]),
@@ -58,23 +58,28 @@ fn files_below(dir: &str, extension: &str) -> Vec<PathBuf> {
     found
 }
 
-/// Path below `src/` to text.
-fn sources() -> BTreeMap<String, String> {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+/// Path below `dir` to text, of every file of Rust in it.
+pub fn sources_below(dir: &str) -> BTreeMap<String, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(dir);
     let named = |path: PathBuf| {
-        let name = path.strip_prefix(&src).unwrap().to_str().unwrap().to_owned();
+        let name = path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned();
         (name, fs::read_to_string(path).unwrap())
     };
-    files_below("src", "rs").into_iter().map(named).collect()
+    files_below(dir, "rs").into_iter().map(named).collect()
+}
+
+/// Path below `src/` to text.
+fn sources() -> BTreeMap<String, String> {
+    sources_below("src")
 }
 
 /// The code without comments: good enough for source that is formatted.
-fn code(text: &str) -> String {
+pub fn code(text: &str) -> String {
     let lines = text.lines().map(|line| if line.trim_start().starts_with("//") { "" } else { line });
     lines.collect::<Vec<_>>().join("\n")
 }
 
-fn is_word(text: &str, at: usize, length: usize) -> bool {
+pub fn is_word(text: &str, at: usize, length: usize) -> bool {
     let part_of_name = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
     let before = text[..at].chars().next_back().is_some_and(part_of_name);
     let after = text[at + length..].chars().next().is_some_and(|c| c.is_alphanumeric() || c == '_');
@@ -270,6 +275,8 @@ fn http_has_no_file_beside_its_map_and_shared_folders_do_not_know_the_operations
                 let named = names(&code, operations) || code.contains(&format!("http::{operations}::"));
                 assert!(!named, "src/{file} names {operations}");
             }
+            let names_middleware = code.contains("http::middleware") || names(&code, "middleware");
+            assert!(folder != "connection" || !names_middleware, "src/{file} names middleware");
         }
     }
 }

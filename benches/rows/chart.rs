@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use crate::{
-    report::{Kind, Row},
+    row::{Kind, Row},
     stats::number,
 };
 

@@ -24,7 +24,7 @@ use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use tokio::task::JoinSet;
 
-use crate::login::Cost;
+use crate::password_hash::Cost;
 
 pub(crate) const MILLION: usize = 1_000_000;
 const CACHE_BYTES: usize = 1 << 30; // of this program, which only builds
@@ -225,7 +225,7 @@ fn public_id(number: usize) -> PublicId {
     PublicId::from_bytes(bytes)
 }
 
-/// The email of a user, who has [`crate::login::PASSWORD`].
+/// The email of a user, who has [`crate::password_hash::PASSWORD`].
 pub(crate) fn email(number: usize) -> String {
     format!("user{number}@example.com")
 }

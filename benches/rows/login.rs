@@ -16,20 +16,17 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
-use base64::{Engine as _, prelude::BASE64_STANDARD_NO_PAD};
-use scrypt::Params;
 
 use crate::{
-    Bench,
+    bench::{Bench, Flood},
     client::{self, Answer, Client},
     data::{self, Set, Signer},
-    report::{Bar, Row},
+    password_hash::{Cost, PASSWORD},
+    row::{Bar, Row},
     stats::{ROUNDS, Rounds, median, number, percentile_ms},
     wrk::{self, Tokens},
 };
 
-pub(crate) const PASSWORD: &str = "correct horse battery";
-const SALT: &[u8; 16] = b"salt of a bench.";
 /// How many hashes each processor computes in a round.
 const HASHES: usize = 32;
 const CONNECTIONS: usize = 16;
@@ -43,57 +40,19 @@ const FLOOD_S: u64 = 4;
 /// Stack of a thread that sends one login.
 const SENDER_STACK_BYTES: usize = 128 * 1024;
 
-/// The cost of a password hash.
-#[derive(Clone, Copy)]
-pub(crate) struct Cost {
-    log_n: u8,
-    r: u32,
-    p: u32,
-}
-
-impl Cost {
-    /// What the server hashes with where nobody set anything.
-    pub(crate) fn default_setting() -> Self {
-        let text = crate::default_settings().scrypt.to_string();
-        let value = |part: &str| part.split_once('=').and_then(|(_, value)| value.parse().ok());
-        match text.split(',').map(value).collect::<Option<Vec<u32>>>().as_deref() {
-            Some(&[log_n, r, p]) => Self { log_n: u8::try_from(log_n).unwrap_or(u8::MAX), r, p },
-            _ => panic!("the default cost reads {text}"),
+/// Hashes of this cost per second with every processor at it and nothing else.
+fn alone_per_s(cost: Cost) -> f64 {
+    let started = Instant::now();
+    thread::scope(|scope| {
+        for _ in 0..wrk::threads() {
+            scope.spawn(|| {
+                for _ in 0..HASHES {
+                    std::hint::black_box(cost.hash());
+                }
+            });
         }
-    }
-
-    pub(crate) fn memory_bytes(self) -> f64 {
-        128.0 * f64::from(self.r) * 2_f64.powi(self.log_n.into())
-    }
-
-    fn hash(self) -> [u8; 32] {
-        let params = Params::new(self.log_n, self.r, self.p).expect("the default cost is valid");
-        let mut output = [0; 32];
-        scrypt::scrypt(PASSWORD.as_bytes(), SALT, &params, &mut output).expect("the length is valid");
-        output
-    }
-
-    /// The hash of [`PASSWORD`] as it is stored.
-    pub(crate) fn phc(self) -> String {
-        let Self { log_n, r, p } = self;
-        let (salt, hash) = (BASE64_STANDARD_NO_PAD.encode(SALT), BASE64_STANDARD_NO_PAD.encode(self.hash()));
-        format!("$scrypt$ln={log_n},r={r},p={p}${salt}${hash}")
-    }
-
-    /// Hashes per second with every processor at it and nothing else.
-    fn alone(self) -> f64 {
-        let started = Instant::now();
-        thread::scope(|scope| {
-            for _ in 0..wrk::threads() {
-                scope.spawn(|| {
-                    for _ in 0..HASHES {
-                        std::hint::black_box(self.hash());
-                    }
-                });
-            }
-        });
-        (HASHES * wrk::threads()) as f64 / started.elapsed().as_secs_f64()
-    }
+    });
+    (HASHES * wrk::threads()) as f64 / started.elapsed().as_secs_f64()
 }
 
 /// Sends `count` requests over [`CONNECTIONS`] connections, each as soon as the one before it was answered, and says how many
@@ -139,7 +98,7 @@ pub(crate) fn p5(bench: &Bench) -> anyhow::Result<Row> {
         client::login(&data::email(user), PASSWORD)
     };
     client::once(server.address, &login(0))?.ok()?;
-    let rounds = Rounds::alternate(|| Ok(cost.alone()), || logins_per_s(server.address, login))?;
+    let rounds = Rounds::alternate(|| Ok(alone_per_s(cost)), || logins_per_s(server.address, login))?;
     Ok(Row {
         name: "P5",
         what: "logins, default cost, 16 connections",
@@ -150,16 +109,6 @@ pub(crate) fn p5(bench: &Bench) -> anyhow::Result<Row> {
         unit: "logins/s",
         bars: vec![Bar::ours("latchkey", rounds.subject()), Bar::baseline("scrypt alone", rounds.baseline())],
     })
-}
-
-/// What a flood found.
-pub(crate) struct Flood {
-    without: Vec<wrk::Found>,
-    during: Vec<wrk::Found>,
-    refused: Vec<Duration>,
-    accepted: Vec<Duration>,
-    per_s: f64,
-    pub(crate) memory_bytes: f64,
 }
 
 struct Arrival {
@@ -195,14 +144,22 @@ fn pour(server: SocketAddr, per_s: f64, stop: &mpsc::Receiver<()>) -> anyhow::Re
     Ok(arrivals.into_inner().expect("nobody panics with it"))
 }
 
+/// What the flood found. It runs once, since several rows look at it.
+pub(crate) fn flood(bench: &Bench) -> anyhow::Result<&Flood> {
+    if bench.flood.get().is_none() {
+        let _ = bench.flood.set(measure_flood(bench)?); // it was empty
+    }
+    Ok(bench.flood.get().expect("it was just set"))
+}
+
 /// Rounds without and with the flood, on a million users.
-pub(crate) fn flood(bench: &Bench) -> anyhow::Result<Flood> {
+fn measure_flood(bench: &Bench) -> anyhow::Result<Flood> {
     let (_copy, server) = bench.serve(Set::Million, &[])?;
     let token = Signer::new().among(Set::Million, 1).remove(0);
     let tokens = Tokens::One(token);
     let read = || wrk::run(server.address, ("GET", wrk::USER), CONNECTIONS, FLOOD_S, &tokens);
     read()?;
-    let per_s = FLOOD * Cost::default_setting().alone();
+    let per_s = FLOOD * alone_per_s(Cost::default_setting());
     let (mut without, mut during) = (Vec::new(), Vec::new());
     let (mut refused, mut accepted) = (Vec::new(), Vec::new());
     let mut memory_bytes: f64 = 0.0;
@@ -233,9 +190,9 @@ pub(crate) fn flood(bench: &Bench) -> anyhow::Result<Flood> {
 }
 
 pub(crate) fn p6(bench: &Bench) -> anyhow::Result<Row> {
-    let flood = bench.flood()?;
+    let found = flood(bench)?;
     let pairs = |figure: fn(&wrk::Found) -> f64| {
-        Rounds::from(flood.without.iter().map(figure).zip(flood.during.iter().map(figure)).collect())
+        Rounds::from(found.without.iter().map(figure).zip(found.during.iter().map(figure)).collect())
     };
     let (p99, rate) = (pairs(|found| found.p99_ms), pairs(|found| found.rate));
     Ok(Row {
@@ -258,8 +215,8 @@ pub(crate) fn p6(bench: &Bench) -> anyhow::Result<Row> {
 }
 
 pub(crate) fn p7(bench: &Bench) -> anyhow::Result<Row> {
-    let flood = bench.flood()?;
-    let (mut refused, mut accepted) = (flood.refused.clone(), flood.accepted.clone());
+    let found = flood(bench)?;
+    let (mut refused, mut accepted) = (found.refused.clone(), found.accepted.clone());
     let p99 = percentile_ms(&mut refused, 99);
     let longest = percentile_ms(&mut accepted, 100) / 1000.0;
     Ok(Row {
@@ -274,7 +231,7 @@ pub(crate) fn p7(bench: &Bench) -> anyhow::Result<Row> {
             number(longest),
             number(median(accepted.iter().map(Duration::as_secs_f64).collect())),
             number(accepted.len() as f64),
-            number(flood.per_s)
+            number(found.per_s)
         ),
         met: p99 < 50.0 && longest <= 5.0,
         ..Row::default()

@@ -15,12 +15,12 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 
 use crate::{
-    Bench,
+    bench::Bench,
     client::{self, Client},
     data::{self, MILLION, Set, Signer},
     process::Server,
     read,
-    report::{Bar, Row},
+    row::{Bar, Row},
     stats::{ROUNDS, Rounds, number, percentile_ms},
     wrk::{self, LOGOUT, TokenFiles, Tokens},
 };

@@ -7,39 +7,29 @@
 #![expect(clippy::cast_precision_loss, reason = "figures are counts far below 2^52")]
 
 mod bare;
+mod bench;
 mod chart;
 mod client;
 mod data;
 mod login;
 mod logout;
+mod password_hash;
 mod peer;
 mod process;
 mod read;
 mod report;
+mod row;
+mod settings;
 mod size;
 mod start;
 mod stats;
 mod wrk;
 
-use std::{
-    cell::OnceCell,
-    path::{Path, PathBuf},
-    process::ExitCode,
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
-    time::{Duration, Instant},
-};
+use std::{cell::OnceCell, path::Path, process::ExitCode, time::Instant};
 
 use anyhow::bail;
-use clap::Parser as _;
-use latchkey::config::Config;
 
-use crate::{
-    data::{Copy, Set},
-    login::Flood,
-    process::Server,
-    report::Row,
-};
+use crate::{bench::Bench, row::Row};
 
 type Measure = fn(&Bench) -> anyhow::Result<Row>;
 
@@ -59,67 +49,6 @@ const ROWS: [(&str, Measure); 12] = [
 ];
 /// The variable that names the program under test.
 const PROGRAM: &str = "BENCH_PROGRAM";
-/// How often memory is looked at while something else is measured.
-const MEMORY_EVERY: Duration = Duration::from_millis(50);
-
-/// What every row needs.
-pub(crate) struct Bench {
-    /// The program under test.
-    pub(crate) program: PathBuf,
-    /// Where data sets and what a row needs for a while are kept.
-    pub(crate) work: PathBuf,
-    flood: OnceCell<Flood>,
-}
-
-impl Bench {
-    /// The program under test on a copy of `set`.
-    pub(crate) fn serve(&self, set: Set, args: &[&str]) -> anyhow::Result<(Copy, Server)> {
-        let copy = data::copy(&self.work, set)?;
-        let server = Server::latchkey(&self.program, copy.path(), args)?;
-        Ok((copy, server))
-    }
-
-    /// The flood, which several rows look at and which runs once.
-    pub(crate) fn flood(&self) -> anyhow::Result<&Flood> {
-        if self.flood.get().is_none() {
-            let _ = self.flood.set(login::flood(self)?); // it was empty
-        }
-        Ok(self.flood.get().expect("it was just set"))
-    }
-
-    /// Does `work` and says the most resident memory that `server` had meanwhile, in bytes.
-    pub(crate) fn most_memory<T>(
-        server: &Server,
-        work: impl FnOnce() -> anyhow::Result<T>,
-    ) -> anyhow::Result<(T, f64)> {
-        let done = AtomicBool::new(false);
-        thread::scope(|scope| {
-            let watch = scope.spawn(|| {
-                let mut most: f64 = 0.0;
-                while !done.load(Ordering::Relaxed) {
-                    most = most.max(server.process.memory_bytes()?);
-                    thread::sleep(MEMORY_EVERY);
-                }
-                anyhow::Ok(most)
-            });
-            let found = work();
-            done.store(true, Ordering::Relaxed);
-            let most = watch.join().expect("a look at memory does not panic")?;
-            Ok((found?, most))
-        })
-    }
-}
-
-/// The settings of a server that nobody set anything of.
-pub(crate) fn default_settings() -> Config {
-    #[derive(clap::Parser)]
-    struct Settings {
-        #[command(flatten)]
-        config: Config,
-    }
-    Settings::parse_from(["latchkey"]).config
-}
-
 fn run() -> anyhow::Result<bool> {
     // cargo adds `--bench` on its own.
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();

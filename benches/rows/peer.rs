@@ -14,13 +14,13 @@ use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 
 use crate::{
-    Bench,
+    bench::Bench,
     client::{self, Client},
-    data,
-    login::{self, PASSWORD},
+    data, login,
+    password_hash::PASSWORD,
     process::{Process, Server},
     read,
-    report::{Bar, Row},
+    row::{Bar, Row},
     stats::{ROUNDS, median, number},
     wrk,
 };

@@ -3,11 +3,12 @@
 use anyhow::ensure;
 
 use crate::{
-    Bench, bare,
+    bare,
+    bench::Bench,
     client::{self, Answer},
     data::{Set, Signer},
     process::Server,
-    report::{Bar, Row},
+    row::{Bar, Row},
     stats::{Rounds, number},
     wrk::{self, TokenFiles, Tokens, USER},
 };

@@ -9,63 +9,12 @@ use std::{
 use anyhow::Context as _;
 use latchkey::clock::{Clock as _, SystemClock};
 
-use crate::{chart, wrk};
-
-/// One row of the table, and what the chart shows of it.
-#[derive(Default)]
-pub(crate) struct Row {
-    pub(crate) name: &'static str,
-    pub(crate) what: &'static str,
-    pub(crate) against: &'static str,
-    pub(crate) target: String,
-    pub(crate) figure: String,
-    pub(crate) met: bool,
-    /// What the bars count.
-    pub(crate) unit: &'static str,
-    pub(crate) bars: Vec<Bar>,
-}
-
-/// A bar of the chart.
-pub(crate) struct Bar {
-    pub(crate) label: String,
-    pub(crate) figure: f64,
-    pub(crate) kind: Kind,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Ours,
-    Baseline,
-    Peer,
-}
-
-impl Bar {
-    pub(crate) fn ours(label: &str, figure: f64) -> Self {
-        Self { label: label.to_owned(), figure, kind: Kind::Ours }
-    }
-
-    pub(crate) fn baseline(label: &str, figure: f64) -> Self {
-        Self { label: label.to_owned(), figure, kind: Kind::Baseline }
-    }
-
-    pub(crate) fn peer(label: &str, figure: f64) -> Self {
-        Self { label: label.to_owned(), figure, kind: Kind::Peer }
-    }
-}
+use crate::{chart, row::Row, wrk};
 
 const HEAD: &str = "| # | what | against | target | figure | verdict |\n| --- | --- | --- | --- | --- | --- |\n";
 /// Between these lines docs/performance.md has the table.
 const PAGE_BEGIN: &str = "<!-- the table of benches/RESULTS.md: benches/load --docs -->\n";
 const PAGE_END: &str = "<!-- end of the table -->\n";
-
-impl Row {
-    /// The row as a line of Markdown.
-    pub(crate) fn line(&self) -> String {
-        let Self { name, what, against, target, figure, .. } = self;
-        let verdict = if self.met { "met" } else { "**missed**" };
-        format!("| {name} | {what} | {against} | {target} | {figure} | {verdict} |\n")
-    }
-}
 
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

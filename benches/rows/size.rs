@@ -11,12 +11,14 @@ use std::{
 use anyhow::{Context as _, ensure};
 
 use crate::{
-    Bench, client,
+    bench::Bench,
+    client,
     data::{self, MILLION, Set},
-    login::Cost,
+    login,
+    password_hash::Cost,
     process::Process,
     read,
-    report::Row,
+    row::Row,
     stats::{median, number},
     wrk,
 };
@@ -40,8 +42,8 @@ pub(crate) fn p9(bench: &Bench) -> anyhow::Result<Row> {
     let tokens = read::readers(bench, Set::Million)?;
     let (_, most) = Bench::most_memory(&server, || read::rate(&server, &tokens))?;
     let busy = most / MEGABYTE;
-    let flooded = bench.flood()?.memory_bytes / MEGABYTE;
-    let busy_max = crate::default_settings().cache_bytes() as f64 / MEGABYTE + 25.0;
+    let flooded = login::flood(bench)?.memory_bytes / MEGABYTE;
+    let busy_max = crate::settings::default().cache_bytes() as f64 / MEGABYTE + 25.0;
     let flooded_max = busy_max + wrk::threads() as f64 * Cost::default_setting().memory_bytes() / MEGABYTE + 10.0;
     Ok(Row {
         name: "P9",

@@ -12,11 +12,11 @@ use std::{
 use anyhow::bail;
 
 use crate::{
-    Bench,
+    bench::Bench,
     client::{self, Client},
     data::{self, Copy, Set, Signer},
     process::{self, Process},
-    report::Row,
+    row::Row,
     stats::{ROUNDS, median, number},
     wrk::LOGOUT,
 };

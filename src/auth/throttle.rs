@@ -18,7 +18,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use crate::{auth::AuthError, metrics::METRICS, model::Email};
+use crate::{auth::error::AuthError, metrics::METRICS, model::Email};
 
 /// The wait after the first failure that is not free; each further one doubles it.
 const FIRST_WAIT: Duration = Duration::from_secs(1);

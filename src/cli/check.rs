@@ -6,7 +6,6 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{
-    counted,
     progress::ProgressBar,
     transfer::{DataAccess, scratch},
 };
@@ -89,4 +88,10 @@ pub(super) fn with_contents(mut said: Value, contents: &Contents) -> Value {
 /// Why a password hash can never be verified, where it cannot.
 pub(super) fn judge(hash: &PasswordHash) -> Result<(), String> {
     StoredHash::read(hash).map(drop).map_err(|unusable| unusable.to_string())
+}
+
+/// `1 user`, `2 users`.
+pub(super) fn counted(number: u64, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use super::{
-    runtime,
+    runtime::runtime,
     socket::{Sent, Socket},
 };
 use crate::{

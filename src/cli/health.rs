@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    runtime,
+    runtime::runtime,
     socket::{Sent, Socket},
 };
 use crate::{

@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::{
-    counted,
+    check::counted,
     output_file::{OutputFile, is_pipe},
     progress::ProgressBar,
     transfer::{DataAccess, scratch},

@@ -14,10 +14,12 @@ mod output_file;
 mod password;
 mod progress;
 mod restore;
+mod runtime;
 mod serve;
 mod socket;
 mod token;
 mod transfer;
+mod usage_error;
 mod user;
 
 use std::{ffi::OsString, process::ExitCode};
@@ -30,6 +32,7 @@ use clap::{
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::config::{self, Config, ConfigError};
+use usage_error::UsageError;
 
 /// The login server in one file: users, passwords, and JWTs that really die at logout.
 ///
@@ -152,11 +155,6 @@ fn name_the_variable(error: clap::Error, args: &[OsString]) -> clap::Error {
     }
 }
 
-/// The command was called wrongly. The program ends with exit code 2.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-struct UsageError(String);
-
 /// Runs a command that is not the server: its log has what is wrong and nothing else, unless `--log` says otherwise.
 fn quietly(config: &Config, command: impl FnOnce(&Config) -> anyhow::Result<()>) -> anyhow::Result<()> {
     // The store reports why it failed, too: twice is once too often.
@@ -165,15 +163,4 @@ fn quietly(config: &Config, command: impl FnOnce(&Config) -> anyhow::Result<()>)
         Targets::new().with_default(LevelFilter::WARN).with_target("latchkey::store", LevelFilter::OFF),
     );
     command(config)
-}
-
-/// The runtime that everything asynchronous runs on.
-fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
-}
-
-/// `1 user`, `2 users`.
-fn counted(number: u64, noun: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {noun}{plural}")
 }

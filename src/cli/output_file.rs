@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
 
-use super::UsageError;
+use super::usage_error::UsageError;
 use crate::{
     config::Config,
     store::{AtomicFile, DataDir},

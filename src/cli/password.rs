@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use zeroize::Zeroizing;
 
-use super::UsageError;
+use super::usage_error::UsageError;
 use crate::random;
 
 /// Where the password comes from; asked for where nothing is said.

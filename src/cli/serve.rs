@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-use super::{log, runtime};
+use super::{log, runtime::runtime};
 use crate::{clock::SystemClock, config::Config, server::Server};
 
 /// Serves until it is told to stop.

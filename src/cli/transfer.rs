@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 use super::{
     client::{must_exist, refused},
     progress::ProgressBar,
-    runtime,
+    runtime::runtime,
     socket::{Answer, Sent, Socket},
 };
 use crate::{

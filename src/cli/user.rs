@@ -8,7 +8,7 @@ use anyhow::{Context as _, anyhow};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{UsageError, client::Client, password::PasswordSource};
+use super::{client::Client, password::PasswordSource, usage_error::UsageError};
 use crate::{config::Config, model::Email};
 
 /// What to do with users.

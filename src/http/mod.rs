@@ -30,17 +30,15 @@ use api::{auth::AuthApi, users::UsersApi, widgets::WidgetsApi};
 use middleware::{guard::Guard, openapi::Document, router::Router, stack::MiddlewareStack};
 use pages::{Pages, health};
 
+pub use connection::trusted_proxy::TrustedProxy;
 pub use connection::{
     acceptor::serve,
     limits::Limits,
     tls::{Tls, TlsError},
     tls_client::connect_unverified,
 };
-pub use middleware::{client_address::TrustedProxy, stack::CorsOrigins};
+pub use middleware::{cors::CorsOrigins, router::BASE, stack::Routes};
 pub use pages::health::metrics;
-
-/// What all routes of the API begin with.
-pub const BASE: &str = "/api/v1";
 
 /// What the routes depend on.
 pub struct RouteDependencies {
@@ -67,9 +65,6 @@ pub struct RouteDependencies {
 pub fn document(signup: bool, policy: &PasswordPolicy) -> String {
     api::document(signup, policy).json
 }
-
-/// Everything that is served, shared by all listeners.
-pub type Routes = Arc<MiddlewareStack>;
 
 /// Builds everything that is served.
 #[must_use]

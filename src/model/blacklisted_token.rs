@@ -1,6 +1,6 @@
 //! What the blacklist stores of a token.
 
-use super::TokenId;
+use super::ids::TokenId;
 
 /// A token that was logged out: its name, and the second from which its own expiry makes the entry pointless.
 ///

@@ -2,7 +2,7 @@
 
 use time::OffsetDateTime;
 
-use super::{Email, PublicId};
+use super::{email::Email, ids::PublicId};
 
 /// A password hash as a PHC string (`$scrypt$ln=15,r=8,p=3$salt$hash`). No `Debug`: it must not reach a log.
 #[derive(Clone, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::fmt;
 use time::OffsetDateTime;
 use url::Url;
 
-use super::{Deadline, PublicId};
+use super::{deadline::Deadline, ids::PublicId};
 
 /// The name of a widget: 1 to 100 of lowercase ASCII letters, digits, `-` and `_`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,10 +9,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{
-    random,
-    store::{sync_dir, unnamed_file},
-};
+use crate::{random, store::unnamed_file};
 
 /// A file in the making. Dropped before [`AtomicFile::put`] it is gone.
 pub struct AtomicFile {
@@ -95,4 +92,9 @@ fn refuse_existing(path: &Path, replace: bool) -> io::Result<()> {
         Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Syncs a directory, so that files created or renamed in it survive a power loss.
+pub(in crate::store) fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
 }

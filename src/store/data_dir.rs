@@ -12,7 +12,7 @@ use std::{
 
 use zeroize::Zeroizing;
 
-use crate::store::sync_dir;
+use crate::store::atomic_file::sync_dir;
 
 /// Why the data directory cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -7,83 +7,43 @@
 
 mod atomic_file;
 mod data_dir;
+mod error;
+mod progress;
 mod redb;
 mod unnamed_file;
 
 use std::{
     fs::File,
     io,
-    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
 
-use ::redb::StorageBackend;
-
 use crate::{
     metrics::Sizes,
     model::{BlacklistedToken, Email, PasswordHash, PublicId, User, UserChange, UserFilter, Widget, WidgetName},
 };
 
-use redb::{
-    backend, backup, blacklist,
-    commit_worker::CommitQueue,
-    handle::{DatabaseHandle, Snapshot},
+use self::redb::{
+    backup, blacklist,
+    engine::{Engine, StorageBackend},
     schema, users, widgets,
 };
 
-pub use atomic_file::AtomicFile;
-pub use data_dir::{ADMIN_SOCKET, DataDir, DataDirError, read_secret};
-pub use redb::{
+pub use self::redb::{
     backend::Access,
     check::{Contents, JudgeHash, check, check_on, check_open},
     restore::{Restored, restore},
     users::{ImportOutcome, UpdateOutcome, UserPage, UserToImport},
     widgets::{OwnedWidget, Page},
 };
+pub use atomic_file::AtomicFile;
+pub use data_dir::{ADMIN_SOCKET, DataDir, DataDirError, read_secret};
+pub use error::StoreError;
+pub use progress::Progress;
 pub use unnamed_file::scratch_file;
-
-/// Progress callback: `(done, total)`.
-pub type Progress<'a> = &'a mut (dyn FnMut(u64, u64) + Send);
-
-/// Why an operation of the store failed.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum StoreError {
-    /// The file cannot be opened, and why in plain words. Nothing was changed.
-    #[error("{0}")]
-    Refused(String),
-    /// The disk or the file failed; whether the last write happened is unknown.
-    #[error(transparent)]
-    Database(#[from] Arc<::redb::Error>),
-    /// A record does not decode: the file was written by something else, or altered.
-    #[error("a record in {table} does not decode: {cause}")]
-    Record {
-        /// The table it is in.
-        table: &'static str,
-        /// What the codec says.
-        cause: String,
-    },
-    /// More writes wait than the queue holds.
-    #[error("too many writes are waiting")]
-    Overloaded,
-    /// The write ended without an acknowledgement: it panicked, the store is closing, or the file cannot be opened again after a disk error.
-    #[error("the disk fails, or the store is closing")]
-    GivenUp,
-}
-
-/// redb has one error type for each kind of call; all of them mean the same here.
-macro_rules! from_redb {
-    ($($error:ident),*) => {
-        $(impl From<::redb::$error> for StoreError {
-            fn from(error: ::redb::$error) -> Self {
-                Self::Database(Arc::new(error.into()))
-            }
-        })*
-    };
-}
-from_redb!(DatabaseError, TransactionError, TableError, StorageError, CommitError, SetDurabilityError);
 
 /// What one snapshot says of a token and the user it names.
 pub struct TokenState {
@@ -98,40 +58,35 @@ pub struct TokenState {
 
 /// The open database.
 pub struct Store {
-    backend: Arc<dyn backend::BackendFactory>,
-    commits: CommitQueue,
-    handle: Arc<DatabaseHandle>,
+    engine: Engine,
     /// What the blacklist says of itself, kept here too, since every request asks for it (I3). Never behind the file.
     purged_through_s: Arc<AtomicU64>,
 }
 
 impl Store {
-    /// Opens the database in `dir`, or makes it there; checks its integrity and its schema first.
+    /// Opens the database in `dir`, or creates it there; verifies its integrity and its schema first.
     ///
-    /// `cache_bytes` bounds what redb keeps of the file in memory.
+    /// `cache_bytes` bounds what the engine keeps of the file in memory.
     ///
     /// # Errors
     /// [`StoreError::Refused`] where the file is not ours, damaged or newer than this program.
     pub fn open(dir: &DataDir, cache_bytes: usize) -> Result<Self, StoreError> {
-        let file = dir.database();
-        let database = schema::open_or_create(&file, cache_bytes)?;
-        Self::over(database, Arc::new(backend::file(file)), cache_bytes)
+        Self::over(Engine::open(dir.database(), cache_bytes)?)
     }
 
-    /// Like [`Store::open`] over other bytes than those of a file, as `place` gives them: now, and whenever they failed. For
-    /// tests of what a disk can do.
+    /// Like [`Store::open`], but on the storage that `factory` opens, now and again after each failure of it. For tests with
+    /// simulated disks.
     ///
     /// # Errors
     /// As [`Store::open`], and where there is no database yet.
     pub fn open_on<B: StorageBackend>(
-        place: impl Fn(Access) -> io::Result<B> + Send + Sync + 'static,
+        factory: impl Fn(Access) -> io::Result<B> + Send + Sync + 'static,
         cache_bytes: usize,
     ) -> Result<Self, StoreError> {
-        let database = schema::open(&place, Path::new("the database"), cache_bytes)?;
-        Self::over(database, Arc::new(place), cache_bytes)
+        Self::over(Engine::open_on(factory, cache_bytes)?)
     }
 
-    /// Makes an empty database in the empty `backend`: complete and synced when this returns, and not before. The file of
+    /// Creates an empty database in the empty `backend`: complete and synced when this returns, and not before. The file of
     /// [`Store::open`] gets its name after that (I6).
     ///
     /// # Errors
@@ -140,33 +95,17 @@ impl Store {
         schema::fill(backend, cache_bytes)
     }
 
-    fn over(
-        database: ::redb::Database,
-        backend: Arc<dyn backend::BackendFactory>,
-        cache_bytes: usize,
-    ) -> Result<Self, StoreError> {
-        let handle = Arc::new(DatabaseHandle::new(database));
-        let purged_through_s = Arc::new(blacklist::purged_through_s(&*handle.snapshot()?)?.into());
-        let commits = CommitQueue::start(Arc::clone(&handle), Arc::clone(&backend), cache_bytes);
-        Ok(Self { backend, commits, handle, purged_through_s })
+    fn over(engine: Engine) -> Result<Self, StoreError> {
+        let purged_through_s = Arc::new(blacklist::purged_through_s(&*engine.snapshot()?)?.into());
+        Ok(Self { engine, purged_through_s })
     }
 
-    /// Finishes the writes that wait and closes the file, so that the next start finds it clean.
+    /// Finishes the queued writes and closes the file, so that the next start finds it clean.
     ///
     /// # Errors
     /// Where the file cannot be closed cleanly; what was acknowledged is on disk all the same.
     pub fn close(self) -> Result<(), StoreError> {
-        drop(self.commits);
-        self.handle.replace(|| None)
-    }
-
-    /// Runs `look` on the current snapshot.
-    fn read<T>(&self, look: impl FnOnce(&Snapshot) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        let seen = self.handle.snapshot().and_then(|snapshot| look(&snapshot));
-        if let Err(StoreError::Database(_)) = seen {
-            self.commits.probe();
-        }
-        seen
+        self.engine.close()
     }
 
     /// The generation of the data: a number that each restore changes, or `None` before the first restore. Tokens of an earlier
@@ -175,7 +114,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where the disk fails.
     pub fn generation(&self) -> Result<Option<u64>, StoreError> {
-        self.read(|snapshot| schema::generation(snapshot))
+        self.engine.read(|snapshot| schema::generation(snapshot))
     }
 
     /// Verifies that a read and a durable write work.
@@ -184,7 +123,7 @@ impl Store {
     /// [`StoreError`] says what does not.
     pub async fn probe(&self) -> Result<(), StoreError> {
         self.look()?;
-        self.commits.write(schema::probe).await
+        self.engine.write(schema::probe).await
     }
 
     /// Counts users and blacklist entries, and the size of the file in bytes.
@@ -192,8 +131,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where the disk fails.
     pub fn sizes(&self) -> Result<Sizes, StoreError> {
-        let database_bytes = self.backend.bytes().map_err(::redb::StorageError::from)?;
-        self.read(|snapshot| {
+        let database_bytes = self.engine.bytes()?;
+        self.engine.read(|snapshot| {
             Ok(Sizes { users: users::count(snapshot)?, blacklist: blacklist::count(snapshot)?, database_bytes })
         })
     }
@@ -203,7 +142,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where a disk fails; what is in `file` then is refused by whoever opens it.
     pub fn backup(&self, file: File, progress: Progress<'_>) -> Result<(), StoreError> {
-        backup::copy(&*self.handle.snapshot()?, file, progress) // an error may be about `file`
+        backup::copy(&*self.engine.snapshot()?, file, progress) // an error may be about `file`
     }
 
     /// Calls `each` with every user of one snapshot and the total, in order of registration.
@@ -211,7 +150,7 @@ impl Store {
     /// # Errors
     /// What `each` says, or [`StoreError`] where the disk fails.
     pub fn for_each_user<E: From<StoreError>>(&self, each: impl FnMut(User, u64) -> Result<(), E>) -> Result<(), E> {
-        users::for_each(&*self.handle.snapshot()?, each)
+        users::for_each(&*self.engine.snapshot()?, each)
     }
 
     /// What an import of `users` would do with each, without changing anything.
@@ -219,7 +158,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where the disk fails.
     pub fn import_outcomes(&self, users: &[UserToImport]) -> Result<Vec<ImportOutcome>, StoreError> {
-        self.read(|snapshot| users::import_outcomes(snapshot, users))
+        self.engine.read(|snapshot| users::import_outcomes(snapshot, users))
     }
 
     /// Adds the new ones of `users` in one transaction, and returns the outcome for each. Blocks the thread.
@@ -227,7 +166,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where the disk fails.
     pub fn import_users(&self, users: Vec<UserToImport>) -> Result<Vec<ImportOutcome>, StoreError> {
-        self.commits.write_blocking(move |txn| users::import(txn, &users))
+        self.engine.write_blocking(move |txn| users::import(txn, &users))
     }
 
     /// Adds a user. `false` where the email is taken, in whatever letter case.
@@ -235,7 +174,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where the disk fails.
     pub async fn insert_user(&self, user: User) -> Result<bool, StoreError> {
-        self.commits.write(move |txn| users::insert(txn, &user)).await
+        self.engine.write(move |txn| users::insert(txn, &user)).await
     }
 
     /// The user with this email, in whatever letter case.
@@ -243,7 +182,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where the disk fails.
     pub fn find_user(&self, email: &Email) -> Result<Option<User>, StoreError> {
-        self.read(|snapshot| users::find_by_email(snapshot, email))
+        self.engine.read(|snapshot| users::find_by_email(snapshot, email))
     }
 
     /// The user with this public id.
@@ -251,7 +190,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where the disk fails.
     pub fn find_user_by_id(&self, user: PublicId) -> Result<Option<User>, StoreError> {
-        self.read(|snapshot| users::find(&snapshot.users, user))
+        self.engine.read(|snapshot| users::find(&snapshot.users, user))
     }
 
     /// `limit` of the users that fit `filter`, in order of registration after the first `skip`, and how many fit in all.
@@ -259,7 +198,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where the disk fails.
     pub fn user_page(&self, filter: &UserFilter, skip: u64, limit: usize) -> Result<UserPage, StoreError> {
-        self.read(|snapshot| users::page(snapshot, filter, skip, limit))
+        self.engine.read(|snapshot| users::page(snapshot, filter, skip, limit))
     }
 
     /// Changes a user. Where `expected` is given and is no longer the user's password hash, there is no such user.
@@ -272,7 +211,7 @@ impl Store {
         expected: Option<PasswordHash>,
         change: UserChange,
     ) -> Result<UpdateOutcome, StoreError> {
-        self.commits.write(move |txn| users::update(txn, user, expected.as_ref(), &change)).await
+        self.engine.write(move |txn| users::update(txn, user, expected.as_ref(), &change)).await
     }
 
     /// Removes a user. Widgets of the user stay, without an owner.
@@ -280,7 +219,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where the disk fails.
     pub async fn remove_user(&self, user: PublicId) -> Result<UpdateOutcome, StoreError> {
-        self.commits.write(move |txn| users::remove(txn, user)).await
+        self.engine.write(move |txn| users::remove(txn, user)).await
     }
 
     /// Replaces a password hash by a stronger one of the same password. Does nothing where `old` is no longer the hash.
@@ -293,7 +232,7 @@ impl Store {
         old: PasswordHash,
         new: PasswordHash,
     ) -> Result<(), StoreError> {
-        self.commits.write(move |txn| users::update_password_hash(txn, user, &old, &new)).await
+        self.engine.write(move |txn| users::update_password_hash(txn, user, &old, &new)).await
     }
 
     /// Reads from one snapshot whether `token` is blacklisted, and its user.
@@ -301,7 +240,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where the disk fails.
     pub fn token_state(&self, token: BlacklistedToken, user: PublicId) -> Result<TokenState, StoreError> {
-        self.read(|snapshot| {
+        self.engine.read(|snapshot| {
             let (blacklisted, user) = (blacklist::contains(snapshot, token)?, users::find(&snapshot.users, user)?);
             // After the look at the blacklist: where its entry was just purged, this is known by now.
             Ok(TokenState { blacklisted, purged_through_s: self.purged_through_s(), user })
@@ -319,7 +258,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] says what is in the way.
     pub fn look(&self) -> Result<(), StoreError> {
-        self.read(|snapshot| blacklist::purged_through_s(snapshot)).map(drop)
+        self.engine.read(|snapshot| blacklist::purged_through_s(snapshot)).map(drop)
     }
 
     /// Puts a token on the blacklist. `false` where it was there already.
@@ -327,7 +266,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where the disk fails.
     pub async fn blacklist(&self, token: BlacklistedToken) -> Result<bool, StoreError> {
-        self.commits.write(move |txn| blacklist::insert(txn, token)).await
+        self.engine.write(move |txn| blacklist::insert(txn, token)).await
     }
 
     /// Removes up to `limit` entries of tokens that expired at `now_s` or before, the oldest first, and says how many.
@@ -335,7 +274,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where the disk fails.
     pub async fn purge_expired(&self, now_s: u64, limit: usize) -> Result<usize, StoreError> {
-        if !self.read(|snapshot| blacklist::has_expired(snapshot, now_s))? {
+        if !self.engine.read(|snapshot| blacklist::has_expired(snapshot, now_s))? {
             return Ok(0); // an idle server does not write to its disk
         }
         let kept = Arc::clone(&self.purged_through_s);
@@ -344,7 +283,7 @@ impl Store {
             kept.fetch_max(through_s, Ordering::Release); // before anyone can see that the entries are gone
             Ok(purged)
         };
-        self.commits.write(purge).await
+        self.engine.write(purge).await
     }
 
     /// `limit` widgets in order of creation after the first `skip`, and how many there are in all.
@@ -352,7 +291,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where the disk fails.
     pub fn widget_page(&self, skip: u64, limit: usize) -> Result<Page, StoreError> {
-        self.read(|snapshot| widgets::page(snapshot, skip, limit))
+        self.engine.read(|snapshot| widgets::page(snapshot, skip, limit))
     }
 
     /// The widget of this name and its owner.
@@ -360,7 +299,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where the disk fails.
     pub fn find_widget(&self, name: &WidgetName) -> Result<Option<OwnedWidget>, StoreError> {
-        self.read(|snapshot| widgets::find(snapshot, name))
+        self.engine.read(|snapshot| widgets::find(snapshot, name))
     }
 
     /// Adds a widget. `false` where the name is taken.
@@ -368,7 +307,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where the disk fails.
     pub async fn insert_widget(&self, widget: Widget) -> Result<bool, StoreError> {
-        self.commits.write(move |txn| widgets::insert(txn, &widget)).await
+        self.engine.write(move |txn| widgets::insert(txn, &widget)).await
     }
 
     /// Gives the widget of this name the URL and the deadline of `widget`, or adds `widget` where there is none.
@@ -377,7 +316,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where the disk fails.
     pub async fn put_widget(&self, widget: Widget) -> Result<bool, StoreError> {
-        self.commits.write(move |txn| widgets::put(txn, &widget)).await
+        self.engine.write(move |txn| widgets::put(txn, &widget)).await
     }
 
     /// Removes a widget. `false` where there is none of this name.
@@ -385,11 +324,6 @@ impl Store {
     /// # Errors
     /// [`StoreError`] where the disk fails.
     pub async fn remove_widget(&self, name: WidgetName) -> Result<bool, StoreError> {
-        self.commits.write(move |txn| widgets::remove(txn, &name)).await
+        self.engine.write(move |txn| widgets::remove(txn, &name)).await
     }
-}
-
-/// Syncs a directory, so that files created or renamed in it survive a power loss.
-fn sync_dir(dir: &Path) -> std::io::Result<()> {
-    std::fs::File::open(dir)?.sync_all()
 }

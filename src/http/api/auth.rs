@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use crate::{
     auth::{AccessToken, AuthError, Caller, passwords::policy::Password},
     http::{
-        api::{Tag, timestamp},
+        api::{tag::Tag, timestamp},
         middleware::{
             audit,
             client_address::Client,

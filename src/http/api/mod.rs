@@ -7,6 +7,7 @@
 //! call an operation (`middleware::guard`).
 
 pub(in crate::http) mod auth;
+mod tag;
 pub(in crate::http) mod timestamp;
 pub(in crate::http) mod users;
 pub(in crate::http) mod widgets;
@@ -15,27 +16,17 @@ use std::collections::HashMap;
 
 use poem::{endpoint::BoxEndpoint, http::Method};
 use poem_openapi::{
-    LicenseObject, OpenApi, OpenApiService, Tags,
+    LicenseObject, OpenApi, OpenApiService,
     registry::{MetaApi, Registry},
 };
 
 use crate::{
     auth::passwords::policy::PasswordPolicy,
-    http::{
-        BASE,
-        middleware::openapi::{self, Document},
+    http::middleware::{
+        openapi::{self, Document},
+        router::BASE,
     },
 };
-
-#[derive(Tags)]
-pub(in crate::http) enum Tag {
-    /// Register, log in, log out.
-    Auth,
-    /// Administrators manage users.
-    Users,
-    /// The protected sample resource: reading needs a token, writing an administrator's.
-    Widgets,
-}
 
 const DESCRIPTION: &str = "The login server in one file.\n\n\
     **Try it:** run *Register* (or *Log in*) below, copy the `access_token` of its answer, press **Authorize**, paste it, and \

@@ -16,8 +16,7 @@ use crate::{
         passwords::policy::{Password, WeakPassword},
     },
     http::{
-        BASE,
-        api::{Tag, auth::Success, timestamp},
+        api::{auth::Success, tag::Tag, timestamp},
         middleware::{
             client_address::Client,
             error::{ApiError, Documented, Realm},
@@ -25,6 +24,7 @@ use crate::{
             guard::{Guard, ManagerAuth},
             json::Json,
             paging::{Listed, PageParam, Paging, PerPageParam},
+            router::BASE,
         },
     },
     model::{Email, PublicId, User, UserChange, UserFilter},

@@ -17,7 +17,7 @@ use std::{
 use tokio::task::AbortHandle;
 
 use crate::{
-    http::{connection::head_validator::Refusal, middleware::client_address::TrustedProxy},
+    http::connection::{head_validator::Refusal, trusted_proxy::TrustedProxy},
     metrics::{Held, METRICS},
 };
 

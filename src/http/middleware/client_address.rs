@@ -3,10 +3,14 @@
 //! Guarantees: `X-Forwarded-For` counts only as far as trusted proxies wrote it. The header is read from the right, where the nearest
 //! proxy wrote. The first address that is no trusted proxy is the client. The client may have invented everything before it.
 
-use std::{fmt, net::IpAddr, net::SocketAddr, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+};
 
-use ipnet::IpNet;
 use poem::{Addr, FromRequest, Request, RequestBody};
+
+use crate::http::connection::trusted_proxy::TrustedProxy;
 
 const X_FORWARDED_FOR: &str = "x-forwarded-for";
 
@@ -67,31 +71,4 @@ fn address(entry: &[u8]) -> Option<IpAddr> {
     let entry = str::from_utf8(entry.trim_ascii()).ok()?;
     let with_port = || entry.parse().map(|address: SocketAddr| address.ip()).ok();
     entry.parse().ok().or_else(with_port).map(|address: IpAddr| address.to_canonical())
-}
-
-/// The addresses of proxies in front of us.
-#[derive(Debug, Clone)]
-pub struct TrustedProxy(IpNet);
-
-impl TrustedProxy {
-    /// Whether `address`, in its canonical form, is that of one of the `proxies`.
-    #[must_use]
-    pub fn is_among(proxies: &[Self], address: IpAddr) -> bool {
-        proxies.iter().any(|proxy| proxy.0.contains(&address))
-    }
-}
-
-impl FromStr for TrustedProxy {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let network = text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
-        match network {
-            Some(IpNet::V6(mapped)) if mapped.addr().to_ipv4_mapped().is_some() => {
-                Err("must be written as IPv4, such as 10.0.0.0/8".to_owned())
-            }
-            Some(network) => Ok(Self(network)),
-            None => Err("must be an address or a network such as 10.0.0.0/8 or fd00::/8".to_owned()),
-        }
-    }
 }

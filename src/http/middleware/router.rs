@@ -15,6 +15,9 @@ use poem::{
 };
 use poem_openapi::OpenApi;
 
+/// What all routes of the API begin with.
+pub const BASE: &str = "/api/v1";
+
 /// Everything that is served, by path.
 pub struct Router {
     /// Operations whose path has no parameter.

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use crate::{
     auth::transfer::{self, TransferError},
     clock::Clock,
-    http::Routes,
+    http::middleware::stack::Routes,
     store::{Progress, Store, scratch_file},
 };
 

@@ -10,7 +10,8 @@ use redb::{
 };
 
 use crate::store::{
-    Progress, StoreError,
+    error::StoreError,
+    progress::Progress,
     redb::{schema, tables},
 };
 

@@ -8,7 +8,7 @@ use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, WriteTransacti
 use crate::{
     model::BlacklistedToken,
     store::{
-        StoreError,
+        error::StoreError,
         redb::{
             handle::Snapshot,
             tables::{BLACKLIST, META, PURGED_THROUGH_S},

@@ -12,7 +12,8 @@ use redb::{
 use crate::{
     model::{Email, PasswordHash, PublicId, WidgetName},
     store::{
-        Progress, StoreError,
+        error::StoreError,
+        progress::Progress,
         redb::{
             backup,
             record::{self, WidgetRow},

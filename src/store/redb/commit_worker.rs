@@ -20,7 +20,7 @@ use tokio::sync::oneshot;
 use crate::{
     metrics::METRICS,
     store::{
-        StoreError,
+        error::StoreError,
         redb::{backend::BackendFactory, handle::DatabaseHandle, schema, transaction::transact},
     },
 };

@@ -17,7 +17,7 @@ use std::{
 use redb::{Database, ReadOnlyTable, ReadTransaction, ReadableDatabase as _};
 
 use crate::store::{
-    StoreError,
+    error::StoreError,
     redb::tables::{BLACKLIST, USERS, Users},
 };
 

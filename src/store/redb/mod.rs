@@ -5,11 +5,13 @@
 //! | `tables` | the definitions of all tables |
 //! | `record` | the bytes of a row |
 //! | `users`, `blacklist`, `widgets` | reads and writes of their tables |
+//! | `engine` | the open engine: reads on the snapshot, writes through the commit worker |
 //! | `handle` | the open database and the cached snapshot that reads share |
 //! | `commit_worker`, `transaction` | group commit on one thread; one durable transaction |
 //! | `schema` | opening, creating and migrating a file |
 //! | `backend`, `copy_on_write` | where redb's bytes are kept; writes that never reach the file |
 //! | `backup`, `restore`, `check` | whole files |
+//! | `error` | how an error of redb becomes a `StoreError` |
 //!
 //! Guarantees: the rest of the program reaches these through the methods of `store/mod.rs`. Deliberately absent: the data directory
 //! and its other files, which an engine does not own.
@@ -18,9 +20,11 @@ pub(super) mod backend;
 pub(super) mod backup;
 pub(super) mod blacklist;
 pub(super) mod check;
-pub(super) mod commit_worker;
+mod commit_worker;
 mod copy_on_write;
-pub(super) mod handle;
+pub(super) mod engine;
+mod error;
+mod handle;
 mod record;
 pub(super) mod restore;
 pub(super) mod schema;

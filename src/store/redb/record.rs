@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::store::StoreError;
+use crate::store::error::StoreError;
 
 /// bincode 2, its standard configuration: little endian, integers of variable length.
 const BINCODE_2: u8 = 1;

@@ -13,12 +13,14 @@ use std::{
 };
 
 use crate::store::{
-    DataDir, Progress, StoreError,
+    atomic_file::sync_dir,
+    data_dir::DataDir,
+    error::StoreError,
+    progress::Progress,
     redb::{
         check::{Contents, JudgeHash, check},
         schema::{begin_generation, cannot, look_before_touching},
     },
-    sync_dir,
 };
 
 /// What was done.

@@ -19,7 +19,8 @@ use redb::{
 use crate::{
     random,
     store::{
-        StoreError,
+        atomic_file::sync_dir,
+        error::StoreError,
         redb::{
             backend::{self, BackendFactory},
             copy_on_write::CopyOnWriteBackend,
@@ -27,7 +28,6 @@ use crate::{
             transaction::transact,
             users,
         },
-        sync_dir,
     },
 };
 

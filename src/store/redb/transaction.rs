@@ -2,7 +2,7 @@
 
 use redb::{Database, WriteTransaction};
 
-use crate::store::StoreError;
+use crate::store::error::StoreError;
 
 /// Runs `work` in a transaction and commits it. The commit is durable when this returns `Ok`; where `work` returns an error, nothing of
 /// it is kept.

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use crate::{
     model::{Email, PasswordHash, PublicId, User, UserChange, UserFilter},
     store::{
-        StoreError,
+        error::StoreError,
         redb::{
             handle::Snapshot,
             record::{self, UserRow},

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use crate::{
     model::{Deadline, InfoUrl, PublicId, User, Widget, WidgetName},
     store::{
-        StoreError,
+        error::StoreError,
         redb::{
             handle::Snapshot,
             record::{self, WidgetRow},

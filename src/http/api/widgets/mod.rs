@@ -12,14 +12,14 @@ use poem_openapi::OpenApi;
 use crate::{
     clock::Clock,
     http::{
-        BASE,
-        api::{Tag, auth::Success},
+        api::{auth::Success, tag::Tag},
         middleware::{
             error::{ApiError, Documented},
             extract::{Body, Fields, Path, Query},
             guard::{AdminAuth, BearerAuth},
             json::Json,
             paging::{Listed, PageParam, Paging, PerPageParam},
+            router::BASE,
         },
     },
     model::{Deadline, InfoUrl, User, Widget, WidgetName, WidgetNameError},

@@ -6,9 +6,8 @@ use time::OffsetDateTime;
 
 use crate::{
     http::{
-        BASE,
         api::{auth::Success, timestamp},
-        middleware::{extract::Parameter, json::Json},
+        middleware::{extract::Parameter, json::Json, router::BASE},
     },
     model::{User, WidgetName},
     store::OwnedWidget,

@@ -1,0 +1,69 @@
+//! What every row needs: the program under test, its data, and what rows share.
+
+use std::{
+    cell::OnceCell,
+    path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
+};
+
+use crate::{
+    data::{self, Copy, Set},
+    process::Server,
+    wrk,
+};
+
+/// How often memory is looked at while something else is measured.
+const MEMORY_EVERY: Duration = Duration::from_millis(50);
+
+/// What every row needs.
+pub(crate) struct Bench {
+    /// The program under test.
+    pub(crate) program: PathBuf,
+    /// Where data sets and what a row needs for a while are kept.
+    pub(crate) work: PathBuf,
+    /// See `login::flood`.
+    pub(crate) flood: OnceCell<Flood>,
+}
+
+impl Bench {
+    /// The program under test on a copy of `set`.
+    pub(crate) fn serve(&self, set: Set, args: &[&str]) -> anyhow::Result<(Copy, Server)> {
+        let copy = data::copy(&self.work, set)?;
+        let server = Server::latchkey(&self.program, copy.path(), args)?;
+        Ok((copy, server))
+    }
+
+    /// Does `work` and says the most resident memory that `server` had meanwhile, in bytes.
+    pub(crate) fn most_memory<T>(
+        server: &Server,
+        work: impl FnOnce() -> anyhow::Result<T>,
+    ) -> anyhow::Result<(T, f64)> {
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let watch = scope.spawn(|| {
+                let mut most: f64 = 0.0;
+                while !done.load(Ordering::Relaxed) {
+                    most = most.max(server.process.memory_bytes()?);
+                    thread::sleep(MEMORY_EVERY);
+                }
+                anyhow::Ok(most)
+            });
+            let found = work();
+            done.store(true, Ordering::Relaxed);
+            let most = watch.join().expect("a look at memory does not panic")?;
+            Ok((found?, most))
+        })
+    }
+}
+
+/// What a flood found.
+pub(crate) struct Flood {
+    pub(crate) without: Vec<wrk::Found>,
+    pub(crate) during: Vec<wrk::Found>,
+    pub(crate) refused: Vec<Duration>,
+    pub(crate) accepted: Vec<Duration>,
+    pub(crate) per_s: f64,
+    pub(crate) memory_bytes: f64,
+}

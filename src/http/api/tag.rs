@@ -1,0 +1,13 @@
+//! The groups that the OpenAPI document sorts the operations into.
+
+use poem_openapi::Tags;
+
+#[derive(Tags)]
+pub(in crate::http) enum Tag {
+    /// Register, log in, log out.
+    Auth,
+    /// Administrators manage users.
+    Users,
+    /// The protected sample resource: reading needs a token, writing an administrator's.
+    Widgets,
+}

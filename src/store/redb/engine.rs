@@ -1,0 +1,99 @@
+//! The open engine: reads on the shared snapshot, writes through the commit worker.
+//!
+//! Guarantees: a read sees one snapshot. A read that fails because of the disk makes the commit worker find out whether the file must be
+//! reopened.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use redb::{Database, StorageError, WriteTransaction};
+
+pub use redb::StorageBackend;
+
+use crate::store::{
+    error::StoreError,
+    redb::{
+        backend::{self, Access, BackendFactory},
+        commit_worker::CommitQueue,
+        handle::{DatabaseHandle, Snapshot},
+        schema,
+    },
+};
+
+/// The open database, with its commit worker.
+pub(in crate::store) struct Engine {
+    backend: Arc<dyn BackendFactory>,
+    commits: CommitQueue,
+    handle: Arc<DatabaseHandle>,
+}
+
+impl Engine {
+    /// Opens the file, or creates it, and brings it to the current schema. `cache_bytes` bounds what redb keeps of it in memory.
+    pub(in crate::store) fn open(file: PathBuf, cache_bytes: usize) -> Result<Self, StoreError> {
+        let database = schema::open_or_create(&file, cache_bytes)?;
+        Ok(Self::over(database, Arc::new(backend::file(file)), cache_bytes))
+    }
+
+    /// Opens the database on the storage that `factory` opens, now and again after each failure of it.
+    pub(in crate::store) fn open_on<B: StorageBackend>(
+        factory: impl Fn(Access) -> io::Result<B> + Send + Sync + 'static,
+        cache_bytes: usize,
+    ) -> Result<Self, StoreError> {
+        let database = schema::open(&factory, Path::new("the database"), cache_bytes)?;
+        Ok(Self::over(database, Arc::new(factory), cache_bytes))
+    }
+
+    fn over(database: Database, backend: Arc<dyn BackendFactory>, cache_bytes: usize) -> Self {
+        let handle = Arc::new(DatabaseHandle::new(database));
+        let commits = CommitQueue::start(Arc::clone(&handle), Arc::clone(&backend), cache_bytes);
+        Self { backend, commits, handle }
+    }
+
+    /// Finishes the queued writes and closes the file, so that the next start finds it clean.
+    pub(in crate::store) fn close(self) -> Result<(), StoreError> {
+        drop(self.commits);
+        self.handle.replace(|| None)
+    }
+
+    /// The snapshot of the last commit.
+    pub(in crate::store) fn snapshot(&self) -> Result<Arc<Snapshot>, StoreError> {
+        self.handle.snapshot()
+    }
+
+    /// Runs `query` on the snapshot of the last commit.
+    pub(in crate::store) fn read<T>(
+        &self,
+        query: impl FnOnce(&Snapshot) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let result = self.snapshot().and_then(|snapshot| query(&snapshot));
+        if let Err(StoreError::Database(_)) = result {
+            self.commits.probe();
+        }
+        result
+    }
+
+    /// Runs `work` in a transaction that is durable when this returns `Ok`. `work` may run more than once, each time in a new
+    /// transaction.
+    pub(in crate::store) async fn write<T: Send + 'static>(
+        &self,
+        work: impl FnMut(&WriteTransaction) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.commits.write(work).await
+    }
+
+    /// Like [`Engine::write`], but blocks the calling thread.
+    pub(in crate::store) fn write_blocking<T: Send + 'static>(
+        &self,
+        work: impl FnMut(&WriteTransaction) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.commits.write_blocking(work)
+    }
+
+    /// The size of the database in bytes.
+    pub(in crate::store) fn bytes(&self) -> Result<u64, StoreError> {
+        Ok(self.backend.bytes().map_err(StorageError::from)?)
+    }
+}
