@@ -7,15 +7,15 @@
 //! | floor | what it does | the only one that knows |
 //! | --- | --- | --- |
 //! | `main.rs` | passes argv to [`cli`] and exits with its code | |
-//! | [`cli`] | the command line: one file per command, terminal output, exit codes (`cli/mod.rs`), log setup (`cli/log.rs`) | the terminal |
+//! | [`cli`] | the command line: one file per command with its flags, terminal output, exit codes (`cli/mod.rs`), format and levels of the log (`cli/log.rs`) | the terminal |
 //! | [`server`] | opens the data, binds, serves, drains, stops | |
 //! | [`supervisor`] | the service manager's protocol: socket activation, readiness, watchdog | sd-notify, listenfd |
-//! | [`purge`] | removes expired blacklist entries in batches | |
-//! | [`config`] | every setting: flag, variable, default, unit, check | |
+//! | [`purge`] | when and in which batches expired blacklist entries are removed | |
+//! | [`config`] | every setting: flag, variable, default, unit, check (`mod.rs`; limits on guessing in `guessing.rs`) | |
 //! | [`http`] | HTTP: see the table below | poem, hyper, rustls |
-//! | [`auth`] | decides who may enter: `passwords/` (policy, hashing, hash formats), `tokens/` (claims, signature), `throttle.rs` (limits on guessing), `transfer/` (import and export of users) | jsonwebtoken, scrypt, hash formats |
-//! | [`store`] | remembers: `store/mod.rs` has one method per thing that happens; `redb/` is the engine (`tables.rs`, `record.rs` for columns, `schema.rs` for migrations); `data_dir.rs` has the other files | redb, bincode |
-//! | [`metrics`] | every counter, and its text for Prometheus | |
+//! | [`auth`] | decides who may enter: `passwords/` (policy, hashing, `stored_hash.rs` for hash formats), `tokens/` (claims, signature), `throttle.rs` (limits on guessing), `transfer/` (import and export of users), `error.rs` (reasons of a refusal) | jsonwebtoken, scrypt, hash formats |
+//! | [`store`] | remembers: `store/mod.rs` has one method per thing that happens; `redb/` is the engine (`tables.rs` defines tables, `record.rs` is the codec of rows with their columns, `schema.rs` migrates, `blacklist.rs` purges); `data_dir.rs` has the other files | redb, bincode |
+//! | [`metrics`] | every metric, and its text for Prometheus | |
 //! | [`model`] | plain data, parsed once: email, user, widget, deadline, ids | |
 //! | [`clock`], [`random`] | the only readers of wall-clock time and of the system's random numbers | |
 //!
@@ -23,8 +23,8 @@
 //!
 //! | folder | what it does |
 //! | --- | --- |
-//! | `connection/` | accept loop (`acceptor.rs`), connection limits and deadlines (`limits.rs`), TLS (`tls.rs`), request heads (`head_validator.rs`) |
-//! | `middleware/` | `stack.rs` (request id, CORS, security headers, access log), `router.rs`, `guard.rs` (who is the caller), `extract.rs` (body, path, query), `client_address.rs` (proxy headers), `error.rs` (status, message and headers of every error), `paging.rs`, `json.rs`, `openapi.rs` (details of the document), `audit.rs` |
+//! | `connection/` | accept loop (`acceptor.rs`), connection limits and deadlines (`limits.rs`), TLS (`tls.rs`), request heads (`head_validator.rs`), networks of proxies (`trusted_proxy.rs`) |
+//! | `middleware/` | `stack.rs` (the order; headers of every response; fields of the access log), `request_id.rs`, `request_limits.rs` (sizes of a request), `cors.rs`, `router.rs`, `guard.rs` (who is the caller), `extract.rs` (body, path, query), `client_address.rs` (proxy headers), `error.rs` (status, message and headers of every error), `paging.rs`, `json.rs`, `openapi.rs` (details of the document), `audit.rs` |
 //! | `api/` | the operations, one file per resource: `auth.rs`, `users.rs`, `widgets/`; time formats (`timestamp.rs`) |
 //! | `pages/` | start page, Swagger UI, document (`mod.rs`; the texts are in `static/`), health and metrics (`health.rs`) |
 //! | `operator/` | the admin socket (`mod.rs`), whole files over it (`transfer.rs`) |
