@@ -13,6 +13,7 @@ mod log;
 mod module_cycles;
 mod operator;
 mod readme;
+mod recorded;
 mod restore;
 mod stopping;
 mod supervised;

@@ -19,7 +19,7 @@ mod http;
 mod login;
 mod logout;
 mod matrix;
-mod metrics;
+pub(crate) mod metrics;
 mod mutations;
 mod naughty;
 mod ops;
