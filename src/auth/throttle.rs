@@ -8,6 +8,9 @@
 //! A place in memory has the whole hash of its owner, so that two owners never share a count: a stranger could fill shared ones.
 //! Where there is no free place, the one goes that is forgotten soonest. The hash has a random key, so nobody can aim at a place; to
 //! lose a count of one's own takes about as many guesses as there are places, and each of those is counted too.
+//!
+//! Why not `governor`: its memory grows with whoever calls (a million addresses took 36 MB, and freeing them walks over all of them), it
+//! cannot count what failed only, nor double a wait.
 
 use std::{
     hash::{BuildHasher as _, RandomState},

@@ -3,6 +3,9 @@
 //! A thread of its own writes the lines. When request threads wrote them, they waited for each other's lock on stderr at every line,
 //! which cost 40 % of all answers where stderr is a pipe. Guarantees: logging does not wait for a terminal or a pipe unless a megabyte is
 //! queued. No line is dropped, and all lines are written before an orderly exit. A kill loses the lines of the last milliseconds.
+//!
+//! Why not `tracing-appender`: the drop of its guard waits one second at most; with a reader that takes a line each half second, 1 of 10 lines
+//! was written at the exit.
 
 use std::{
     io::{self, IsTerminal as _, Write as _, stderr},

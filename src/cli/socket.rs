@@ -1,6 +1,9 @@
 //! The client of the admin socket: sends one request after another to the server that runs on the data directory.
 //!
-//! Guarantees: a truncated response is an error.
+//! Guarantees: a truncated response is an error. All requests of a command go over one connection, so that one process answers them all.
+//!
+//! The HTTP is hyper's. Why not `reqwest`: it opens a new connection by itself where the old one ended, which another process may answer, and
+//! it adds 0.58 MB to a program that has hyper's client.
 
 use std::{
     fs::File,

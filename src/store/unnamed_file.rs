@@ -2,6 +2,9 @@
 //!
 //! Guarantees: they are readable by their owner alone (0600). On another Unix, or a file system without support, the file is created with
 //! a temporary name; a kill can leave it behind.
+//!
+//! Why not `tempfile`: it cannot give an unnamed file its name (`linkat`). What it can persist has a temporary name from the start, which a
+//! kill leaves behind, and its `persist` does not sync the directory.
 
 use std::{
     fs::{self, File, OpenOptions},

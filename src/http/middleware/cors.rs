@@ -1,8 +1,9 @@
 //! CORS: which web pages may call the API from a browser (the CORS protocol of the Fetch standard).
 //!
 //! Guarantees: an origin that is not configured gets no CORS field. A cache keeps the responses to different origins apart (`Vary`).
-//! poem's `Cors` answers a request of another origin with 403, before its route; a server behind it would refuse clients that are no
-//! browser but send `Origin`.
+//!
+//! Why not poem's `Cors`: it answers a request of another origin with 403, also where it comes from no browser, and it leaves `Vary` out of
+//! responses to requests without `Origin`, which a cache would then serve to other origins.
 
 use poem::{
     Request, Response,

@@ -229,6 +229,8 @@ impl<'a, S: Type> ApiExtractor<'a> for Body<S> {
         _: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
         let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+        // Why not `mime`, which `headers` reads this field with too: it rejects the blank of `application/json ;charset=utf-8`, which RFC 9110
+        // §5.6.6 allows, and a parameter without a value, which clients send.
         let content_type =
             text(header::CONTENT_TYPE).and_then(|value| value.split(';').next()).unwrap_or_default().trim();
         let json = content_type.eq_ignore_ascii_case("application/json");
