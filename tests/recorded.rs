@@ -32,11 +32,13 @@ const MASKS: [(&str, &str); 9] = [
     (r"127\.0\.0\.1:\d+", "<address>"),
 ];
 
+fn masked(text: &str) -> String {
+    let replace = |text: String, (pattern, mask)| Regex::new(pattern).unwrap().replace_all(&text, mask).into_owned();
+    MASKS.into_iter().fold(text.to_owned(), replace)
+}
+
 fn compare(name: &str, answers: &str) {
-    let mut masked = answers.to_owned();
-    for (pattern, mask) in MASKS {
-        masked = Regex::new(pattern).unwrap().replace_all(&masked, mask).into_owned();
-    }
+    let masked = masked(answers);
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recorded").join(name);
     if std::env::var_os("RECORD").is_some() {
         fs::write(&file, &masked).unwrap();
@@ -178,8 +180,8 @@ async fn http_answers_each_persona_as_it_was_recorded() {
             };
             let mut headers = answer.headers.clone();
             headers.remove("date");
-            if answer.text.contains("eyJ") {
-                headers.remove("content-length"); // of a token
+            if masked(&answer.text) != answer.text {
+                headers.remove("content-length"); // it differs with what is masked
             }
             writeln!(
                 answers,
