@@ -213,7 +213,7 @@ impl Server {
         };
         supervisor::ready(listener.local_addr().ok());
         let store = Arc::clone(&state.store);
-        let watchdog = tokio::spawn(supervisor::watchdog(move || store.look()));
+        let watchdog = tokio::spawn(supervisor::watchdog(move || store.check_readable()));
         let mut finished = http::serve(listener, tls, routes, config.limits(), stop, DRAIN).await;
         if let Some(admin) = admin {
             finished &= admin.await.unwrap_or(false);

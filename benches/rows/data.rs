@@ -203,7 +203,7 @@ fn blacklist(store: Store, count: usize, from_s: u64) -> anyhow::Result<Store> {
             let (store, token_id) = (Arc::clone(&shared), TokenId::new());
             let token = BlacklistedToken { expires_at_s: from_s + spread(number, count), token_id };
             // Read first, as the guard does at each logout.
-            writes.spawn(async move { store.look().and(store.blacklist(token).await) });
+            writes.spawn(async move { store.check_readable().and(store.blacklist(token).await) });
         }
         while let Some(written) = writes.join_next().await {
             written??;

@@ -28,11 +28,11 @@ const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// How long failures are remembered after the last of them.
 const REMEMBERED: Duration = Duration::from_hours(24);
 /// How long a guess may wait for what becomes of those before it.
-const TURN_MAX: Duration = Duration::from_secs(4);
+const GUESS_WAIT_MAX: Duration = Duration::from_secs(4);
 /// How many owners have their place among the same few.
-const WAYS: usize = 8;
-const ADDRESSES: usize = 8 * 1024;
-const ACCOUNTS: usize = 16 * 1024;
+const SLOTS_PER_SET: usize = 8;
+const ADDRESS_SLOTS: usize = 8 * 1024;
+const ACCOUNT_SLOTS: usize = 16 * 1024;
 
 /// So many at once, and as many again within a period; or, of failures, so many without a wait and how long the wait may grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,16 +99,16 @@ impl Throttle {
             loop {
                 let settled = failures.settled.notified(); // before looking, so that nothing is missed in between
                 match failures.begin(owner) {
-                    Verdict::Go => return Ok(Guess { of: Some((failures, owner)) }),
-                    Verdict::Wait => settled.await,
-                    Verdict::Refuse(wait) => {
+                    Decision::Allow => return Ok(Guess { of: Some((failures, owner)) }),
+                    Decision::Wait => settled.await,
+                    Decision::Refuse(wait) => {
                         METRICS.throttled_account.inc();
                         return Err(AuthError::Throttled(wait));
                     }
                 }
             }
         };
-        tokio::time::timeout(TURN_MAX, turn).await.unwrap_or(Err(AuthError::Busy(TURN_MAX)))
+        tokio::time::timeout(GUESS_WAIT_MAX, turn).await.unwrap_or(Err(AuthError::Busy(GUESS_WAIT_MAX)))
     }
 }
 
@@ -167,7 +167,7 @@ impl Addresses {
     fn new(limit: Limit) -> Option<Self> {
         let Limit::Of { count, period } = limit else { return None };
         let period = micros(period);
-        Some(Self { table: Table::new(ADDRESSES), every: (period / u64::from(count)).max(1), period })
+        Some(Self { table: Table::new(ADDRESS_SLOTS), every: (period / u64::from(count)).max(1), period })
     }
 
     /// Says how long to wait where it came too often. One that is refused is not counted.
@@ -193,8 +193,8 @@ struct Failures {
     settled: Notify,
 }
 
-enum Verdict {
-    Go,
+enum Decision {
+    Allow,
     Wait,
     Refuse(Duration),
 }
@@ -202,22 +202,22 @@ enum Verdict {
 impl Failures {
     fn new(limit: Limit) -> Option<Self> {
         let Limit::Of { count, period } = limit else { return None };
-        Some(Self { table: Table::new(ACCOUNTS), free: count, wait_max: micros(period), settled: Notify::new() })
+        Some(Self { table: Table::new(ACCOUNT_SLOTS), free: count, wait_max: micros(period), settled: Notify::new() })
     }
 
-    fn begin(&self, owner: u64) -> Verdict {
+    fn begin(&self, owner: u64) -> Decision {
         let now = self.table.now();
         let mut slots = self.table.lock();
         // Every place among the few has a guess in flight: rather refuse than not count.
-        let Some(slot) = claim(&mut slots, owner, now) else { return Verdict::Refuse(FIRST_WAIT) };
+        let Some(slot) = claim(&mut slots, owner, now) else { return Decision::Refuse(FIRST_WAIT) };
         let without_wait = slot.failures.saturating_add(slot.in_flight) < self.free;
         if without_wait || slot.in_flight == 0 && slot.free_at <= now {
             slot.in_flight += 1;
-            Verdict::Go
+            Decision::Allow
         } else if slot.in_flight > 0 {
-            Verdict::Wait
+            Decision::Wait
         } else {
-            Verdict::Refuse(Duration::from_micros(slot.free_at - now))
+            Decision::Refuse(Duration::from_micros(slot.free_at - now))
         }
     }
 
@@ -274,7 +274,7 @@ impl Table {
 
 /// The place of `owner`, perhaps taken from one who is forgotten sooner than the others. `None` where each has a guess in flight.
 fn claim(slots: &mut [Slot], owner: u64, now: u64) -> Option<&mut Slot> {
-    let (sets, _) = slots.as_chunks_mut::<WAYS>();
+    let (sets, _) = slots.as_chunks_mut::<SLOTS_PER_SET>();
     let count = sets.len() as u64;
     let set = &mut sets[usize::try_from(owner % count).expect("BUG: less than the length of a slice")];
     let lives = |slot: &Slot| slot.owner == owner && (slot.in_flight > 0 || slot.forgotten_at > now);

@@ -30,11 +30,11 @@ pub(super) struct Check {
 impl Check {
     pub(super) fn run(self, config: &Config) -> anyhow::Result<()> {
         let (database, contents) = if let Some(file) = self.file {
-            let contents = look(|judge, progress| store::check(&file, judge, progress))?;
+            let contents = check_with(|judge, progress| store::check(&file, judge, progress))?;
             (file, contents)
         } else {
             let database = config::absolute(&config.data_dir).join("latchkey.redb");
-            let contents = look_at_data(config, &database)?;
+            let contents = check_data(config, &database)?;
             (database, contents)
         };
         if self.json {
@@ -47,18 +47,18 @@ impl Check {
 }
 
 /// Of a running server, a copy of this moment is looked at; the server itself looked at the file when it opened it.
-fn look_at_data(config: &Config, database: &Path) -> anyhow::Result<Contents> {
+fn check_data(config: &Config, database: &Path) -> anyhow::Result<Contents> {
     match DataAccess::find(config)? {
-        DataAccess::Here(dir, _) => look(|judge, progress| store::check(&dir.database(), judge, progress)),
+        DataAccess::Here(dir, _) => check_with(|judge, progress| store::check(&dir.database(), judge, progress)),
         server @ DataAccess::Server(..) => {
             let copy = scratch(config)?;
             server.backup(&copy, &mut ProgressBar::new("copy"))?;
-            look(|judge, progress| store::check_open(copy, database, judge, progress))
+            check_with(|judge, progress| store::check_open(copy, database, judge, progress))
         }
     }
 }
 
-fn look(check: impl FnOnce(JudgeHash, Progress<'_>) -> Result<Contents, StoreError>) -> anyhow::Result<Contents> {
+fn check_with(check: impl FnOnce(JudgeHash, Progress<'_>) -> Result<Contents, StoreError>) -> anyhow::Result<Contents> {
     let mut bar = ProgressBar::new("check");
     Ok(check(judge, &mut |done, all| bar.show(done, all))?)
 }

@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 
 use super::{
     runtime::runtime,
-    socket::{Sent, Socket},
+    socket::{RequestBody, Socket},
 };
 use crate::{
     clock::SystemClock,
@@ -80,7 +80,7 @@ impl Client {
         let (status, bytes) = match &mut self.way {
             Way::Here(_, routes) => self.runtime.block_on(operator::call(&**routes, method, &path, bearer, body)),
             Way::Socket(server) => self.runtime.block_on(async {
-                let body = body.map_or_else(Sent::nothing, Sent::json);
+                let body = body.map_or_else(RequestBody::nothing, RequestBody::json);
                 let answer = server.ask(method, &path, bearer, body).await?;
                 anyhow::Ok((answer.status, answer.whole().await?))
             })?,

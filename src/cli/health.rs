@@ -18,7 +18,7 @@ use tokio::{
 
 use super::{
     runtime::runtime,
-    socket::{Sent, Socket},
+    socket::{RequestBody, Socket},
 };
 use crate::{
     config::Config,
@@ -66,7 +66,7 @@ pub(super) fn run(config: &Config, as_given: bool, json: bool) -> anyhow::Result
 /// What the server behind the admin socket says; `None` where there is none, or it is not for us to ask.
 async fn told(config: &Config) -> Option<Place> {
     let mut server = Socket::connect(config).await?;
-    let answer = server.ask("GET", &format!("{TRANSFER_BASE}/address"), None, Sent::nothing()).await.ok()?;
+    let answer = server.ask("GET", &format!("{TRANSFER_BASE}/address"), None, RequestBody::nothing()).await.ok()?;
     let answer = answer.whole().await.ok()?;
     let (scheme, address) = std::str::from_utf8(&answer).ok()?.split_once("://")?;
     Some(Place { address: address.parse().ok()?, over_tls: scheme == "https", source: "where the server says it is" })

@@ -24,7 +24,7 @@ use tokio::net::UnixStream;
 use crate::{config::Config, store::ADMIN_SOCKET};
 
 /// A connection to a running server.
-pub(super) struct Socket(SendRequest<Sent>);
+pub(super) struct Socket(SendRequest<RequestBody>);
 
 impl Socket {
     /// Connects; `None` where no server runs.
@@ -41,7 +41,7 @@ impl Socket {
         method: &str,
         path: &str,
         bearer: Option<&str>,
-        body: Sent,
+        body: RequestBody,
     ) -> anyhow::Result<Answer> {
         let mut request = Request::builder().method(method).uri(path).header("host", ADMIN_SOCKET);
         if let Some(content_type) = body.content_type {
@@ -88,13 +88,13 @@ impl Answer {
 }
 
 /// The body of a request.
-pub(super) struct Sent {
+pub(super) struct RequestBody {
     source: Box<dyn Read + Send>,
     left: u64,
     content_type: Option<&'static str>,
 }
 
-impl Sent {
+impl RequestBody {
     /// None.
     pub(super) fn nothing() -> Self {
         Self { source: Box::new(io::empty()), left: 0, content_type: None }
@@ -113,7 +113,7 @@ impl Sent {
     }
 }
 
-impl Body for Sent {
+impl Body for RequestBody {
     type Data = Bytes;
     type Error = io::Error;
 

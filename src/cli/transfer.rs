@@ -14,13 +14,13 @@ use super::{
     client::{must_exist, refused},
     progress::ProgressBar,
     runtime::runtime,
-    socket::{Answer, Sent, Socket},
+    socket::{Answer, RequestBody, Socket},
 };
 use crate::{
     auth::transfer::{self, Report},
     clock::{Clock as _, SystemClock},
     config::{self, Config},
-    http::operator::transfer::{Line, TRANSFER_BASE},
+    http::operator::transfer::{TRANSFER_BASE, TransferMessage},
     store::{DataDir, Store, scratch_file},
 };
 
@@ -81,7 +81,7 @@ impl DataAccess {
                 let path = if dry_run { "/import?dry_run" } else { "/import" };
                 file.rewind()?;
                 let mut report = Vec::new();
-                ask(server, "POST", path, Sent::file(file)?, &mut report, bar).await?;
+                ask(server, "POST", path, RequestBody::file(file)?, &mut report, bar).await?;
                 Ok(serde_json::from_slice(&report)?)
             }),
             Self::Here(dir, cache_bytes) => {
@@ -102,7 +102,7 @@ pub(super) fn scratch(config: &Config) -> anyhow::Result<File> {
 }
 
 async fn fetch(server: Socket, path: &str, out: &mut (dyn Write + '_), bar: &mut ProgressBar) -> anyhow::Result<()> {
-    ask(server, "GET", path, Sent::nothing(), out, bar).await
+    ask(server, "GET", path, RequestBody::nothing(), out, bar).await
 }
 
 /// Writes the file that the server makes to `out`, and shows how far the making is.
@@ -110,7 +110,7 @@ async fn ask(
     mut server: Socket,
     method: &str,
     path: &str,
-    body: Sent,
+    body: RequestBody,
     out: &mut (dyn Write + '_),
     bar: &mut ProgressBar,
 ) -> anyhow::Result<()> {
@@ -121,9 +121,9 @@ async fn ask(
     let mut came = Vec::new();
     let length = loop {
         match line(&mut answer, &mut came).await? {
-            Line::Progress { done, all } => bar.show(done, all),
-            Line::Failed { message } => bail!(message),
-            Line::Whole { bytes } => break bytes,
+            TransferMessage::Progress { done, all } => bar.show(done, all),
+            TransferMessage::Failed { message } => bail!(message),
+            TransferMessage::Whole { bytes } => break bytes,
         }
     };
     let mut received = came.len() as u64;
@@ -141,7 +141,7 @@ async fn ask(
 const BROKE_OFF: &str = "the server broke off";
 
 /// The next line of the answer. What came behind it stays in `came`.
-async fn line(answer: &mut Answer, came: &mut Vec<u8>) -> anyhow::Result<Line> {
+async fn line(answer: &mut Answer, came: &mut Vec<u8>) -> anyhow::Result<TransferMessage> {
     loop {
         if let Some(end) = came.iter().position(|byte| *byte == b'\n') {
             let line = serde_json::from_slice(&came[..end]).context("the server runs another version of latchkey")?;

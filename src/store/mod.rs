@@ -122,7 +122,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] says what does not.
     pub async fn probe(&self) -> Result<(), StoreError> {
-        self.look()?;
+        self.check_readable()?;
         self.engine.write(schema::probe).await
     }
 
@@ -257,7 +257,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] says what is in the way.
-    pub fn look(&self) -> Result<(), StoreError> {
+    pub fn check_readable(&self) -> Result<(), StoreError> {
         self.engine.read(|snapshot| blacklist::purged_through_s(snapshot)).map(drop)
     }
 

@@ -62,7 +62,7 @@ fn a_panic_in_the_database_ends_one_write_and_the_next_one_works() {
     let store = Store::open_on(move |_| Ok(Panicking(place.clone(), Arc::clone(&told))), CACHE_BYTES).unwrap();
     let token = |n: u64| BlacklistedToken { expires_at_s: 4_000_000_000 + n, token_id: TokenId::new() };
     for n in 0..3 {
-        store.look().unwrap();
+        store.check_readable().unwrap();
         let (lost, kept) = (token(n), token(n));
         panics.store(true, Ordering::Relaxed);
         assert!(load::block_on(store.blacklist(lost)).is_err());

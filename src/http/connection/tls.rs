@@ -1,6 +1,6 @@
 //! TLS: the certificate and its key, and what happens when their files change.
 //!
-//! Guarantees: a renewed pair is used for new connections within [`LOOK_EVERY`], without a restart; a new pair that cannot be
+//! Guarantees: a renewed pair is used for new connections within [`RELOAD_INTERVAL`], without a restart; a new pair that cannot be
 //! used is logged once, and the old one stays. TLS 1.2 and 1.3 with the defaults of rustls. Deliberately absent: getting
 //! certificates (ACME), and certificates of clients.
 
@@ -22,7 +22,7 @@ use tokio_rustls::{
 use zeroize::Zeroizing;
 
 /// How often a new connection looks whether the files have changed.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Why a certificate and its key cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -51,8 +51,8 @@ pub struct Tls {
     key: PathBuf,
     config: Arc<ServerConfig>,
     /// What was read last, whether it could be used or not; `None` where the files could not be read.
-    seen: Option<Pair>,
-    looked: Instant,
+    loaded: Option<Pair>,
+    checked_at: Instant,
 }
 
 impl Tls {
@@ -61,31 +61,37 @@ impl Tls {
     /// # Errors
     /// [`TlsError`] says which of the two is at fault.
     pub fn read(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
-        let seen = read(certificate, key)?;
-        let config = Arc::new(configure(certificate, key, &seen)?);
-        Ok(Self { certificate: certificate.into(), key: key.into(), config, seen: Some(seen), looked: Instant::now() })
+        let loaded = read(certificate, key)?;
+        let config = Arc::new(configure(certificate, key, &loaded)?);
+        Ok(Self {
+            certificate: certificate.into(),
+            key: key.into(),
+            config,
+            loaded: Some(loaded),
+            checked_at: Instant::now(),
+        })
     }
 
     /// What the next connection shakes hands with.
     pub(in crate::http) fn acceptor(&mut self) -> TlsAcceptor {
-        if self.looked.elapsed() >= LOOK_EVERY {
-            self.looked = Instant::now();
-            self.look();
+        if self.checked_at.elapsed() >= RELOAD_INTERVAL {
+            self.checked_at = Instant::now();
+            self.reload_if_changed();
         }
         TlsAcceptor::from(Arc::clone(&self.config))
     }
 
-    fn look(&mut self) {
-        let (seen, config) = match read(&self.certificate, &self.key) {
-            Ok(pair) if self.seen.as_ref() == Some(&pair) => return,
+    fn reload_if_changed(&mut self) {
+        let (loaded, config) = match read(&self.certificate, &self.key) {
+            Ok(pair) if self.loaded.as_ref() == Some(&pair) => return,
             Ok(pair) => {
                 let config = configure(&self.certificate, &self.key, &pair);
                 (Some(pair), config)
             }
-            Err(_) if self.seen.is_none() => return,
+            Err(_) if self.loaded.is_none() => return,
             Err(error) => (None, Err(error)),
         };
-        self.seen = seen;
+        self.loaded = loaded;
         match config {
             Ok(config) => {
                 self.config = Arc::new(config);

@@ -31,7 +31,7 @@ pub const TRANSFER_BASE: &str = "/operator";
 /// One JSON line of the response: any number of `Progress` lines, then one line of another kind.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Line {
+pub enum TransferMessage {
     /// Progress of the work.
     Progress {
         /// Units of work that are done.
@@ -120,14 +120,16 @@ impl OperatorRoutes {
         tokio::task::spawn_blocking(move || {
             let made = scratch_file(&dir).map_err(TransferError::from).and_then(|mut file| {
                 // Progress that the client does not take in time is not worth waiting for.
-                work(&store, &file, &mut |done, all| drop(to.try_send(line(&Line::Progress { done, all }))))?;
+                work(&store, &file, &mut |done, all| {
+                    drop(to.try_send(line(&TransferMessage::Progress { done, all })));
+                })?;
                 file.rewind()?;
                 Ok((file.metadata()?.len(), file))
             });
             drop(store); // a client that takes its time must not keep the database open
             let _ = match made {
                 Ok((bytes, file)) => send(&to, bytes, file),
-                Err(error) => to.blocking_send(line(&Line::Failed { message: error.to_string() })),
+                Err(error) => to.blocking_send(line(&TransferMessage::Failed { message: error.to_string() })),
             }; // where the client is gone there is nobody to tell
         });
         Response::builder().body(Body::from_bytes_stream(stream::poll_fn(move |task| pieces.poll_recv(task))))
@@ -137,7 +139,7 @@ impl OperatorRoutes {
 type Chunk = io::Result<Vec<u8>>;
 
 fn send(to: &mpsc::Sender<Chunk>, bytes: u64, mut file: File) -> Result<(), mpsc::error::SendError<Chunk>> {
-    to.blocking_send(line(&Line::Whole { bytes }))?;
+    to.blocking_send(line(&TransferMessage::Whole { bytes }))?;
     loop {
         let mut piece = vec![0; 64 * 1024];
         match file.read(&mut piece) {
@@ -149,7 +151,7 @@ fn send(to: &mpsc::Sender<Chunk>, bytes: u64, mut file: File) -> Result<(), mpsc
     }
 }
 
-fn line(line: &Line) -> Chunk {
+fn line(line: &TransferMessage) -> Chunk {
     let mut text = serde_json::to_vec(line)?;
     text.push(b'\n');
     Ok(text)

@@ -91,21 +91,21 @@ impl Readiness {
     /// Those who ask while someone looks wait for what that one finds.
     async fn of(this: Arc<Self>) -> bool {
         // As a task of its own: a client that hangs up must not make the next one look again.
-        let look = async move {
+        let check = async move {
             let mut found = this.found.lock().await;
             match *found {
                 Some((at, ready)) if at.elapsed() < FOUND_FOR => ready,
                 _ => {
-                    let ready = this.look().await;
+                    let ready = this.is_ready().await;
                     *found = Some((Instant::now(), ready));
                     ready
                 }
             }
         };
-        tokio::spawn(look.in_current_span()).await.unwrap_or(false)
+        tokio::spawn(check.in_current_span()).await.unwrap_or(false)
     }
 
-    async fn look(&self) -> bool {
+    async fn is_ready(&self) -> bool {
         match tokio::time::timeout(PROBE_MAX, self.store.probe()).await {
             Ok(Ok(())) => return true,
             Ok(Err(error)) => tracing::error!(%error, "not ready: the database does not take a write"),

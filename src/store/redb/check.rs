@@ -72,9 +72,9 @@ pub fn check_on(
     let damaged = |error| damaged(path, error);
     let (database, schema) = schema::open_over(file, path, CACHE_BYTES).map_err(damaged)?;
     let txn = database.begin_read()?;
-    let mut look = Checker { txn: &txn, path, done: 0, rows: backup::count(&txn)?.1, progress };
-    let (users, administrators) = look.users(judge).map_err(damaged)?;
-    let widgets = look.widgets().map_err(damaged)?;
+    let mut checker = Checker { txn: &txn, path, done: 0, rows: backup::count(&txn)?.1, progress };
+    let (users, administrators) = checker.users(judge).map_err(damaged)?;
+    let widgets = checker.widgets().map_err(damaged)?;
     let blacklisted = txn.open_table(tables::BLACKLIST)?.len()?;
     Ok(Contents { schema, users, administrators, widgets, blacklisted })
 }

@@ -22,7 +22,7 @@ use crate::store::{
 };
 
 /// How often the wait for the last reader polls. Reads take microseconds, a backup takes seconds.
-const LOOK_EVERY: Duration = Duration::from_millis(1);
+const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
 /// Handle of the open database, with the snapshot that readers share. Readers and the commit worker each hold one.
 pub(in crate::store) struct DatabaseHandle(RwLock<OpenDatabase>);
@@ -104,7 +104,7 @@ impl DatabaseHandle {
                 Some(Err(used)) => {
                     handle.database = Some(used);
                     drop(handle);
-                    thread::sleep(LOOK_EVERY);
+                    thread::sleep(POLL_INTERVAL);
                     continue;
                 }
                 Some(Ok(unused)) => catch_unwind(AssertUnwindSafe(|| unused.close())).unwrap_or(Ok(())),

@@ -19,7 +19,7 @@ use crate::store::{
     progress::Progress,
     redb::{
         check::{Contents, JudgeHash, check},
-        schema::{begin_generation, cannot, look_before_touching},
+        schema::{begin_generation, cannot, verify_read_only},
     },
 };
 
@@ -43,12 +43,12 @@ pub fn restore(
     judge: JudgeHash,
     progress: Progress<'_>,
 ) -> Result<Restored, StoreError> {
-    look_before_touching(from)?;
+    verify_read_only(from)?;
     let database = dir.database();
     let copy = database.with_extension("redb.restoring");
     let placed = copy_to(from, &copy).map_err(|error| cannot("copy", from, &error)).and_then(|()| {
-        let contents = check(&copy, judge, progress).map_err(|error| said_of(&copy, from, error))?;
-        begin_generation(&copy).map_err(|error| said_of(&copy, from, error))?;
+        let contents = check(&copy, judge, progress).map_err(|error| with_original_path(&copy, from, error))?;
+        begin_generation(&copy).map_err(|error| with_original_path(&copy, from, error))?;
         let kept = put(&copy, &database, stamp).map_err(|error| cannot("replace", &database, &error))?;
         Ok(Restored { contents, kept })
     });
@@ -89,7 +89,7 @@ fn put(copy: &Path, database: &Path, stamp: &str) -> io::Result<Option<PathBuf>>
 }
 
 /// The file that the operator knows is `from`.
-fn said_of(copy: &Path, from: &Path, error: StoreError) -> StoreError {
+fn with_original_path(copy: &Path, from: &Path, error: StoreError) -> StoreError {
     match error {
         StoreError::Refused(sentence) => {
             StoreError::Refused(sentence.replace(&copy.display().to_string(), &from.display().to_string()))

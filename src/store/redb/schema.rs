@@ -39,7 +39,7 @@ const GENERATION: &str = "generation";
 const PROBES: &str = "probes";
 
 /// What redb keeps in memory while the file is looked at.
-const LOOK_CACHE_BYTES: usize = 16 * 1024 * 1024;
+const VERIFY_CACHE_BYTES: usize = 16 * 1024 * 1024;
 
 type Step = fn(&WriteTransaction) -> Result<(), StoreError>;
 
@@ -69,7 +69,7 @@ pub(in crate::store) fn open(
     path: &Path,
     cache_bytes: usize,
 ) -> Result<Database, StoreError> {
-    look_at(backend, path)?;
+    verify(backend, path)?;
     // What was just checked is not checked again: both read the whole file.
     let database =
         backend.open(Database::builder().set_cache_size(cache_bytes)).map_err(|error| refusal(path, error))?;
@@ -150,12 +150,12 @@ pub(in crate::store) fn fill(backend: impl StorageBackend, cache_bytes: usize) -
 
 /// Checks the file and reads its version over memory, so that a file that gets refused keeps every byte. redb's own way to
 /// open without writing trusts the file, and panics at some that are damaged.
-pub(in crate::store) fn look_before_touching(path: &Path) -> Result<(), StoreError> {
-    look_at(&backend::file(path.to_owned()), path)
+pub(in crate::store) fn verify_read_only(path: &Path) -> Result<(), StoreError> {
+    verify(&backend::file(path.to_owned()), path)
 }
 
-fn look_at(backend: &dyn BackendFactory, path: &Path) -> Result<(), StoreError> {
-    let database = backend.open_over(&builder(LOOK_CACHE_BYTES)).map_err(|error| refusal(path, error))?;
+fn verify(backend: &dyn BackendFactory, path: &Path) -> Result<(), StoreError> {
+    let database = backend.open_over(&builder(VERIFY_CACHE_BYTES)).map_err(|error| refusal(path, error))?;
     version(&database, path).map(drop)
 }
 
