@@ -1,4 +1,4 @@
-//! What is counted, and its text for Prometheus (exposition format 0.0.4).
+//! The metrics and their text for Prometheus (exposition format 0.0.4).
 //!
 //! Guarantees: counting is a few atomic additions; the number of series does not grow with traffic, since routes are those
 //! that are served, methods and statuses those below, and everything else is `other`. Counts are those of this process since
@@ -17,20 +17,20 @@ use std::{
     time::Duration,
 };
 
-/// The counts of this process.
+/// The metrics of this process.
 pub static METRICS: Metrics = Metrics::new();
 
 const METHODS: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "other"];
 const STATUSES: [u16; 20] =
     [200, 201, 204, 304, 400, 401, 403, 404, 405, 409, 411, 413, 414, 415, 429, 431, 500, 501, 503, 0];
-/// The label of what is none of the above.
+/// The label value for a method, status or route that is not listed.
 const OTHER: &str = "other";
 const SECONDS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
 const WRITES: [f64; 8] = [1.0, 2.0, 4.0, 8.0, 16.0, 64.0, 256.0, 1024.0];
-/// A sum is kept in millionths, so that it can be an integer.
+/// A sum is stored in millionths, so that it is an integer.
 const MILLION: f64 = 1e6;
 
-/// Goes up.
+/// A counter: it only increases.
 pub struct Counter(AtomicU64);
 
 impl Counter {
@@ -38,29 +38,29 @@ impl Counter {
         Self(AtomicU64::new(0))
     }
 
-    /// One more.
+    /// Adds one.
     pub fn inc(&self) {
         self.add(1);
     }
 
-    /// `n` more.
+    /// Adds `n`.
     pub fn add(&self, n: u64) {
         self.0.fetch_add(n, Relaxed);
     }
 }
 
-/// Goes up and down.
+/// A gauge: it increases and decreases.
 pub struct Gauge(AtomicI64);
 
 impl Gauge {
-    /// One more, until the answer is dropped.
+    /// Adds one, until the returned value is dropped.
     pub fn hold(&'static self) -> Held {
         self.0.fetch_add(1, Relaxed);
         Held(self)
     }
 }
 
-/// One of what a [`Gauge`] counts.
+/// A guard that subtracts one from its [`Gauge`] when it is dropped.
 pub struct Held(&'static Gauge);
 
 impl Drop for Held {
@@ -69,7 +69,7 @@ impl Drop for Held {
     }
 }
 
-/// How many values were at most as large as each of `N` bounds.
+/// A histogram: the number of values up to each of `N` upper bounds.
 pub struct Histogram<const N: usize> {
     bounds: &'static [f64; N],
     buckets: [AtomicU64; N],
@@ -93,7 +93,7 @@ impl<const N: usize> Histogram<N> {
         self.count(took.as_secs_f64(), u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
     }
 
-    /// `labels` are those of the series, each with a comma behind it.
+    /// Writes the series. Each of `labels` ends with a comma.
     #[expect(clippy::cast_precision_loss, reason = "a sum beyond 2^53 millionths may be rounded")]
     fn write(&self, text: &mut String, name: &str, labels: &str) {
         let mut below = 0;
@@ -123,7 +123,7 @@ impl Requests {
 
 type Route = [Requests; METHODS.len()];
 
-/// Everything that is counted.
+/// Every metric.
 pub struct Metrics {
     requests: RwLock<BTreeMap<String, Route>>,
     /// Logins with the right password.
@@ -162,13 +162,13 @@ pub struct Metrics {
     commit_writes: Histogram<{ WRITES.len() }>,
 }
 
-/// What is read from the store when it is asked for.
+/// The sizes that are read from the store at each scrape.
 pub struct Sizes {
     /// Accounts.
     pub users: u64,
     /// Entries of the blacklist.
     pub blacklist: u64,
-    /// The file's length.
+    /// The length of the database file in bytes.
     pub database_bytes: u64,
 }
 
@@ -197,7 +197,7 @@ impl Metrics {
         }
     }
 
-    /// A request was answered. `route` is the template it fits, `None` where it fits none.
+    /// Counts a request. `route` is the path template that it matches, or `None` if it matches none.
     pub fn count_request(&self, route: Option<&str>, method: &str, status: u16, took: Duration) {
         let route = route.unwrap_or(OTHER);
         let count = |routes: &BTreeMap<String, Route>| {
@@ -215,14 +215,14 @@ impl Metrics {
         }
     }
 
-    /// `writes` were made durable together, and how long that took.
+    /// Counts a commit of `writes` writes that took `took`.
     #[expect(clippy::cast_precision_loss, reason = "a batch is far smaller than 2^53")]
     pub fn count_commit(&self, writes: usize, took: Duration) {
         self.commit.count_duration(took);
         self.commit_writes.count(writes as f64, writes as u64 * 1_000_000);
     }
 
-    /// Everything, as Prometheus reads it; without `sizes` where the store cannot tell.
+    /// Returns all metrics as text for Prometheus. `sizes` is `None` if the store cannot be read.
     #[must_use]
     pub fn text(&self, sizes: Option<&Sizes>) -> String {
         let mut text = String::new();

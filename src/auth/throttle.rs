@@ -1,13 +1,12 @@
-//! How often someone may guess: first by address, then by account and address together, with a growing wait after failures.
+//! Rate limits on guessing: one per address, and one per pair of account and address with a wait that doubles after each failure.
 //!
-//! Guarantees: an account alone is never counted, so that nobody can keep its owner out; guesses at once are decided as if one
-//! came after the other; what is remembered has a fixed size, made at the start, whatever anybody sends; time is monotonic, so
-//! that a clock that is set lets nobody in and locks nobody out. The same holds for an account that does not exist (I7).
-//! Deliberately absent: what a guess is worth to the other parts, and counts that outlive the process.
+//! Guarantees: failures are never counted for an account alone, so nobody can lock its owner out. Concurrent guesses are decided as if they
+//! came one after the other. The memory has a fixed size that is allocated at the start. Time is monotonic, so a changed clock has no
+//! effect. All of this also holds for an account that does not exist (I7). Deliberately absent: counts that outlive the process.
 //!
-//! A place in memory has the whole hash of its owner, so that two owners never share a count: a stranger could fill shared ones.
-//! Where there is no free place, the one goes that is forgotten soonest. The hash has a random key, so nobody can aim at a place; to
-//! lose a count of one's own takes about as many guesses as there are places, and each of those is counted too.
+//! The counters are a set-associative table. A slot stores the whole hash of its owner, so two owners never share a counter that a stranger
+//! could fill. If a set has no free slot, the slot that expires first is replaced. The hash has a random key, so nobody can choose a set. An
+//! attacker who wants to evict their own counter needs about as many guesses as there are slots, and each of these is counted too.
 //!
 //! Why not `governor`: its memory grows with whoever calls (a million addresses took 36 MB, and freeing them walks over all of them), it
 //! cannot count what failed only, nor double a wait.
@@ -23,18 +22,18 @@ use tokio::sync::Notify;
 
 use crate::{auth::error::AuthError, metrics::METRICS, model::Email};
 
-/// The wait after the first failure that is not free; each further one doubles it.
+/// The wait after the first failure beyond the free ones. Each further failure doubles it.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 /// How long failures are remembered after the last of them.
 const REMEMBERED: Duration = Duration::from_hours(24);
-/// How long a guess may wait for what becomes of those before it.
+/// How long a guess may wait for the outcome of earlier concurrent guesses.
 const GUESS_WAIT_MAX: Duration = Duration::from_secs(4);
-/// How many owners have their place among the same few.
+/// The number of slots that share one hash value (the associativity).
 const SLOTS_PER_SET: usize = 8;
 const ADDRESS_SLOTS: usize = 8 * 1024;
 const ACCOUNT_SLOTS: usize = 16 * 1024;
 
-/// So many at once, and as many again within a period; or, of failures, so many without a wait and how long the wait may grow.
+/// A limit. For calls: `count` at once and `count` per `period`. For failures: `count` without a wait, and `period` as the longest wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {
     /// No limit.
@@ -48,18 +47,18 @@ pub enum Limit {
     },
 }
 
-/// What is limited.
+/// All limits on guessing.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Of one address: logins and other calls that check a password.
+    /// For one address: logins and other calls that check a password.
     pub logins: Limit,
-    /// Of one address: registrations.
+    /// For one address: registrations.
     pub registrations: Limit,
-    /// Of one account from one address: wrong passwords.
+    /// For one account from one address: wrong passwords.
     pub failures: Limit,
 }
 
-/// Remembers who tried how often.
+/// The counters of all limits.
 pub struct Throttle {
     logins: Option<Addresses>,
     registrations: Option<Addresses>,
@@ -67,7 +66,7 @@ pub struct Throttle {
 }
 
 impl Throttle {
-    /// Takes all the memory that it will ever have.
+    /// Allocates all counters.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         Self {
@@ -85,12 +84,12 @@ impl Throttle {
         count(self.registrations.as_ref(), from)
     }
 
-    /// Counts a guess at the password of `account`, before anything is hashed. Whoever guesses says what became of it.
+    /// Counts a guess at the password of `account`, before anything is hashed. The caller reports the outcome on the returned [`Guess`].
     ///
-    /// Where the guesses in flight may use up those without a wait, it waits for what becomes of them.
+    /// If the guesses in flight could use up the free failures, this waits for their outcome.
     ///
     /// # Errors
-    /// [`AuthError::Throttled`]; [`AuthError::Busy`] where those before take too long.
+    /// [`AuthError::Throttled`]; [`AuthError::Busy`] if the earlier guesses take too long.
     pub async fn guess(&self, account: &Email, from: Option<IpAddr>) -> Result<Guess<'_>, AuthError> {
         count(self.logins.as_ref(), from)?;
         let (Some(failures), Some(from)) = (&self.failures, from) else { return Ok(Guess { of: None }) };
@@ -120,7 +119,7 @@ fn count(addresses: Option<&Addresses>, from: Option<IpAddr>) -> Result<(), Auth
     })
 }
 
-/// A guess that is being checked. One that is dropped was neither right nor wrong.
+/// A guess in flight. A guess that is dropped without an outcome counts as neither right nor wrong.
 pub struct Guess<'a> {
     of: Option<(&'a Failures, u64)>,
 }
@@ -156,7 +155,7 @@ impl Drop for Guess<'_> {
     }
 }
 
-/// How often each address came (GCRA: one number for each, the moment at which it will have used nothing).
+/// The call limit per address (GCRA, the generic cell rate algorithm: one number per address, its theoretical arrival time).
 struct Addresses {
     table: Table,
     every: u64,
@@ -170,7 +169,7 @@ impl Addresses {
         Some(Self { table: Table::new(ADDRESS_SLOTS), every: (period / u64::from(count)).max(1), period })
     }
 
-    /// Says how long to wait where it came too often. One that is refused is not counted.
+    /// Counts a call, or returns how long to wait. A refused call is not counted.
     fn count(&self, from: IpAddr) -> Result<(), Duration> {
         let owner = self.table.owner(network(from));
         let now = self.table.now();
@@ -236,7 +235,7 @@ impl Failures {
     }
 }
 
-/// What is remembered of one owner. Moments are microseconds since the table was made.
+/// The counter of one owner. Times are in microseconds since the table was made.
 #[derive(Clone, Copy, Default)]
 struct Slot {
     owner: u64,
@@ -246,7 +245,7 @@ struct Slot {
     in_flight: u32,
 }
 
-/// Places of a fixed number.
+/// A set-associative table with a fixed number of slots.
 struct Table {
     slots: Mutex<Box<[Slot]>>,
     key: RandomState,
@@ -272,7 +271,7 @@ impl Table {
     }
 }
 
-/// The place of `owner`, perhaps taken from one who is forgotten sooner than the others. `None` where each has a guess in flight.
+/// Returns the slot of `owner`. If there is none, replaces the slot that expires first. Returns `None` if every slot of the set has a guess in flight.
 fn claim(slots: &mut [Slot], owner: u64, now: u64) -> Option<&mut Slot> {
     let (sets, _) = slots.as_chunks_mut::<SLOTS_PER_SET>();
     let count = sets.len() as u64;
@@ -286,7 +285,7 @@ fn claim(slots: &mut [Slot], owner: u64, now: u64) -> Option<&mut Slot> {
     Some(taken)
 }
 
-/// What one customer of a network has: an address of IPv4, the first 64 bits of one of IPv6.
+/// The part of an address that one customer has: all of an IPv4 address, the first 64 bits of an IPv6 address.
 fn network(address: IpAddr) -> (u8, u64) {
     match address.to_canonical() {
         IpAddr::V4(address) => (4, address.to_bits().into()),

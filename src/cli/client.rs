@@ -20,7 +20,7 @@ use crate::{
     store::DataDir,
 };
 
-/// Reaches the data that a command is about.
+/// Access to the API for a command.
 pub(super) struct Client {
     runtime: Runtime,
     way: Way,
@@ -31,7 +31,7 @@ enum Way {
     Here(Box<ApplicationState>, Routes),
 }
 
-/// Fails where there is no database: a typing error in the path must not look like an empty one.
+/// Fails if there is no database: a typing error in the path must not look like an empty database.
 pub(super) fn must_exist(config: &Config) -> anyhow::Result<()> {
     if !DataDir::has_database(&config.data_dir) {
         bail!("there is no latchkey database in {}", config::absolute(&config.data_dir).display());
@@ -40,7 +40,7 @@ pub(super) fn must_exist(config: &Config) -> anyhow::Result<()> {
 }
 
 impl Client {
-    /// Connects to the server that runs on the data directory, or opens the data where none does.
+    /// Connects to the server that runs on the data directory, or opens the data if none runs.
     pub(super) fn connect(config: &Config) -> anyhow::Result<Self> {
         let runtime = runtime()?;
         let way = if let Some(server) = runtime.block_on(Socket::connect(config)) {
@@ -53,16 +53,16 @@ impl Client {
         Ok(Self { runtime, way })
     }
 
-    /// Like [`Client::connect`] for what makes no sense without data.
+    /// Like [`Client::connect`], but fails if there is no database.
     pub(super) fn connect_existing(config: &Config) -> anyhow::Result<Self> {
         must_exist(config)?;
         Self::connect(config)
     }
 
-    /// Calls the API: the JSON of the answer, `null` where it has none.
+    /// Calls the API and returns the JSON of the response, `null` if it has none.
     ///
     /// # Errors
-    /// What the answer says where it is not one of success; other errors where there is none.
+    /// The message of a response that is no success; other errors if there is no response.
     pub(super) fn call(&mut self, method: &str, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
         self.call_with(method, path, None, body)
     }
@@ -89,7 +89,7 @@ impl Client {
         if (200..300).contains(&status) { Ok(json) } else { Err(refused(&json)) }
     }
 
-    /// Closes what was opened.
+    /// Closes the connection or the data.
     pub(super) fn close(self) -> anyhow::Result<()> {
         match self.way {
             Way::Here(state, routes) => {
@@ -102,7 +102,7 @@ impl Client {
     }
 }
 
-/// One line of what an answer says that is not one of success.
+/// One line with the message of a response that is no success.
 pub(super) fn refused(json: &Value) -> anyhow::Error {
     let message = match json["errors"].as_object() {
         None => json["message"].as_str().unwrap_or("the server refused").to_owned(),

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::usage_error::UsageError;
 use crate::random;
 
-/// Where the password comes from; asked for where nothing is said.
+/// The source of the password. Without a flag the terminal asks for it.
 #[derive(Args)]
 pub(super) struct PasswordSource {
     /// Read the password from the first line of stdin

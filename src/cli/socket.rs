@@ -27,7 +27,7 @@ use crate::{config::Config, store::ADMIN_SOCKET};
 pub(super) struct Socket(SendRequest<RequestBody>);
 
 impl Socket {
-    /// Connects; `None` where no server runs.
+    /// Connects. Returns `None` if no server runs.
     pub(super) async fn connect(config: &Config) -> Option<Self> {
         let stream = UnixStream::connect(config.data_dir.join(ADMIN_SOCKET)).await.ok()?;
         let (server, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
@@ -35,7 +35,7 @@ impl Socket {
         Some(Self(server))
     }
 
-    /// Sends a request and waits for the head of its answer.
+    /// Sends a request and waits for the head of its response.
     pub(super) async fn ask(
         &mut self,
         method: &str,
@@ -56,14 +56,14 @@ impl Socket {
     }
 }
 
-/// An answer, of which the head is here.
+/// A response whose head has arrived.
 pub(super) struct Answer {
     pub(super) status: u16,
     body: Incoming,
 }
 
 impl Answer {
-    /// The next piece of the body; `None` where it is whole.
+    /// The next chunk of the body; `None` at its end.
     pub(super) async fn next(&mut self) -> anyhow::Result<Option<Bytes>> {
         loop {
             match std::future::poll_fn(|task| Pin::new(&mut self.body).poll_frame(task)).await {
@@ -95,18 +95,18 @@ pub(super) struct RequestBody {
 }
 
 impl RequestBody {
-    /// None.
+    /// An empty body.
     pub(super) fn nothing() -> Self {
         Self { source: Box::new(io::empty()), left: 0, content_type: None }
     }
 
-    /// A text of JSON.
+    /// A JSON text.
     pub(super) fn json(text: String) -> Self {
         let left = text.len() as u64;
         Self { source: Box::new(Cursor::new(text)), left, content_type: Some("application/json") }
     }
 
-    /// A whole file, which stands at its beginning.
+    /// The content of a file, which must be at its start.
     pub(super) fn file(file: File) -> io::Result<Self> {
         let left = file.metadata()?.len();
         Ok(Self { source: Box::new(file), left, content_type: None })

@@ -27,18 +27,18 @@ use crate::{
 /// The data that a command is about.
 pub(super) enum DataAccess {
     Server(Runtime, Socket),
-    /// And how much of the database to keep in memory, in bytes.
+    /// The open data directory, and how much of the database to keep in memory, in bytes.
     Here(DataDir, usize),
 }
 
 impl DataAccess {
-    /// Finds the data, which must be there.
+    /// Finds the data. Fails if there is none.
     pub(super) fn find(config: &Config) -> anyhow::Result<Self> {
         must_exist(config)?;
         Self::find_or_make(config)
     }
 
-    /// Finds the data, or makes it where there is none.
+    /// Finds the data, or creates it if there is none.
     pub(super) fn find_or_make(config: &Config) -> anyhow::Result<Self> {
         let runtime = runtime()?;
         if let Some(server) = runtime.block_on(Socket::connect(config)) {
@@ -95,7 +95,7 @@ impl DataAccess {
     }
 }
 
-/// A file without a name, in the data directory, where there is room for what is kept there.
+/// An unnamed file in the data directory, whose file system has room for a copy of the data.
 pub(super) fn scratch(config: &Config) -> anyhow::Result<File> {
     let dir = &config.data_dir;
     scratch_file(dir).with_context(|| format!("cannot write to the data directory {}", config::absolute(dir).display()))
@@ -105,7 +105,7 @@ async fn fetch(server: Socket, path: &str, out: &mut (dyn Write + '_), bar: &mut
     ask(server, "GET", path, RequestBody::nothing(), out, bar).await
 }
 
-/// Writes the file that the server makes to `out`, and shows how far the making is.
+/// Receives the file that the server makes into `out`, and shows its progress.
 async fn ask(
     mut server: Socket,
     method: &str,
@@ -140,7 +140,7 @@ async fn ask(
 
 const BROKE_OFF: &str = "the server broke off";
 
-/// The next line of the answer. What came behind it stays in `came`.
+/// The next line of the response. The bytes behind it stay in `came`.
 async fn line(answer: &mut Answer, came: &mut Vec<u8>) -> anyhow::Result<TransferMessage> {
     loop {
         if let Some(end) = came.iter().position(|byte| *byte == b'\n') {

@@ -1,8 +1,7 @@
-//! Users out and in, one JSON object a line: `{"email", "password_hash", "admin", "disabled", "registered_on", "public_id"}`.
+//! Export and import of users, one JSON object per line: `{"email", "password_hash", "admin", "disabled", "registered_on", "public_id"}`.
 //!
-//! Guarantees: an export is one moment; an import changes nothing before every line was read and found good; whoever is there
-//! already is never written over; the same import again goes on where the last one was interrupted. Memory does not grow with
-//! the lines but for 32 bytes each, which tell that none comes twice.
+//! Guarantees: an export is a snapshot. An import changes nothing before it has validated every line, and it never overwrites an existing
+//! user. An interrupted import continues when it is run again. Memory grows by 32 bytes per line, which detect duplicates.
 
 use std::{
     collections::HashSet,
@@ -19,18 +18,18 @@ use crate::{
     store::{ImportOutcome, Progress, Store, StoreError, UserToImport},
 };
 
-/// No line of ours has more than about 1,000.
+/// The longest line in bytes. An export writes at most about 1,000 per line.
 const LINE_BYTES_MAX: usize = 8 * 1024;
-/// One transaction. Emails come in no order, so that a batch touches every page of their index and twice as many lines a batch
-/// are half as many pages written; but other writers wait for one batch, about a fifth of a second.
+/// Users per transaction. Emails are unordered, so a batch touches every page of their index, and a larger batch writes fewer pages in
+/// all. But other writers wait for one batch, about a fifth of a second.
 const BATCH: usize = 8192;
-/// How many bad lines are named. The rest are counted.
+/// How many invalid lines are named. The rest are counted.
 const NAMED_MAX: usize = 100;
 
-/// Why users could not be brought out or in.
+/// Why an export or import failed.
 #[derive(Debug, thiserror::Error)]
 pub enum TransferError {
-    /// The other side of it cannot be read or written.
+    /// The file cannot be read or written.
     #[error(transparent)]
     Io(#[from] io::Error),
     /// The store could not answer.
@@ -54,22 +53,22 @@ struct Line {
     public_id: Option<String>,
 }
 
-/// What an import did, or with a dry run would do.
+/// The result of an import, or with a dry run the expected result.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Report {
     /// How many users were added.
     pub added: u64,
-    /// How many were there already.
+    /// How many users existed already.
     pub unchanged: u64,
-    /// How many lines are about an account that is there with other data, which stays as it is.
+    /// How many lines differ from the existing account, which is not changed.
     pub differing: u64,
-    /// How many lines are not good. Where there is one, nothing was added.
+    /// How many lines are invalid. If there is one, nothing was added.
     pub bad: u64,
-    /// The first of those lines that are not good or differ.
+    /// The first lines that are invalid or differ.
     pub lines: Vec<Remark>,
 }
 
-/// What is to be said about a line.
+/// A message about one line.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Remark {
     /// Its number, from 1.
@@ -103,7 +102,7 @@ impl Report {
     }
 }
 
-/// Writes every user of this moment to `out`.
+/// Writes all users of one snapshot to `out`.
 ///
 /// # Errors
 /// [`TransferError`].
@@ -129,12 +128,12 @@ pub fn export(store: &Store, out: &mut dyn Write, progress: Progress<'_>) -> Res
     })
 }
 
-/// Reads `file` twice, first to find what is wrong with it, and then, unless `dry_run`, to add the users. Blocks the thread.
+/// Reads `file` twice: first to validate it and then, unless `dry_run`, to add the users. Blocks the thread.
 ///
-/// A user without a date was registered `now`. Those who have no id and one moment in common are in the order of their lines.
+/// A user without a date gets `now`. Users without an id and with the same date are registered in the order of their lines.
 ///
 /// # Errors
-/// [`TransferError`]; batches that were added before it stay.
+/// [`TransferError`]; batches that were added before the error stay.
 pub fn import(
     store: &Store,
     file: &mut (impl Read + Seek),
@@ -179,7 +178,7 @@ impl<'a, R: Read> Lines<'a, R> {
         Self { reader: BufReader::new(file), now, number: 0, done: 0, bytes, progress }
     }
 
-    /// Reads to the end and gives `act` the good lines. Where `seen` is given, a line must not be about someone in it.
+    /// Reads all lines and passes the valid ones to `act`. If `seen` is given, a line about a user in it is invalid.
     fn in_batches(
         &mut self,
         report: &mut Report,

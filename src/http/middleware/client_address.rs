@@ -19,7 +19,7 @@ const X_FORWARDED_FOR: &str = "x-forwarded-for";
 pub struct Client(Option<IpAddr>);
 
 impl Client {
-    /// Whoever sent `request`, with these proxies in front. Later askers take what was noted.
+    /// Determines the client of `request` behind these proxies and stores it in the request for later callers.
     pub fn note(request: &mut Request, proxies: &[TrustedProxy]) -> Self {
         let Self(Some(mut hop)) = Self::connected(request) else { return Self(None) };
         if proxies.is_empty() {

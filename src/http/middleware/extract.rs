@@ -28,7 +28,7 @@ enum FieldValue {
     Null,
 }
 
-/// The fields of a request, and what was found wrong with them so far.
+/// The fields of a request, and the errors found in them so far.
 pub struct Fields {
     sent: HashMap<String, Vec<FieldValue>>,
     errors: FieldErrors,
@@ -95,7 +95,7 @@ impl Fields {
         self.sent.contains_key(name)
     }
 
-    /// Ends the reading where something was found wrong.
+    /// Returns the errors, if any field has one.
     ///
     /// # Errors
     /// 400, which names every field that failed.
@@ -203,7 +203,7 @@ fn form_decode(bytes: &[u8]) -> Option<Zeroizing<String>> {
 
 /// A form or JSON body with the fields of `S`, which is how the OpenAPI document describes it.
 pub struct Body<S> {
-    /// What was sent.
+    /// The fields that were sent.
     pub fields: Fields,
     shape: PhantomData<fn() -> S>,
 }

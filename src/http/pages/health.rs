@@ -21,12 +21,12 @@ use crate::{
     store::Store,
 };
 
-/// Where the process is asked, and where the database is.
+/// The paths of the two health checks.
 const HEALTHZ: &str = "/healthz";
 const READYZ: &str = "/readyz";
 /// The text format of Prometheus.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-/// How long what was found is told again, and how long looking may take.
+/// How long a result is reused, and how long a check may take.
 const FOUND_FOR: Duration = Duration::from_secs(1);
 const PROBE_MAX: Duration = Duration::from_secs(1);
 
@@ -81,14 +81,14 @@ fn fine() -> Response {
     Json(HealthBody { status: "ok".to_owned() }).into_response()
 }
 
-/// Whether the database works, as far as was found lately.
+/// The last result of the database check.
 struct Readiness {
     store: Arc<Store>,
     found: Mutex<Option<(Instant, bool)>>,
 }
 
 impl Readiness {
-    /// Those who ask while someone looks wait for what that one finds.
+    /// Concurrent callers share one check.
     async fn of(this: Arc<Self>) -> bool {
         // As a task of its own: a client that hangs up must not make the next one look again.
         let check = async move {

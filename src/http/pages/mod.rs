@@ -35,11 +35,11 @@ const SWAGGER_JSON: &str = "/swagger.json";
 const OPENAPI_JSON: &str = "/openapi.json";
 const OPENAPI_YAML: &str = "/openapi.yaml";
 
-/// For everything but Swagger UI, which needs its inline parts named.
+/// The Content-Security-Policy of every page except Swagger UI, which needs the hashes of its inline parts.
 const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; \
                       frame-ancestors 'none'";
 
-/// Something to look at.
+/// A page.
 struct Page {
     content_type: &'static str,
     body: Bytes,
@@ -76,7 +76,7 @@ impl Page {
     }
 }
 
-/// What a page needs to know of a request.
+/// The part of a request that a page depends on.
 struct PageRequest {
     takes_gzip: bool,
     known_tags: String,
@@ -97,14 +97,14 @@ impl PageRequest {
     }
 }
 
-/// A page that is made at the first request.
+/// A page that is built at its first request.
 struct Lazy<M> {
     page: OnceLock<Page>,
     make: M,
     turn: Mutex<()>,
 }
 
-/// Serves a page that `make` makes at the first request.
+/// Serves a page that `make` builds at the first request.
 fn page(make: impl Fn() -> Page + Send + Sync + 'static) -> impl Endpoint {
     let lazy = Arc::new(Lazy { page: OnceLock::new(), make, turn: Mutex::new(()) });
     get(poem::endpoint::make(move |request| {
@@ -136,11 +136,11 @@ fn file_path(file: &File<'_>) -> String {
     if name == "index.html" { "/".to_owned() } else { format!("/{name}") }
 }
 
-/// What the pages are made of.
+/// The settings and documents that the pages depend on.
 pub struct Pages {
-    /// Where the API begins.
+    /// The base path of the API.
     pub base: &'static str,
-    /// Whether the start page may speak of registering.
+    /// Whether the start page offers registration.
     pub signup: bool,
     /// The OpenAPI document.
     pub json: String,
