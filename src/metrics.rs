@@ -54,16 +54,16 @@ pub struct Gauge(AtomicI64);
 
 impl Gauge {
     /// Adds one, until the returned value is dropped.
-    pub fn hold(&'static self) -> Held {
+    pub fn hold(&'static self) -> GaugeGuard {
         self.0.fetch_add(1, Relaxed);
-        Held(self)
+        GaugeGuard(self)
     }
 }
 
 /// A guard that subtracts one from its [`Gauge`] when it is dropped.
-pub struct Held(&'static Gauge);
+pub struct GaugeGuard(&'static Gauge);
 
-impl Drop for Held {
+impl Drop for GaugeGuard {
     fn drop(&mut self) {
         self.0.0.fetch_sub(1, Relaxed);
     }

@@ -49,7 +49,7 @@ impl Check {
 /// Of a running server, a copy of this moment is looked at; the server itself looked at the file when it opened it.
 fn check_data(config: &Config, database: &Path) -> anyhow::Result<Contents> {
     match DataAccess::find(config)? {
-        DataAccess::Here(dir, _) => check_with(|judge, progress| store::check(&dir.database(), judge, progress)),
+        DataAccess::InProcess(dir, _) => check_with(|judge, progress| store::check(&dir.database(), judge, progress)),
         server @ DataAccess::Server(..) => {
             let copy = scratch(config)?;
             server.backup(&copy, &mut ProgressBar::new("copy"))?;

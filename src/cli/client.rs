@@ -23,12 +23,12 @@ use crate::{
 /// Access to the API for a command.
 pub(super) struct Client {
     runtime: Runtime,
-    way: Way,
+    connection: Connection,
 }
 
-enum Way {
+enum Connection {
     Socket(Socket),
-    Here(Box<ApplicationState>, Routes),
+    InProcess(Box<ApplicationState>, Routes),
 }
 
 /// Fails if there is no database: a typing error in the path must not look like an empty database.
@@ -43,14 +43,14 @@ impl Client {
     /// Connects to the server that runs on the data directory, or opens the data if none runs.
     pub(super) fn connect(config: &Config) -> anyhow::Result<Self> {
         let runtime = runtime()?;
-        let way = if let Some(server) = runtime.block_on(Socket::connect(config)) {
-            Way::Socket(server)
+        let connection = if let Some(server) = runtime.block_on(Socket::connect(config)) {
+            Connection::Socket(server)
         } else {
             let state = ApplicationState::open(config, Arc::new(SystemClock))?;
             let routes = state.routes(config);
-            Way::Here(Box::new(state), routes)
+            Connection::InProcess(Box::new(state), routes)
         };
-        Ok(Self { runtime, way })
+        Ok(Self { runtime, connection })
     }
 
     /// Like [`Client::connect`], but fails if there is no database.
@@ -77,9 +77,11 @@ impl Client {
     ) -> anyhow::Result<Value> {
         let path = format!("{}{path}", http::BASE);
         let body = body.map(Value::to_string);
-        let (status, bytes) = match &mut self.way {
-            Way::Here(_, routes) => self.runtime.block_on(operator::call(&**routes, method, &path, bearer, body)),
-            Way::Socket(server) => self.runtime.block_on(async {
+        let (status, bytes) = match &mut self.connection {
+            Connection::InProcess(_, routes) => {
+                self.runtime.block_on(operator::call(&**routes, method, &path, bearer, body))
+            }
+            Connection::Socket(server) => self.runtime.block_on(async {
                 let body = body.map_or_else(RequestBody::nothing, RequestBody::json);
                 let answer = server.ask(method, &path, bearer, body).await?;
                 anyhow::Ok((answer.status, answer.whole().await?))
@@ -91,13 +93,13 @@ impl Client {
 
     /// Closes the connection or the data.
     pub(super) fn close(self) -> anyhow::Result<()> {
-        match self.way {
-            Way::Here(state, routes) => {
+        match self.connection {
+            Connection::InProcess(state, routes) => {
                 drop(routes);
                 drop(self.runtime); // and with it whatever still held the store
                 state.close()
             }
-            Way::Socket(_) => Ok(()),
+            Connection::Socket(_) => Ok(()),
         }
     }
 }

@@ -28,7 +28,7 @@ use crate::{
 pub(super) enum DataAccess {
     Server(Runtime, Socket),
     /// The open data directory, and how much of the database to keep in memory, in bytes.
-    Here(DataDir, usize),
+    InProcess(DataDir, usize),
 }
 
 impl DataAccess {
@@ -44,14 +44,14 @@ impl DataAccess {
         if let Some(server) = runtime.block_on(Socket::connect(config)) {
             return Ok(Self::Server(runtime, server));
         }
-        Ok(Self::Here(DataDir::take(&config.data_dir)?, config.cache_bytes()))
+        Ok(Self::InProcess(DataDir::take(&config.data_dir)?, config.cache_bytes()))
     }
 
     /// Writes a copy of the database into `file`, which is empty.
     pub(super) fn backup(self, mut file: &File, bar: &mut ProgressBar) -> anyhow::Result<()> {
         match self {
             Self::Server(runtime, server) => runtime.block_on(fetch(server, "/backup", &mut file, bar)),
-            Self::Here(dir, cache_bytes) => {
+            Self::InProcess(dir, cache_bytes) => {
                 let store = Store::open(&dir, cache_bytes)?;
                 let copied = store.backup(file.try_clone()?, &mut |done, all| bar.show(done, all));
                 copied.context("cannot copy the database")?;
@@ -64,7 +64,7 @@ impl DataAccess {
     pub(super) fn export(self, out: &mut dyn Write, bar: &mut ProgressBar) -> anyhow::Result<()> {
         match self {
             Self::Server(runtime, server) => runtime.block_on(fetch(server, "/export", out, bar)),
-            Self::Here(dir, cache_bytes) => {
+            Self::InProcess(dir, cache_bytes) => {
                 let store = Store::open(&dir, cache_bytes)?;
                 let mut out = io::BufWriter::new(out);
                 transfer::export(&store, &mut out, &mut |done, all| bar.show(done, all))?;
@@ -84,7 +84,7 @@ impl DataAccess {
                 ask(server, "POST", path, RequestBody::file(file)?, &mut report, bar).await?;
                 Ok(serde_json::from_slice(&report)?)
             }),
-            Self::Here(dir, cache_bytes) => {
+            Self::InProcess(dir, cache_bytes) => {
                 let store = Store::open(&dir, cache_bytes)?;
                 let show = &mut |done, all| bar.show(done, all);
                 let report = transfer::import(&store, &mut file, SystemClock.now(), dry_run, show)?;

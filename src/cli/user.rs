@@ -19,28 +19,28 @@ pub(super) enum UserCommand {
     /// List the users in order of registration
     List(List),
     /// Show a user
-    Show(One),
+    Show(UserArgument),
     /// Keep a user out and end all sessions of that user
-    Disable(One),
+    Disable(UserArgument),
     /// Let a disabled user in again
-    Enable(One),
+    Enable(UserArgument),
     /// Make a user an administrator
-    Promote(One),
+    Promote(UserArgument),
     /// Take the administrator's rights away
-    Demote(One),
+    Demote(UserArgument),
     /// Give a user a new password and end all sessions of that user
     SetPassword(SetPassword),
     /// End all sessions of a user
-    EndSessions(One),
+    EndSessions(UserArgument),
     /// Delete a user; widgets of the user stay, without an owner
-    Remove(One),
+    Remove(UserArgument),
 }
 
 /// Who, and where the password comes from.
 #[derive(Args)]
 pub(super) struct Add {
     #[command(flatten)]
-    one: One,
+    one: UserArgument,
 
     /// Make the user an administrator
     #[arg(long)]
@@ -54,7 +54,7 @@ pub(super) struct Add {
 #[derive(Args)]
 pub(super) struct SetPassword {
     #[command(flatten)]
-    one: One,
+    one: UserArgument,
 
     #[command(flatten)]
     password: PasswordSource,
@@ -72,9 +72,9 @@ pub(super) struct List {
     json: bool,
 }
 
-/// Who.
+/// The user that a command acts on.
 #[derive(Args)]
-pub(super) struct One {
+pub(super) struct UserArgument {
     /// The email the user logs in with
     email: String,
 
@@ -105,13 +105,13 @@ pub(super) fn run(command: UserCommand, config: &Config) -> anyhow::Result<()> {
     }
 }
 
-/// A user with what was done, which [`One::with`] prints.
+/// A user with what was done, which [`UserArgument::with`] prints.
 fn said(done: &str, mut user: Value) -> Value {
     user["done"] = done.into();
     user
 }
 
-impl One {
+impl UserArgument {
     fn email(&self) -> anyhow::Result<Email> {
         Ok(Email::parse(&self.email).map_err(|error| UsageError(error.to_string()))?)
     }

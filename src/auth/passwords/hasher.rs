@@ -36,7 +36,7 @@ pub enum HashError {
 }
 
 /// What a verification found.
-pub struct Verdict {
+pub struct Verification {
     /// The password is the one of the hash.
     pub matches: bool,
     /// A stronger hash of the same password, where the stored one is weaker than today's setting and nobody waited.
@@ -81,7 +81,7 @@ impl Hasher {
     ///
     /// # Errors
     /// [`HashError`].
-    pub async fn verify(&self, password: Password, stored: Option<PasswordHash>) -> Result<Verdict, HashError> {
+    pub async fn verify(&self, password: Password, stored: Option<PasswordHash>) -> Result<Verification, HashError> {
         let cost = self.cost;
         let known = stored.is_some();
         let stored = StoredHash::read(stored.as_ref().unwrap_or(&self.decoy))?;
@@ -91,7 +91,7 @@ impl Hasher {
             // next login will do.
             let weak = matches && stored.is_weaker_than(cost);
             let rehashed = (weak && permit.extend(cost.work())).then(|| cost.hash(&password));
-            Verdict { matches, rehashed }
+            Verification { matches, rehashed }
         })
         .await
     }

@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::metrics::{Held, METRICS};
+use crate::metrics::{GaugeGuard, METRICS};
 
 /// Who would be served later than this is refused at once, unless a thread is free. Much shorter than what may be waited for,
 /// since the queue may fill while the machine is idle, and then be served while requests take most of it: who is taken is to be
@@ -46,13 +46,13 @@ struct Job {
     work: u64,
     since: Instant,
     run: Task,
-    _counted: Held,
+    _counted: GaugeGuard,
 }
 
 struct Running {
     work: u64,
     since: Instant,
-    _counted: Held,
+    _counted: GaugeGuard,
 }
 
 /// Queued jobs, and the threads that run them.

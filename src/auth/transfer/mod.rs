@@ -65,12 +65,12 @@ pub struct Report {
     /// How many lines are invalid. If there is one, nothing was added.
     pub bad: u64,
     /// The first lines that are invalid or differ.
-    pub lines: Vec<Remark>,
+    pub lines: Vec<LineMessage>,
 }
 
 /// A message about one line.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Remark {
+pub struct LineMessage {
     /// Its number, from 1.
     pub line: u64,
     /// What is wrong with it.
@@ -80,7 +80,7 @@ pub struct Remark {
 impl Report {
     fn name(&mut self, line: u64, message: String) {
         if self.lines.len() < NAMED_MAX {
-            self.lines.push(Remark { line, message });
+            self.lines.push(LineMessage { line, message });
         }
     }
 

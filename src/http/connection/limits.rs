@@ -18,7 +18,7 @@ use tokio::task::AbortHandle;
 
 use crate::{
     http::connection::{head_validator::Refusal, trusted_proxy::TrustedProxy},
-    metrics::{Held, METRICS},
+    metrics::{GaugeGuard, METRICS},
 };
 
 /// File descriptors that connections leave to the database, the pages of a backup, and other listeners.
@@ -171,7 +171,7 @@ pub(in crate::http) struct ConnectionState {
     refused: OnceLock<(u64, Refusal)>,
     /// Its share of what is kept.
     incomplete_bytes: AtomicU64,
-    _counted: Held,
+    _counted: GaugeGuard,
 }
 
 impl ConnectionState {

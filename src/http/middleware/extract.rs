@@ -145,7 +145,7 @@ impl Fields {
 
     fn from_json(bytes: &[u8]) -> Result<Self, ApiError> {
         let mut json = serde_json::Deserializer::from_slice(bytes);
-        let read = json.deserialize_map(Pairs).and_then(|pairs| json.end().map(|()| pairs));
+        let read = json.deserialize_map(Members).and_then(|pairs| json.end().map(|()| pairs));
         // Where it broke is said, what stood there is not: it may be the password.
         let pairs = read.map_err(|error| {
             let (line, column) = (error.line(), error.column());
@@ -156,9 +156,9 @@ impl Fields {
 }
 
 /// The members of a JSON object in their order, with the repeated ones, which a map would swallow.
-struct Pairs;
+struct Members;
 
-impl<'de> Visitor<'de> for Pairs {
+impl<'de> Visitor<'de> for Members {
     type Value = Vec<(String, FieldValue)>;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

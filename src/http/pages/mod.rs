@@ -98,7 +98,7 @@ impl PageRequest {
 }
 
 /// A page that is built at its first request.
-struct Lazy<M> {
+struct LazyPage<M> {
     page: OnceLock<Page>,
     make: M,
     turn: Mutex<()>,
@@ -106,7 +106,7 @@ struct Lazy<M> {
 
 /// Serves a page that `make` builds at the first request.
 fn page(make: impl Fn() -> Page + Send + Sync + 'static) -> impl Endpoint {
-    let lazy = Arc::new(Lazy { page: OnceLock::new(), make, turn: Mutex::new(()) });
+    let lazy = Arc::new(LazyPage { page: OnceLock::new(), make, turn: Mutex::new(()) });
     get(poem::endpoint::make(move |request| {
         let (lazy, request) = (Arc::clone(&lazy), PageRequest::new(&request));
         async move {

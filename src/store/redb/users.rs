@@ -149,7 +149,7 @@ pub struct UserToImport {
     pub id_given: bool,
 }
 
-fn standing_in(
+fn import_outcome(
     users: &impl ReadableTable<[u8; 16], &'static [u8]>,
     by_email: &impl ReadableTable<&'static str, [u8; 16]>,
     incoming: &UserToImport,
@@ -174,7 +174,7 @@ pub(in crate::store) fn import_outcomes(
     users: &[UserToImport],
 ) -> Result<Vec<ImportOutcome>, StoreError> {
     let by_email = snapshot.open_table(USERS_BY_EMAIL)?;
-    users.iter().map(|incoming| standing_in(&snapshot.users, &by_email, incoming)).collect()
+    users.iter().map(|incoming| import_outcome(&snapshot.users, &by_email, incoming)).collect()
 }
 
 /// Adds the new users, and returns the outcome for each.
@@ -184,11 +184,11 @@ pub(in crate::store) fn import(
 ) -> Result<Vec<ImportOutcome>, StoreError> {
     let mut tables = Tables::open(txn)?;
     let add = |incoming: &UserToImport| {
-        let standing = standing_in(&tables.users, &tables.by_email, incoming)?;
-        if standing == ImportOutcome::New {
+        let outcome = import_outcome(&tables.users, &tables.by_email, incoming)?;
+        if outcome == ImportOutcome::New {
             tables.replace(None, Some(&incoming.user))?;
         }
-        Ok(standing)
+        Ok(outcome)
     };
     users.iter().map(add).collect()
 }
