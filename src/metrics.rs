@@ -163,7 +163,7 @@ pub struct Metrics {
 }
 
 /// The sizes that are read from the store at each scrape.
-pub struct Sizes {
+pub struct DatabaseSizes {
     /// Accounts.
     pub users: u64,
     /// Entries of the blacklist.
@@ -224,7 +224,7 @@ impl Metrics {
 
     /// Returns all metrics as text for Prometheus. `sizes` is `None` if the store cannot be read.
     #[must_use]
-    pub fn text(&self, sizes: Option<&Sizes>) -> String {
+    pub fn text(&self, sizes: Option<&DatabaseSizes>) -> String {
         let mut text = String::new();
         self.write_requests(&mut text);
         let counter = |counter: &Counter| Some(counter.0.load(Relaxed));

@@ -10,7 +10,7 @@ use crate::{clock::Clock, metrics::METRICS, store::Store};
 /// How many entries one transaction removes.
 const BATCH: usize = 1000;
 
-/// Purges at every `interval`, until the task is dropped.
+/// Purges once per `interval`. Never returns.
 pub async fn run(store: Arc<Store>, clock: Arc<dyn Clock>, interval: Duration) {
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -1,7 +1,7 @@
-//! The server's life: open the store, start the purge and the watchdog, bind, serve, drain, stop.
+//! The lifecycle of the server: open the store, bind, start the purge and the watchdog, serve, drain, close.
 //!
-//! Guarantees: nothing is served before the store is open and checked; after the last answer the database is closed, so that
-//! the next start finds it clean. Deliberately absent: signals and argv, which are `cli`'s.
+//! Guarantees: nothing is served before the store is open and verified. The database is closed after the last response, so that the
+//! next start needs no repair. Deliberately absent: signals and argv, which `cli` handles.
 
 use std::{future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -21,7 +21,7 @@ use crate::{
     config::{self, Config, Signup},
     http::{
         self,
-        operator::{Socket, transfer::OperatorRoutes},
+        operator::{AdminSocket, transfer::OperatorRoutes},
     },
     purge, random,
     store::{DataDir, Store},
@@ -30,24 +30,24 @@ use crate::{
 
 /// How long requests in flight may take to finish when the server stops.
 const DRAIN: Duration = Duration::from_secs(10);
-/// The same for metrics.
+/// How long scrapes of the metrics in flight may take to finish when the server stops.
 const METRICS_DRAIN: Duration = Duration::from_secs(1);
 
 /// Application state over an open data directory: what the HTTP server and the command line share.
 pub struct ApplicationState {
-    /// Decides who may enter.
+    /// Registration, login, tokens, and the rights of users.
     pub auth: Arc<Auth>,
-    /// Remembers.
+    /// The open database.
     pub store: Arc<Store>,
     clock: Arc<dyn Clock>,
     dir: DataDir,
 }
 
 impl ApplicationState {
-    /// Opens what `config` names, makes what is missing, and takes it for this process.
+    /// Opens the data directory that `config` names and locks it for this process. Creates what is missing in it.
     ///
     /// # Errors
-    /// [`config::ConfigError`] where a setting cannot be used; any other error where the data cannot.
+    /// [`config::ConfigError`] if a setting is unusable; another error if the data directory, its key or its database is.
     pub fn open(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
         config.check()?;
         let given = config.secret_key()?;
@@ -64,14 +64,14 @@ impl ApplicationState {
             key
         };
         let hasher = Hasher::start(config.scrypt, config.hash_threads());
-        let tokens = Tokens::new(&key, store.generation()?, config.token_lifetime.as_secs());
+        let tokens = Tokens::new(&key, store.data_generation()?, config.token_lifetime.as_secs());
         let throttle = Throttle::new(config.guessing.limits());
         let auth =
             Auth::new(Arc::clone(&store), Arc::clone(&clock), hasher, config.password_policy(), tokens, throttle);
         Ok(Self { auth: Arc::new(auth), store, clock, dir })
     }
 
-    /// Everything that is served over this state.
+    /// Builds all routes over this state.
     #[must_use]
     pub fn routes(&self, config: &Config) -> http::Routes {
         http::routes(http::RouteDependencies {
@@ -89,39 +89,39 @@ impl ApplicationState {
     /// Closes the database.
     ///
     /// # Errors
-    /// Where it cannot be closed cleanly; what was acknowledged is on disk all the same.
+    /// If it cannot be closed cleanly. Every acknowledged write is on disk nevertheless.
     pub fn close(self) -> anyhow::Result<()> {
         drop(self.auth);
         match Arc::into_inner(self.store) {
             Some(store) => store.close().context("cannot close the database"),
-            // A request that was cut off still holds it; dropping that closes the file.
+            // An aborted request still holds a reference. The file is closed when that is dropped.
             None => Ok(()),
         }
     }
 }
 
-/// Resolves when the other end of `stopping` is gone.
+/// Resolves when the sender of `stopping` is dropped.
 async fn wait_for(mut stopping: watch::Receiver<()>) {
     while stopping.changed().await.is_ok() {}
 }
 
-/// A server that is bound and ready to run.
+/// A server whose data is open and whose address is bound.
 pub struct Server {
     state: ApplicationState,
     listener: TcpListener,
     metrics: Option<TcpListener>,
     tls: Option<http::Tls>,
-    socket: Option<Socket>,
+    socket: Option<AdminSocket>,
     config: Config,
 }
 
 impl Server {
-    /// Opens the data and binds the address, or takes the listener that the service manager opened.
+    /// Opens the data and binds the address, or takes over the listener that the service manager passed.
     ///
     /// # Errors
-    /// As [`ApplicationState::open`], and where the address cannot be bound or the listener cannot be used.
+    /// Those of [`ApplicationState::open`], or if the address cannot be bound or the passed listener is unusable.
     pub async fn bind(config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
-        // First, while there are few threads: it takes variables out of the environment.
+        // This comes first, while there are few threads, because it removes variables from the environment.
         let given = supervisor::listener().context("cannot use the passed socket (LISTEN_FDS)")?;
         let tls = config.tls()?;
         let state = ApplicationState::open(&config, clock)?;
@@ -131,7 +131,7 @@ impl Server {
         if let Some((email, password)) = config.first_admin()? {
             match state.auth.add_user(email, password, true).await {
                 Ok(user) => tracing::info!(email = %user.email, "made the first administrator"),
-                Err(AuthError::EmailTaken(_)) => {} // whatever became of the account since is not undone
+                Err(AuthError::EmailTaken(_)) => {} // later changes of the account are kept
                 Err(error) => return Err(error.into()),
             }
         }
@@ -146,43 +146,43 @@ impl Server {
             None => None,
         };
         let path = state.dir.admin_socket();
-        let socket = Socket::bind(&path).inspect_err(|error| {
+        let socket = AdminSocket::bind(&path).inspect_err(|error| {
             let path = path.display();
             tracing::warn!(%error, %path, "no admin socket; commands need the server to be stopped");
         });
         Ok(Self { state, listener, metrics, tls, socket: socket.ok(), config })
     }
 
-    /// The address that was bound, with the port that was taken.
+    /// Returns the bound address. If port 0 was requested, it has the port that the operating system chose.
     ///
     /// # Errors
-    /// Where the operating system does not tell.
+    /// If the operating system does not report the address.
     pub fn address(&self) -> anyhow::Result<SocketAddr> {
         self.listener.local_addr().context("cannot tell the address")
     }
 
-    /// The address of the metrics, with the port that was taken; `None` where there are none.
+    /// Returns the bound address of the metrics, or `None` if metrics are off.
     #[must_use]
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         self.metrics.as_ref().and_then(|listener| listener.local_addr().ok())
     }
 
-    /// `http`, or `https` where it speaks TLS.
+    /// Returns `https` if TLS is configured, else `http`.
     #[must_use]
     pub fn scheme(&self) -> &'static str {
         if self.tls.is_some() { "https" } else { "http" }
     }
 
-    /// The absolute path of the data directory.
+    /// Returns the absolute path of the data directory.
     #[must_use]
     pub fn data_dir(&self) -> PathBuf {
         self.state.dir.path().to_owned()
     }
 
-    /// Serves until `stop` resolves, finishes what is in flight, and closes the database.
+    /// Serves until `stop` resolves, then finishes the requests in flight and closes the database.
     ///
     /// # Errors
-    /// Where the database cannot be closed cleanly.
+    /// If the database cannot be closed cleanly.
     pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
         let address = format!("{}://{}", self.scheme(), self.address()?);
         let Self { state, listener, metrics, tls, socket, config } = self;
@@ -217,18 +217,18 @@ impl Server {
         let mut finished = http::serve(listener, tls, routes, config.limits(), stop, DRAIN).await;
         if let Some(admin) = admin {
             finished &= admin.await.unwrap_or(false);
-            let _ = std::fs::remove_file(state.dir.admin_socket()); // one that stays is replaced at the next start
+            let _ = std::fs::remove_file(state.dir.admin_socket()); // a remaining socket is replaced at the next start
         }
         if !finished {
             tracing::warn!(seconds = DRAIN.as_secs(), "some requests did not finish in time and were cut off");
         }
-        drop(stopped); // after the last answer, so that the metrics show it
+        drop(stopped); // after the last response, so that the metrics include it
         if let Some(metrics) = metrics {
             let _ = metrics.await;
         }
         for task in [purging, watchdog] {
             task.abort();
-            let _ = task.await; // aborted: what counts is that it holds the store no more
+            let _ = task.await; // the task was aborted; this waits until it has dropped the store
         }
         state.close()
     }

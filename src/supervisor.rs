@@ -1,17 +1,17 @@
 //! The protocol of a service manager such as systemd: socket activation, readiness, watchdog, stopping.
 //!
-//! Guarantees: without a service manager nothing happens. The watchdog is fed after the store has answered a read, by the runtime that
-//! answers requests, so that a hang of either leads to a restart. Deliberately absent: units, which are in `systemd/`.
+//! Guarantees: without a service manager these functions do nothing. The watchdog is notified only after a read of the store, and from
+//! the runtime that answers requests, so that a hang of either leads to a restart. Deliberately absent: units, which are in `systemd/`.
 
 use std::{fmt::Display, io, net::SocketAddr, time::Duration};
 
 use listenfd::ListenFd;
 use sd_notify::NotifyState;
 
-/// The listener that was opened for us (`LISTEN_FDS`, `sd_listen_fds(3)`); `None` where there is none.
+/// Returns the listener that the service manager passed (`LISTEN_FDS`, `sd_listen_fds(3)`), or `None` if it passed none.
 ///
 /// # Errors
-/// Where there is more than one, or what was passed is no TCP socket.
+/// If more than one was passed, or it is not a TCP socket.
 pub fn listener() -> io::Result<Option<std::net::TcpListener>> {
     let mut passed = ListenFd::from_env();
     if passed.len() > 1 {
@@ -24,25 +24,25 @@ pub fn listener() -> io::Result<Option<std::net::TcpListener>> {
     Ok(listener)
 }
 
-/// Says that requests are answered at `address` from now on.
+/// Notifies the service manager that requests are answered at `address` from now on.
 pub fn ready(address: Option<SocketAddr>) {
     let status = address.map(|address| format!("Listening on {address}")).unwrap_or_default();
     notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
 }
 
-/// Says that the end has begun.
+/// Notifies the service manager that the server has begun to stop.
 pub fn stopping() {
     notify(&[NotifyState::Stopping, NotifyState::Status("Finishing what is in flight")]);
 }
 
-/// Feeds the watchdog, if there is one, until the task is dropped.
+/// Notifies the watchdog at half its timeout as long as `check` succeeds. Returns at once if no watchdog is configured.
 pub async fn watchdog<E: Display>(check: impl Fn() -> Result<(), E>) {
     if let Some(patience) = sd_notify::watchdog_enabled().filter(|patience| !patience.is_zero()) {
         feed(patience / 2, check, || notify(&[NotifyState::Watchdog])).await;
     }
 }
 
-/// Calls `healthy` at every `period` in which `check` finds that all is well.
+/// Calls `check` once per `period`, and `healthy` each time it succeeds. Never returns.
 pub async fn feed<E: Display>(period: Duration, check: impl Fn() -> Result<(), E>, healthy: impl Fn()) {
     let mut ticks = tokio::time::interval(period);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

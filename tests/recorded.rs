@@ -14,10 +14,10 @@ use tempfile::TempDir;
 
 use crate::{
     api::{
-        harness::{ADMIN, PASSWORD, TestServer},
+        harness::{ADMIN, PASSWORD, TestServer, latchkey},
         metrics::scrape,
     },
-    cli::{run, text},
+    cli::{finish, text},
 };
 
 const MASKS: [(&str, &str); 9] = [
@@ -31,6 +31,9 @@ const MASKS: [(&str, &str); 9] = [
     (r#""time_remaining":"\d[^"]+""#, r#""time_remaining":"<duration>""#),
     (r"127\.0\.0\.1:\d+", "<address>"),
 ];
+
+/// The length of the longest response body that is recorded as it is. Of a longer one, such as Swagger UI, the digest is recorded.
+const SHOWN_BYTES_MAX: usize = 8 * 1024;
 
 fn masked(text: &str) -> String {
     let replace = |text: String, (pattern, mask)| Regex::new(pattern).unwrap().replace_all(&text, mask).into_owned();
@@ -59,17 +62,6 @@ fn digest(text: &str) -> String {
 fn the_command_line_answers_as_it_was_recorded() {
     let (dir, spaces) = (TempDir::new().unwrap(), Regex::new(" {2,}").unwrap());
     let mut answers = String::new();
-    let mut record = |args: &str| {
-        let output = run(&args.split_whitespace().collect::<Vec<_>>(), &dir.path().join("data"), "");
-        let (code, stdout, stderr) = (output.status.code(), text(&output.stdout), text(&output.stderr));
-        let data = dir.path().to_str().unwrap();
-        // Completions repeat what `--help` says, at ten times the length.
-        let stdout = if args.starts_with("completions ") { digest(stdout) } else { stdout.to_owned() };
-        // The width of the column depends on how long the path of the data directory is.
-        let stdout = if args == "config" { spaces.replace_all(&stdout, "  ").into_owned() } else { stdout };
-        let said = format!("{stdout}--- stderr\n{stderr}").replace(data, "<dir>");
-        writeln!(answers, "=== latchkey {args}\n--- exit code {code:?}\n{said}").unwrap();
-    };
     let commands = [
         "",
         "serve",
@@ -78,7 +70,12 @@ fn the_command_line_answers_as_it_was_recorded() {
         "user add",
         "user list",
         "user show",
-        "user set",
+        "user disable",
+        "user enable",
+        "user promote",
+        "user demote",
+        "user set-password",
+        "user end-sessions",
         "user remove",
         "config",
         "openapi",
@@ -91,14 +88,11 @@ fn the_command_line_answers_as_it_was_recorded() {
         "export",
         "import",
         "restore",
+        "help",
     ];
-    for command in commands {
-        record(&format!("{command} --help"));
-    }
-    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
-        record(&format!("completions {shell}"));
-    }
-    for call in [
+    let help = commands.map(|command| format!("{command} --help"));
+    let completions = ["bash", "elvish", "fish", "powershell", "zsh"].map(|shell| format!("completions {shell}"));
+    let others = [
         "man",
         "openapi",
         "config",
@@ -116,8 +110,19 @@ fn the_command_line_answers_as_it_was_recorded() {
         "restore no-such-file",
         "health",
         "backup - --json",
-    ] {
-        record(call);
+    ];
+    for args in help.into_iter().chain(completions).chain(others.map(str::to_owned)) {
+        let mut command = latchkey();
+        command.args(args.split_whitespace()).arg("--data-dir").arg(dir.path().join("data"));
+        let output = finish(command.env_remove("COLUMNS"), ""); // the width that help is wrapped at
+        let (code, stdout, stderr) = (output.status.code(), text(&output.stdout), text(&output.stderr));
+        let data = dir.path().to_str().unwrap();
+        // Completions repeat what `--help` says, at ten times the length.
+        let stdout = if args.starts_with("completions ") { digest(stdout) } else { stdout.to_owned() };
+        // The width of the column depends on how long the path of the data directory is.
+        let stdout = if args == "config" { spaces.replace_all(&stdout, "  ").into_owned() } else { stdout };
+        let output = format!("{stdout}--- stderr\n{stderr}").replace(data, "<dir>");
+        writeln!(answers, "=== latchkey {args}\n--- exit code {code:?}\n{output}").unwrap();
     }
     compare("command_line.txt", &answers);
 }
@@ -142,9 +147,12 @@ async fn http_answers_each_persona_as_it_was_recorded() {
         (Method::GET, "//healthz", None),
         (Method::GET, "//readyz", None),
         (Method::GET, "//no-such-page", None),
-        (Method::GET, "//docs", None),
-        (Method::GET, "//openapi.json", None),
-        (Method::GET, "//openapi.yaml", None),
+        (Method::GET, "//style.css", None),
+        (Method::GET, "//icon.svg", None),
+        (Method::GET, "/ui", None),
+        (Method::GET, "/swagger.json", None),
+        (Method::GET, "/openapi.json", None),
+        (Method::GET, "/openapi.yaml", None),
         (Method::POST, "/auth/register", Some(json!({ "email": "no email", "password": "short" }))),
         (Method::POST, "/auth/register", Some(json!({ "email": "JO@example.com", "password": PASSWORD }))),
         (Method::POST, "/auth/login", Some(json!({ "email": "jo@example.com", "password": "wrong password" }))),
@@ -189,7 +197,7 @@ async fn http_answers_each_persona_as_it_was_recorded() {
                 body.as_ref().map(ToString::to_string).unwrap_or_default(),
                 answer.status,
                 headers_as_text(&headers),
-                answer.text
+                if answer.text.len() > SHOWN_BYTES_MAX { digest(&answer.text) } else { answer.text }
             )
             .unwrap();
         }

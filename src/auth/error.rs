@@ -1,48 +1,49 @@
-//! [`AuthError`]: the reasons why a caller is turned away, without a status code.
+//! [`AuthError`]: the reasons for which an operation is refused, without a status code.
 //!
-//! Guarantees: an unknown email, a disabled user and a wrong password are one variant, so that no answer can tell them apart by accident (I7).
+//! Guarantees: an unknown email, a disabled user and a wrong password are one variant, so that no
+//! response can distinguish them by accident (I7).
 
 use std::time::Duration;
 
 use crate::{auth::passwords::hasher::HashError, model::Email, store::StoreError};
 
-/// Why someone may not do it, one variant per reason that can be acted on.
+/// Why an operation was refused or failed: one variant per reason that the caller can act on.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
-    /// The email belongs to an account, perhaps in another letter case.
+    /// An account with this email exists, perhaps in another letter case.
     #[error("{0} is already registered")]
     EmailTaken(Email),
-    /// No such user, a wrong password or a disabled user: one variant, so that nobody tells them apart by accident (I7).
+    /// The user does not exist or is disabled, or the password is wrong (I7).
     #[error("email or password does not match")]
     InvalidCredentials,
-    /// Altered, malformed, not ours, or its user is gone, disabled, or has ended all sessions.
+    /// The token is malformed or has no valid signature, or its user is removed, disabled, or has logged out everywhere.
     #[error("Invalid token. Please log in again.")]
     TokenInvalid,
-    /// Its `exp` has come.
+    /// The time of the token's `exp` claim has passed.
     #[error("Access token expired. Please log in again.")]
     TokenExpired,
-    /// It was logged out.
+    /// The token was logged out.
     #[error("Token blacklisted. Please log in again.")]
     TokenBlacklisted,
-    /// It would leave nobody who can act as an administrator (I9).
+    /// The change would leave no enabled administrator (I9).
     #[error("This is the last enabled administrator; make another one first.")]
     LastAdmin,
-    /// There is no user with this public id.
+    /// No user has this public id.
     #[error("There is no such user.")]
     UserNotFound,
-    /// Who is logged in gave a wrong password for it.
+    /// The caller gave a wrong password for their own account.
     #[error("is not the password of this account")]
     WrongPassword,
-    /// Too many came from one address, or too many wrong passwords for one account from there; how long to wait.
+    /// A limit on guessing is reached: for the address, or for the account from this address. Has the time to wait.
     #[error("too many tries")]
     Throttled(Duration),
-    /// More passwords wait to be hashed than can be in a few seconds; when those that wait now are done.
+    /// The hashing queue is full. Has the estimated time until its current entries are done.
     #[error("too many logins are waiting")]
     Busy(Duration),
-    /// A stored password hash cannot be verified.
+    /// The stored password hash can never be verified. Has the reason.
     #[error("a stored password hash is unusable: {0}")]
     UnusableHash(String),
-    /// The store could not answer.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

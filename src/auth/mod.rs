@@ -1,6 +1,6 @@
-//! Decides who may enter: registration, login, verification of tokens, logout.
+//! Authentication: registration, login, verification of tokens, logout, and changes of accounts.
 //!
-//! Guarantees: [`Auth::authenticate`] alone makes a [`Caller`]. An unknown email, a disabled user and a wrong password get the same answer
+//! Guarantees: only [`Auth::authenticate`] creates a [`Caller`]. An unknown email, a disabled user and a wrong password get the same answer
 //! after the same work (I7). The caller's rights are read from the store at each request (I8). Deliberately absent: HTTP, SQL, and
 //! the rules of any resource other than users.
 
@@ -29,9 +29,9 @@ use tokens::{Claims, Tokens};
 
 pub use error::AuthError;
 
-/// Someone whose token was good when the request came in.
+/// The user of an authenticated request.
 ///
-/// Made by [`Auth::authenticate`] alone: a handler that asks for one cannot be reached without a token.
+/// Only [`Auth::authenticate`] creates one, so a handler that takes one as an argument cannot run without a valid token.
 pub struct Caller {
     user: User,
     token: BlacklistedToken,
@@ -39,13 +39,13 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Who it is, as of this request.
+    /// Returns the user as stored when the request was authenticated.
     #[must_use]
     pub fn user(&self) -> &User {
         &self.user
     }
 
-    /// How long the token still lives, in seconds.
+    /// Returns the remaining lifetime of the token in seconds.
     #[must_use]
     pub fn expires_in_s(&self) -> u64 {
         self.expires_in_s
@@ -54,15 +54,15 @@ impl Caller {
 
 /// A new access token.
 pub struct AccessToken {
-    /// Whose it is.
+    /// The user it authenticates.
     pub user: PublicId,
-    /// The JWT.
+    /// The JWT in compact serialization (RFC 7515 §7.1).
     pub text: String,
-    /// How long it lives, in seconds.
+    /// Its lifetime in seconds.
     pub expires_in_s: u64,
 }
 
-/// The rules of who may enter, over the store that remembers.
+/// The operations on accounts and tokens, over the store.
 pub struct Auth {
     store: Arc<Store>,
     clock: Arc<dyn Clock>,
@@ -73,7 +73,7 @@ pub struct Auth {
 }
 
 impl Auth {
-    /// Puts the parts together.
+    /// Combines the parts.
     #[must_use]
     pub fn new(
         store: Arc<Store>,
@@ -86,13 +86,14 @@ impl Auth {
         Self { store, clock, hasher, policy, tokens, throttle }
     }
 
-    /// What a new password must be like.
+    /// Returns the requirements for new passwords.
     #[must_use]
     pub fn policy(&self) -> &PasswordPolicy {
         &self.policy
     }
 
-    /// Makes an account and its first token. The account is on disk when this returns. `from` is where the request came from.
+    /// Creates an account and its first token. The account is on disk when this returns. `from` is the client's address, or `None` for the
+    /// operator.
     ///
     /// # Errors
     /// [`AuthError::EmailTaken`], [`AuthError::Throttled`], [`AuthError::Busy`], [`AuthError::Store`].
@@ -107,13 +108,13 @@ impl Auth {
         Ok(self.issue(&user))
     }
 
-    /// Makes an account, an administrator's where `admin`. The account is on disk when this returns.
+    /// Creates an account, which is an administrator's if `admin`. The account is on disk when this returns.
     ///
     /// # Errors
     /// [`AuthError::EmailTaken`], [`AuthError::Busy`], [`AuthError::Store`].
     pub async fn add_user(&self, email: Email, password: Password, admin: bool) -> Result<User, AuthError> {
         if self.store.find_user(&email)?.is_some() {
-            return Err(AuthError::EmailTaken(email)); // spares the hash; the insert below decides
+            return Err(AuthError::EmailTaken(email)); // this saves the hash; the insert below decides
         }
         let now = self.clock.now();
         let user = User {
@@ -128,9 +129,10 @@ impl Auth {
         if self.store.insert_user(user.clone()).await? { Ok(user) } else { Err(AuthError::EmailTaken(user.email)) }
     }
 
-    /// Checks email and password, and makes a token.
+    /// Verifies email and password, and issues a token.
     ///
-    /// An unknown email costs the same hash as a known one (I7). A hash that is weaker than today's setting is replaced.
+    /// An unknown email takes the same hash computation as a known one (I7). A stored hash that is weaker than the current setting is
+    /// replaced.
     ///
     /// # Errors
     /// [`AuthError::InvalidCredentials`], [`AuthError::Throttled`], [`AuthError::Busy`], [`AuthError::Store`].
@@ -166,17 +168,17 @@ impl Auth {
         if let Some(stronger) = verdict.rehashed {
             let replaced = self.store.update_password_hash(user.public_id, user.password_hash.clone(), stronger).await;
             if let Err(error) = replaced {
-                // The password was right, and the next login tries again: a full disk keeps nobody out.
+                // The password was right, and the next login tries again: a full disk must not prevent a login.
                 tracing::warn!(%error, "a password hash was not replaced by a stronger one");
             }
         }
         Ok(self.issue(&user))
     }
 
-    /// Decides whether the bearer of `token` may enter.
+    /// Verifies an access token and returns its user.
     ///
-    /// Signature and expiry are checked first, so that garbage never reaches the disk; then the blacklist and the user are
-    /// read in one snapshot.
+    /// Signature and expiry are verified first, so that an invalid token causes no disk access. Then the blacklist and the user are read
+    /// from one snapshot.
     ///
     /// # Errors
     /// [`AuthError::TokenInvalid`], [`AuthError::TokenExpired`], [`AuthError::TokenBlacklisted`], [`AuthError::Store`].
@@ -184,7 +186,7 @@ impl Auth {
         let claims = self.tokens.verify(token).ok_or(AuthError::TokenInvalid)?;
         let now_s = self.clock.unix_s();
         if claims.expires_at_s <= now_s {
-            return Err(AuthError::TokenExpired); // at `exp` exactly it is expired: RFC 7519 §4.1.4
+            return Err(AuthError::TokenExpired); // it is expired at the very second of `exp` (RFC 7519 §4.1.4)
         }
         let token = BlacklistedToken { expires_at_s: claims.expires_at_s, token_id: claims.token_id };
         let state = self.store.token_state(token, claims.subject)?;
@@ -199,10 +201,10 @@ impl Auth {
         Ok(Caller { user, token, expires_in_s: claims.expires_at_s - now_s })
     }
 
-    /// Kills the caller's token. The blacklist entry is on disk when this returns (I1).
+    /// Puts the caller's token on the blacklist. The entry is on disk when this returns (I1).
     ///
     /// # Errors
-    /// [`AuthError::TokenBlacklisted`] where another logout of the same token was first; [`AuthError::Store`].
+    /// [`AuthError::TokenBlacklisted`] if a concurrent logout of the same token was first; [`AuthError::Store`].
     pub async fn log_out(&self, caller: &Caller) -> Result<(), AuthError> {
         if !self.store.blacklist(caller.token).await? {
             return Err(AuthError::TokenBlacklisted);
@@ -211,10 +213,10 @@ impl Auth {
         Ok(())
     }
 
-    /// Gives the caller a new password, ends every session of theirs, and makes a token for a new one.
+    /// Changes the caller's password, invalidates all their tokens, and issues a new one.
     ///
     /// # Errors
-    /// [`AuthError::WrongPassword`] where `current` is not it, also because it was changed meanwhile;
+    /// [`AuthError::WrongPassword`] if `current` is not the password, also because it was changed concurrently;
     /// [`AuthError::Throttled`], [`AuthError::Busy`], [`AuthError::Store`].
     pub async fn change_password(
         &self,
@@ -233,16 +235,16 @@ impl Auth {
         }
     }
 
-    /// Ends every session of the caller, this one too.
+    /// Invalidates all tokens of the caller, including the one of this request.
     ///
     /// # Errors
-    /// [`AuthError::UserNotFound`] where the account went meanwhile; [`AuthError::Store`].
+    /// [`AuthError::UserNotFound`] if the account was removed concurrently; [`AuthError::Store`].
     pub async fn log_out_everywhere(&self, caller: &Caller) -> Result<(), AuthError> {
         let change = UserChange { end_sessions: true, ..UserChange::default() };
         self.change_user(caller.user.public_id, change).await.map(drop)
     }
 
-    /// Removes the caller's own account.
+    /// Removes the caller's own account after verifying `password`.
     ///
     /// # Errors
     /// [`AuthError::WrongPassword`], [`AuthError::LastAdmin`], [`AuthError::Throttled`], [`AuthError::Busy`], [`AuthError::Store`].
@@ -256,7 +258,7 @@ impl Auth {
         self.remove_user(caller.user.public_id).await.map(drop)
     }
 
-    /// Changes a user.
+    /// Applies `change` to a user and returns the changed user.
     ///
     /// # Errors
     /// [`AuthError::UserNotFound`], [`AuthError::LastAdmin`], [`AuthError::Store`].
@@ -264,7 +266,7 @@ impl Auth {
         changed(self.store.update_user(user, None, change).await?)
     }
 
-    /// Removes a user, and with the user every token issued.
+    /// Removes a user, which invalidates all their tokens, and returns the removed user.
     ///
     /// # Errors
     /// [`AuthError::UserNotFound`], [`AuthError::LastAdmin`], [`AuthError::Store`].
@@ -272,7 +274,7 @@ impl Auth {
         changed(self.store.remove_user(user).await?)
     }
 
-    /// The hash of a new password.
+    /// Hashes a new password.
     ///
     /// # Errors
     /// [`AuthError::Busy`].
@@ -293,7 +295,7 @@ impl Auth {
     }
 
     fn issue(&self, user: &User) -> AccessToken {
-        // I3: a clock that was set back behind the purge must not make tokens that are dead at birth.
+        // I3: after the clock was set back behind the last purge, tokens of that time would be refused from the start.
         let now_s = self.clock.unix_s().max(self.store.purged_through_s());
         let claims = Claims {
             issued_at_s: now_s,
@@ -307,7 +309,7 @@ impl Auth {
         AccessToken { user: user.public_id, text: self.tokens.sign(&claims), expires_in_s: self.tokens.lifetime_s() }
     }
 
-    /// The time now, from the one clock.
+    /// Returns the current time.
     #[must_use]
     pub fn now(&self) -> OffsetDateTime {
         self.clock.now()

@@ -33,46 +33,46 @@ const SLOTS_PER_SET: usize = 8;
 const ADDRESS_SLOTS: usize = 8 * 1024;
 const ACCOUNT_SLOTS: usize = 16 * 1024;
 
-/// A limit. For calls: `count` at once and `count` per `period`. For failures: `count` without a wait, and `period` as the longest wait.
+/// A limit. Of calls: `count` at once and `count` per `period`. Of failures: `count` without a wait, then waits of at most `period`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Limit {
     /// No limit.
     Off,
     /// `count` is at least 1.
     Of {
-        /// How many.
+        /// The number of calls or failures.
         count: u32,
-        /// In which time.
+        /// The time in which they are counted, or the longest wait.
         period: Duration,
     },
 }
 
 /// All limits on guessing.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// For one address: logins and other calls that check a password.
+pub struct GuessingLimits {
+    /// Per address: logins and other calls that verify a password.
     pub logins: Limit,
-    /// For one address: registrations.
+    /// Per address: registrations.
     pub registrations: Limit,
-    /// For one account from one address: wrong passwords.
+    /// Per account and address: wrong passwords.
     pub failures: Limit,
 }
 
 /// The counters of all limits.
 pub struct Throttle {
-    logins: Option<Addresses>,
-    registrations: Option<Addresses>,
-    failures: Option<Failures>,
+    logins: Option<AddressLimit>,
+    registrations: Option<AddressLimit>,
+    failures: Option<FailureLimit>,
 }
 
 impl Throttle {
     /// Allocates all counters.
     #[must_use]
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: GuessingLimits) -> Self {
         Self {
-            logins: Addresses::new(limits.logins),
-            registrations: Addresses::new(limits.registrations),
-            failures: Failures::new(limits.failures),
+            logins: AddressLimit::new(limits.logins),
+            registrations: AddressLimit::new(limits.registrations),
+            failures: FailureLimit::new(limits.failures),
         }
     }
 
@@ -111,7 +111,7 @@ impl Throttle {
     }
 }
 
-fn count(addresses: Option<&Addresses>, from: Option<IpAddr>) -> Result<(), AuthError> {
+fn count(addresses: Option<&AddressLimit>, from: Option<IpAddr>) -> Result<(), AuthError> {
     let (Some(addresses), Some(from)) = (addresses, from) else { return Ok(()) };
     addresses.count(from).map_err(|wait| {
         METRICS.throttled_address.inc();
@@ -121,7 +121,7 @@ fn count(addresses: Option<&Addresses>, from: Option<IpAddr>) -> Result<(), Auth
 
 /// A guess in flight. A guess that is dropped without an outcome counts as neither right nor wrong.
 pub struct Guess<'a> {
-    of: Option<(&'a Failures, u64)>,
+    of: Option<(&'a FailureLimit, u64)>,
 }
 
 impl Guess<'_> {
@@ -140,7 +140,7 @@ impl Guess<'_> {
         });
     }
 
-    fn settle(mut self, change: impl FnOnce(&mut Slot, &Failures)) {
+    fn settle(mut self, change: impl FnOnce(&mut Slot, &FailureLimit)) {
         if let Some((failures, owner)) = self.of.take() {
             failures.settle(owner, |slot| change(slot, failures));
         }
@@ -156,13 +156,13 @@ impl Drop for Guess<'_> {
 }
 
 /// The call limit per address (GCRA, the generic cell rate algorithm: one number per address, its theoretical arrival time).
-struct Addresses {
+struct AddressLimit {
     table: Table,
     every: u64,
     period: u64,
 }
 
-impl Addresses {
+impl AddressLimit {
     fn new(limit: Limit) -> Option<Self> {
         let Limit::Of { count, period } = limit else { return None };
         let period = micros(period);
@@ -185,7 +185,7 @@ impl Addresses {
 }
 
 /// The failures of each account from each address.
-struct Failures {
+struct FailureLimit {
     table: Table,
     free: u32,
     wait_max: u64,
@@ -198,7 +198,7 @@ enum Decision {
     Refuse(Duration),
 }
 
-impl Failures {
+impl FailureLimit {
     fn new(limit: Limit) -> Option<Self> {
         let Limit::Of { count, period } = limit else { return None };
         Some(Self { table: Table::new(ACCOUNT_SLOTS), free: count, wait_max: micros(period), settled: Notify::new() })
@@ -207,7 +207,7 @@ impl Failures {
     fn begin(&self, owner: u64) -> Decision {
         let now = self.table.now();
         let mut slots = self.table.lock();
-        // Every place among the few has a guess in flight: rather refuse than not count.
+        // Every slot of the set has a guess in flight. A guess that cannot be counted is refused.
         let Some(slot) = claim(&mut slots, owner, now) else { return Decision::Refuse(FIRST_WAIT) };
         let without_wait = slot.failures.saturating_add(slot.in_flight) < self.free;
         if without_wait || slot.in_flight == 0 && slot.free_at <= now {
@@ -285,7 +285,7 @@ fn claim(slots: &mut [Slot], owner: u64, now: u64) -> Option<&mut Slot> {
     Some(taken)
 }
 
-/// The part of an address that one customer has: all of an IPv4 address, the first 64 bits of an IPv6 address.
+/// The part of an address that one subscriber has: all of an IPv4 address, the first 64 bits of an IPv6 address.
 fn network(address: IpAddr) -> (u8, u64) {
     match address.to_canonical() {
         IpAddr::V4(address) => (4, address.to_bits().into()),

@@ -13,7 +13,7 @@ use crate::{
     auth::passwords::stored_hash::StoredHash,
     config::{self, Config},
     model::PasswordHash,
-    store::{self, Contents, JudgeHash, Progress, StoreError},
+    store::{self, DatabaseContents, HashCheck, Progress, StoreError},
 };
 
 /// Of what.
@@ -30,7 +30,7 @@ pub(super) struct Check {
 impl Check {
     pub(super) fn run(self, config: &Config) -> anyhow::Result<()> {
         let (database, contents) = if let Some(file) = self.file {
-            let contents = check_with(|judge, progress| store::check(&file, judge, progress))?;
+            let contents = check_with(|check_hash, progress| store::check(&file, check_hash, progress))?;
             (file, contents)
         } else {
             let database = config::absolute(&config.data_dir).join("latchkey.redb");
@@ -47,25 +47,29 @@ impl Check {
 }
 
 /// Of a running server, a copy of this moment is looked at; the server itself looked at the file when it opened it.
-fn check_data(config: &Config, database: &Path) -> anyhow::Result<Contents> {
+fn check_data(config: &Config, database: &Path) -> anyhow::Result<DatabaseContents> {
     match DataAccess::find(config)? {
-        DataAccess::InProcess(dir, _) => check_with(|judge, progress| store::check(&dir.database(), judge, progress)),
+        DataAccess::InProcess(dir, _) => {
+            check_with(|check_hash, progress| store::check(&dir.database(), check_hash, progress))
+        }
         server @ DataAccess::Server(..) => {
             let copy = scratch(config)?;
             server.backup(&copy, &mut ProgressBar::new("copy"))?;
-            check_with(|judge, progress| store::check_open(copy, database, judge, progress))
+            check_with(|check_hash, progress| store::check_open(copy, database, check_hash, progress))
         }
     }
 }
 
-fn check_with(check: impl FnOnce(JudgeHash, Progress<'_>) -> Result<Contents, StoreError>) -> anyhow::Result<Contents> {
+fn check_with(
+    check: impl FnOnce(HashCheck, Progress<'_>) -> Result<DatabaseContents, StoreError>,
+) -> anyhow::Result<DatabaseContents> {
     let mut bar = ProgressBar::new("check");
-    Ok(check(judge, &mut |done, all| bar.show(done, all))?)
+    Ok(check(check_hash, &mut |done, all| bar.show(done, all))?)
 }
 
 /// What is in a sound database, in words.
-pub(super) fn describe(contents: &Contents) -> String {
-    let Contents { schema, users, administrators, widgets, blacklisted } = contents;
+pub(super) fn describe(contents: &DatabaseContents) -> String {
+    let DatabaseContents { schema, users, administrators, widgets, blacklisted } = contents;
     let administrators = match administrators {
         1 => "1 of them an administrator".to_owned(),
         n => format!("{n} of them administrators"),
@@ -75,8 +79,8 @@ pub(super) fn describe(contents: &Contents) -> String {
 }
 
 /// The same for scripts, added to what `said` has.
-pub(super) fn with_contents(mut said: Value, contents: &Contents) -> Value {
-    let Contents { schema, users, administrators, widgets, blacklisted } = contents;
+pub(super) fn with_contents(mut said: Value, contents: &DatabaseContents) -> Value {
+    let DatabaseContents { schema, users, administrators, widgets, blacklisted } = contents;
     said["schema"] = json!(schema);
     said["users"] = json!(users);
     said["administrators"] = json!(administrators);
@@ -86,7 +90,7 @@ pub(super) fn with_contents(mut said: Value, contents: &Contents) -> Value {
 }
 
 /// Why a password hash can never be verified, where it cannot.
-pub(super) fn judge(hash: &PasswordHash) -> Result<(), String> {
+pub(super) fn check_hash(hash: &PasswordHash) -> Result<(), String> {
     StoredHash::read(hash).map(drop).map_err(|unusable| unusable.to_string())
 }
 

@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 
 use super::{
     runtime::runtime,
-    socket::{RequestBody, Socket},
+    socket::{AdminSocketClient, RequestBody},
 };
 use crate::{
     clock::SystemClock,
@@ -27,7 +27,7 @@ pub(super) struct Client {
 }
 
 enum Connection {
-    Socket(Socket),
+    AdminSocketClient(AdminSocketClient),
     InProcess(Box<ApplicationState>, Routes),
 }
 
@@ -43,8 +43,8 @@ impl Client {
     /// Connects to the server that runs on the data directory, or opens the data if none runs.
     pub(super) fn connect(config: &Config) -> anyhow::Result<Self> {
         let runtime = runtime()?;
-        let connection = if let Some(server) = runtime.block_on(Socket::connect(config)) {
-            Connection::Socket(server)
+        let connection = if let Some(server) = runtime.block_on(AdminSocketClient::connect(config)) {
+            Connection::AdminSocketClient(server)
         } else {
             let state = ApplicationState::open(config, Arc::new(SystemClock))?;
             let routes = state.routes(config);
@@ -75,13 +75,13 @@ impl Client {
         bearer: Option<&str>,
         body: Option<&Value>,
     ) -> anyhow::Result<Value> {
-        let path = format!("{}{path}", http::BASE);
+        let path = format!("{}{path}", http::BASE_PATH);
         let body = body.map(Value::to_string);
         let (status, bytes) = match &mut self.connection {
             Connection::InProcess(_, routes) => {
                 self.runtime.block_on(operator::call(&**routes, method, &path, bearer, body))
             }
-            Connection::Socket(server) => self.runtime.block_on(async {
+            Connection::AdminSocketClient(server) => self.runtime.block_on(async {
                 let body = body.map_or_else(RequestBody::nothing, RequestBody::json);
                 let answer = server.ask(method, &path, bearer, body).await?;
                 anyhow::Ok((answer.status, answer.whole().await?))
@@ -99,7 +99,7 @@ impl Client {
                 drop(self.runtime); // and with it whatever still held the store
                 state.close()
             }
-            Connection::Socket(_) => Ok(()),
+            Connection::AdminSocketClient(_) => Ok(()),
         }
     }
 }

@@ -18,11 +18,11 @@ use tokio::{
 
 use super::{
     runtime::runtime,
-    socket::{RequestBody, Socket},
+    socket::{AdminSocketClient, RequestBody},
 };
 use crate::{
     config::Config,
-    http::{self, operator::transfer::TRANSFER_BASE},
+    http::{self, operator::transfer::TRANSFER_PATH_PREFIX},
     store::ADMIN_SOCKET,
 };
 
@@ -30,7 +30,7 @@ use crate::{
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 
 /// Where to ask.
-struct Place {
+struct ServerAddress {
     address: SocketAddr,
     over_tls: bool,
     source: &'static str,
@@ -40,8 +40,8 @@ struct Place {
 pub(super) fn run(config: &Config, as_given: bool, json: bool) -> anyhow::Result<()> {
     let runtime = runtime()?;
     let seconds = ANSWER_MAX.as_secs();
-    let given = Place { address: config.listen, over_tls: config.tls_cert.is_some(), source: "--listen" };
-    let Place { address, over_tls, source } = if as_given && given.address.port() != 0 {
+    let given = ServerAddress { address: config.listen, over_tls: config.tls_cert.is_some(), source: "--listen" };
+    let ServerAddress { address, over_tls, source } = if as_given && given.address.port() != 0 {
         given
     } else {
         let told = runtime.block_on(async { tokio::time::timeout(ANSWER_MAX, told(config)).await });
@@ -64,12 +64,17 @@ pub(super) fn run(config: &Config, as_given: bool, json: bool) -> anyhow::Result
 }
 
 /// What the server behind the admin socket says; `None` where there is none, or it is not for us to ask.
-async fn told(config: &Config) -> Option<Place> {
-    let mut server = Socket::connect(config).await?;
-    let answer = server.ask("GET", &format!("{TRANSFER_BASE}/address"), None, RequestBody::nothing()).await.ok()?;
+async fn told(config: &Config) -> Option<ServerAddress> {
+    let mut server = AdminSocketClient::connect(config).await?;
+    let answer =
+        server.ask("GET", &format!("{TRANSFER_PATH_PREFIX}/address"), None, RequestBody::nothing()).await.ok()?;
     let answer = answer.whole().await.ok()?;
     let (scheme, address) = std::str::from_utf8(&answer).ok()?.split_once("://")?;
-    Some(Place { address: address.parse().ok()?, over_tls: scheme == "https", source: "where the server says it is" })
+    Some(ServerAddress {
+        address: address.parse().ok()?,
+        over_tls: scheme == "https",
+        source: "where the server says it is",
+    })
 }
 
 /// Where a server that listens on `address` is reached from this machine.
@@ -85,7 +90,7 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
 async fn ask(address: SocketAddr, over_tls: bool) -> anyhow::Result<StatusCode> {
     let stream = TcpStream::connect(address).await?;
     if over_tls {
-        ask_on(http::connect_unverified(address.ip(), stream).await?, address).await
+        ask_on(http::connect_tls_unverified(address.ip(), stream).await?, address).await
     } else {
         ask_on(stream, address).await
     }

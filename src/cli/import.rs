@@ -14,7 +14,7 @@ use super::{
     progress::ProgressBar,
     transfer::{DataAccess, scratch},
 };
-use crate::{auth::transfer::Report, config::Config};
+use crate::{auth::transfer::ImportReport, config::Config};
 
 /// Where to.
 #[derive(Args)]
@@ -92,7 +92,7 @@ impl Import {
         Ok(())
     }
 
-    fn say(&self, report: &Report) {
+    fn say(&self, report: &ImportReport) {
         for remark in &report.lines {
             eprintln!("line {}: {}", remark.line, remark.message);
         }

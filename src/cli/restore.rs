@@ -7,7 +7,7 @@ use serde_json::json;
 use time::macros::format_description;
 
 use super::{
-    check::{describe, judge, with_contents},
+    check::{check_hash, describe, with_contents},
     progress::ProgressBar,
 };
 use crate::{
@@ -33,7 +33,7 @@ impl Restore {
         let form = format_description!("[year][month][day]T[hour][minute][second].[subsecond digits:3]Z");
         let stamp = SystemClock.now().format(form).expect("BUG: a date of today can be written");
         let mut bar = ProgressBar::new("restore");
-        let restored = store::restore(&dir, &self.file, &stamp, judge, &mut |done, all| bar.show(done, all))?;
+        let restored = store::restore(&dir, &self.file, &stamp, check_hash, &mut |done, all| bar.show(done, all))?;
         drop(bar);
         if self.json {
             let kept = restored.kept.as_deref().map(Path::to_string_lossy);

@@ -24,9 +24,9 @@ use tokio::net::UnixStream;
 use crate::{config::Config, store::ADMIN_SOCKET};
 
 /// A connection to a running server.
-pub(super) struct Socket(SendRequest<RequestBody>);
+pub(super) struct AdminSocketClient(SendRequest<RequestBody>);
 
-impl Socket {
+impl AdminSocketClient {
     /// Connects. Returns `None` if no server runs.
     pub(super) async fn connect(config: &Config) -> Option<Self> {
         let stream = UnixStream::connect(config.data_dir.join(ADMIN_SOCKET)).await.ok()?;

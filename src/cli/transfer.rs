@@ -14,19 +14,19 @@ use super::{
     client::{must_exist, refused},
     progress::ProgressBar,
     runtime::runtime,
-    socket::{Answer, RequestBody, Socket},
+    socket::{AdminSocketClient, Answer, RequestBody},
 };
 use crate::{
-    auth::transfer::{self, Report},
+    auth::transfer::{self, ImportReport},
     clock::{Clock as _, SystemClock},
     config::{self, Config},
-    http::operator::transfer::{TRANSFER_BASE, TransferMessage},
+    http::operator::transfer::{TRANSFER_PATH_PREFIX, TransferMessage},
     store::{DataDir, Store, scratch_file},
 };
 
 /// The data that a command is about.
 pub(super) enum DataAccess {
-    Server(Runtime, Socket),
+    Server(Runtime, AdminSocketClient),
     /// The open data directory, and how much of the database to keep in memory, in bytes.
     InProcess(DataDir, usize),
 }
@@ -41,7 +41,7 @@ impl DataAccess {
     /// Finds the data, or creates it if there is none.
     pub(super) fn find_or_make(config: &Config) -> anyhow::Result<Self> {
         let runtime = runtime()?;
-        if let Some(server) = runtime.block_on(Socket::connect(config)) {
+        if let Some(server) = runtime.block_on(AdminSocketClient::connect(config)) {
             return Ok(Self::Server(runtime, server));
         }
         Ok(Self::InProcess(DataDir::take(&config.data_dir)?, config.cache_bytes()))
@@ -75,7 +75,7 @@ impl DataAccess {
     }
 
     /// Adds the users in `file`.
-    pub(super) fn import(self, mut file: File, dry_run: bool, bar: &mut ProgressBar) -> anyhow::Result<Report> {
+    pub(super) fn import(self, mut file: File, dry_run: bool, bar: &mut ProgressBar) -> anyhow::Result<ImportReport> {
         match self {
             Self::Server(runtime, server) => runtime.block_on(async {
                 let path = if dry_run { "/import?dry_run" } else { "/import" };
@@ -101,20 +101,25 @@ pub(super) fn scratch(config: &Config) -> anyhow::Result<File> {
     scratch_file(dir).with_context(|| format!("cannot write to the data directory {}", config::absolute(dir).display()))
 }
 
-async fn fetch(server: Socket, path: &str, out: &mut (dyn Write + '_), bar: &mut ProgressBar) -> anyhow::Result<()> {
+async fn fetch(
+    server: AdminSocketClient,
+    path: &str,
+    out: &mut (dyn Write + '_),
+    bar: &mut ProgressBar,
+) -> anyhow::Result<()> {
     ask(server, "GET", path, RequestBody::nothing(), out, bar).await
 }
 
 /// Receives the file that the server makes into `out`, and shows its progress.
 async fn ask(
-    mut server: Socket,
+    mut server: AdminSocketClient,
     method: &str,
     path: &str,
     body: RequestBody,
     out: &mut (dyn Write + '_),
     bar: &mut ProgressBar,
 ) -> anyhow::Result<()> {
-    let mut answer = server.ask(method, &format!("{TRANSFER_BASE}{path}"), None, body).await?;
+    let mut answer = server.ask(method, &format!("{TRANSFER_PATH_PREFIX}{path}"), None, body).await?;
     if !(200..300).contains(&answer.status) {
         return Err(refused(&serde_json::from_slice(&answer.whole().await?).unwrap_or_default()));
     }

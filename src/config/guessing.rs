@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::values::duration;
 use crate::{
-    auth::throttle::{Limit, Limits},
+    auth::throttle::{GuessingLimits, Limit},
     http::TrustedProxy,
 };
 
@@ -45,8 +45,8 @@ pub struct Guessing {
 impl Guessing {
     /// What is limited.
     #[must_use]
-    pub fn limits(&self) -> Limits {
-        Limits { logins: self.login_limit, registrations: self.register_limit, failures: self.failure_limit }
+    pub fn limits(&self) -> GuessingLimits {
+        GuessingLimits { logins: self.login_limit, registrations: self.register_limit, failures: self.failure_limit }
     }
 }
 

@@ -34,7 +34,7 @@ use crate::{
         },
         tokens::KEY_BYTES_MIN,
     },
-    http::{CorsOrigins, Limits, Tls, TlsError},
+    http::{ConnectionLimits, CorsOrigins, Tls, TlsError},
     model::Email,
     store::read_secret,
 };
@@ -306,8 +306,8 @@ impl Config {
 
     /// How many connections there may be, and how long each may take.
     #[must_use]
-    pub fn limits(&self) -> Limits {
-        Limits {
+    pub fn limits(&self) -> ConnectionLimits {
+        ConnectionLimits {
             connections: self.connections as usize,
             per_client: self.connections_per_client as usize,
             trusted_proxies: self.guessing.trusted_proxies.clone(),

@@ -27,17 +27,17 @@ use crate::{
     store::Store,
 };
 use api::{auth::AuthApi, users::UsersApi, widgets::WidgetsApi};
-use middleware::{guard::Guard, openapi::Document, router::Router, stack::MiddlewareStack};
+use middleware::{guard::AuthGuard, openapi::Document, router::Router, stack::MiddlewareStack};
 use pages::{Pages, health};
 
 pub use connection::trusted_proxy::TrustedProxy;
 pub use connection::{
     acceptor::serve,
-    limits::Limits,
+    limits::ConnectionLimits,
     tls::{Tls, TlsError},
-    tls_client::connect_unverified,
+    tls_client::connect_tls_unverified,
 };
-pub use middleware::{cors::CorsOrigins, router::BASE, stack::Routes};
+pub use middleware::{cors::CorsOrigins, router::BASE_PATH, stack::Routes};
 pub use pages::health::metrics;
 
 /// What the routes depend on.
@@ -71,13 +71,13 @@ pub fn document(signup: bool, policy: &PasswordPolicy) -> String {
 pub fn routes(dependencies: RouteDependencies) -> Routes {
     let RouteDependencies { auth, store, clock, domain, signup, cors, trusted_proxies, https } = dependencies;
     let policy = auth.policy().clone();
-    let guard = Arc::new(Guard { auth, domain });
+    let guard = Arc::new(AuthGuard { auth, domain });
     let auth = AuthApi { guard: Arc::clone(&guard), signup };
     let users = UsersApi { guard: Arc::clone(&guard), store: Arc::clone(&store) };
     let widgets = WidgetsApi { store: Arc::clone(&store), clock };
     let Document { json, yaml, mut templates } = api::document(signup, &policy);
-    templates.add(pages::paths(BASE).chain(health::paths()));
-    let pages = Pages { base: BASE, signup, json, yaml };
-    let router = Router::new(BASE, (auth, users, widgets), health::add(pages.add(Route::new()), store));
+    templates.add(pages::paths(BASE_PATH).chain(health::paths()));
+    let pages = Pages { base: BASE_PATH, signup, json, yaml };
+    let router = Router::new(BASE_PATH, (auth, users, widgets), health::add(pages.add(Route::new()), store));
     Arc::new(MiddlewareStack { router, guard, cors, trusted_proxies, https, templates })
 }

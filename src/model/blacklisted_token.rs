@@ -1,10 +1,10 @@
-//! What the blacklist stores of a token.
+//! The data that the blacklist stores about a token.
 
 use super::ids::TokenId;
 
-/// A token that was logged out: its name, and the second from which its own expiry makes the entry pointless.
+/// A token that was logged out: its id, and its expiry, after which the entry is no longer needed.
 ///
-/// The token's name and not its text, because one token can have several valid texts.
+/// The id is stored and not the text, because one token can have several valid texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BlacklistedToken {
     /// The token's `exp` claim: seconds since 1970.

@@ -1,17 +1,17 @@
-//! The deadline of a widget, read from the ways people write dates.
+//! The deadline of a widget, parsed from common date formats.
 
 use time::{
     Date, OffsetDateTime, Time, UtcOffset, format_description::well_known::Rfc3339, macros::format_description,
 };
 
-/// A moment, in UTC and whole seconds, whose date was today or later when it was read.
+/// A time in UTC and whole seconds. Its date was not in the past when it was parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Deadline(OffsetDateTime);
 
-/// The text is not a deadline that can be set now.
+/// The text is not a valid deadline.
 #[derive(Debug, thiserror::Error)]
 pub enum DeadlineError {
-    /// None of the formats fits.
+    /// The text has none of the accepted formats.
     #[error(
         "could not be read as a date; write it like 2027-05-13, 2027-05-13T18:30:00Z (RFC 3339), 05/13/2027, 05/13/27, May 13 2027, May 13, 2027 or 13 May 2027"
     )]
@@ -26,27 +26,27 @@ pub enum DeadlineError {
     },
 }
 
-/// The last second of a day, at which a deadline without a time falls due.
+/// The last second of a day. A deadline without a time is due then.
 const END_OF_DAY: Time = time::macros::time!(23:59:59);
 
 impl Deadline {
-    /// Reads a deadline. Its date must be that of `now` or later, in UTC; the time of day does not count.
+    /// Parses a deadline. Its date in UTC must not be before the date of `now`; the time of day does not matter.
     ///
     /// # Errors
-    /// [`DeadlineError`] says what is read, or which two dates were compared.
+    /// [`DeadlineError`] names the accepted formats, or the two dates that were compared.
     pub fn parse(text: &str, now: OffsetDateTime) -> Result<Self, DeadlineError> {
         let moment = read(text.trim()).ok_or(DeadlineError::Unreadable)?;
         let (given, today) = (moment.date(), now.to_offset(UtcOffset::UTC).date());
         if given < today { Err(DeadlineError::Past { given, today }) } else { Ok(Self(moment)) }
     }
 
-    /// A deadline that was checked when it was set.
+    /// Takes a deadline that [`Deadline::parse`] accepted before it was stored.
     #[must_use]
     pub fn from_stored(moment: OffsetDateTime) -> Self {
         Self(moment)
     }
 
-    /// The moment the deadline falls due, in UTC.
+    /// Returns the time the deadline is due, in UTC.
     #[must_use]
     pub fn moment(self) -> OffsetDateTime {
         self.0

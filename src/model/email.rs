@@ -1,4 +1,4 @@
-//! An email address, the name a user logs in with.
+//! The email address that a user logs in with.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use email_address::{EmailAddress, Options};
 
 /// A valid email address (RFC 5321 §4.1.2, with the UTF-8 of RFC 6531), at most 254 bytes, with a dot in its domain.
 ///
-/// Keeps the spelling it was given for display; [`Email::key`] is what makes two spellings one account.
+/// The original spelling is kept for display. Two addresses with the same [`Email::key`] are one account.
 #[derive(Debug, Clone)]
 pub struct Email(String);
 
@@ -17,14 +17,14 @@ pub struct EmailError(String);
 
 /// The longest path of RFC 5321 §4.5.3.1.3, less its angle brackets.
 const BYTES_MAX: usize = 254;
-/// How much of a bad value an error repeats.
+/// How many characters of an invalid value an error repeats.
 const ECHO_CHARS_MAX: usize = BYTES_MAX;
 
 impl Email {
-    /// Reads an address.
+    /// Parses an address.
     ///
     /// # Errors
-    /// [`EmailError`] where it is too long, malformed, has a quoted or literal part, or a domain without a dot.
+    /// [`EmailError`] if it is too long or malformed, or has a quoted part, an address literal, or a domain without a dot.
     pub fn parse(text: &str) -> Result<Self, EmailError> {
         let options = Options::default().with_required_tld().without_domain_literal().without_display_text();
         let well_formed = text.len() <= BYTES_MAX
@@ -33,19 +33,19 @@ impl Email {
         if well_formed { Ok(Self(text.to_owned())) } else { Err(EmailError(echo(text))) }
     }
 
-    /// An address that was read by [`Email::parse`] before it was kept.
+    /// Takes an address that [`Email::parse`] accepted before it was stored.
     #[must_use]
     pub fn from_trusted(text: String) -> Self {
         Self(text)
     }
 
-    /// The spelling given at registration.
+    /// Returns the original spelling.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The spelling that all letter cases of this address share.
+    /// Returns the address in lower case, which identifies the account.
     #[must_use]
     pub fn key(&self) -> String {
         self.0.to_lowercase()

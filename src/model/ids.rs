@@ -1,6 +1,6 @@
 //! Generated identifiers: the public id of a user, the id of a token.
 //!
-//! Guarantees: they are unique, and never derived from a secret.
+//! Guarantees: an id is unique and never derived from a secret.
 
 use std::fmt;
 
@@ -9,22 +9,22 @@ use uuid::Uuid;
 
 use crate::random;
 
-/// The public id of a user: the `sub` claim of tokens, safe to show to anyone.
+/// The public id of a user: the `sub` claim of tokens. It is not a secret.
 ///
-/// A UUID of version 7 (RFC 9562 §5.7): sorting by id is sorting by time of registration, so the table of users needs no
-/// second index for its order and new users land on the pages that are already in memory.
+/// It is a UUID of version 7 (RFC 9562 §5.7), so the order of ids is the order of registration. The table of users needs no second index
+/// for it, and new users are written to pages that are already in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PublicId(Uuid);
 
 impl PublicId {
-    /// A new id for a user who registers at `now`.
+    /// Creates an id for a user who registers at `now`.
     #[must_use]
     pub fn new(now: OffsetDateTime) -> Self {
         Self::with_tail(now, &random::bytes())
     }
 
-    /// A new id for the user at `place` among those who are registered at one moment: their ids sort like their places
-    /// (RFC 9562 §6.2, method 1, with a counter of 32 bits that begins anew where it is full).
+    /// Creates an id for the user number `place` of several who are registered at the same time. Their ids have the order of their numbers
+    /// (RFC 9562 §6.2, method 1, with a counter of 32 bits that wraps around).
     #[must_use]
     pub fn in_order(now: OffsetDateTime, place: u64) -> Self {
         let mut tail: [u8; 10] = random::bytes();
@@ -43,20 +43,20 @@ impl PublicId {
         Self(uuid::Builder::from_unix_timestamp_millis(millis, tail).into_uuid())
     }
 
-    /// Reads the text form. `None` where it is not a UUID in the hyphenated lowercase form that [`fmt::Display`] writes:
-    /// an id has one spelling.
+    /// Parses the text form. Returns `None` if it is not a UUID in the hyphenated lowercase form that [`fmt::Display`] writes, so that an
+    /// id has one spelling.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         in_our_spelling(text).map(Self)
     }
 
-    /// The id from its 16 bytes.
+    /// Creates the id from its 16 bytes.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(Uuid::from_bytes(bytes))
     }
 
-    /// The 16 bytes of the id, which sort like the id.
+    /// Returns the 16 bytes of the id. Their order is the order of ids.
     #[must_use]
     pub fn to_bytes(self) -> [u8; 16] {
         self.0.into_bytes()
@@ -69,24 +69,24 @@ impl fmt::Display for PublicId {
     }
 }
 
-/// The name of one token: its `jti` claim (RFC 7519 §4.1.7). 122 random bits.
+/// The id of one token: its `jti` claim (RFC 7519 §4.1.7), with 122 random bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TokenId(Uuid);
 
 impl TokenId {
-    /// A new name, taken from the operating system's random numbers.
+    /// Creates an id from the operating system's random numbers.
     #[must_use]
     pub fn new() -> Self {
         Self(uuid::Builder::from_random_bytes(random::bytes()).into_uuid())
     }
 
-    /// Reads the text form; `None` where it is not a UUID in the spelling of [`fmt::Display`].
+    /// Parses the text form. Returns `None` if it is not a UUID in the form that [`fmt::Display`] writes.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         in_our_spelling(text).map(Self)
     }
 
-    /// The 16 bytes of the name.
+    /// Returns the 16 bytes of the id.
     #[must_use]
     pub fn to_bytes(self) -> [u8; 16] {
         self.0.into_bytes()

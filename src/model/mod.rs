@@ -1,7 +1,7 @@
 //! Plain data types, parsed once.
 //!
-//! Guarantees: a value of one of these types is valid, because its only constructor is its parser. Deliberately absent:
-//! wire formats and row formats; how a noun looks in JSON is `http`'s business, how it looks on disk is `store`'s.
+//! Guarantees: a value of one of these types is valid, because it comes from its parser or, through a constructor that says so in its
+//! name, from the store. Deliberately absent: the formats in JSON, which are in `http`, and on disk, which are in `store`.
 
 mod blacklisted_token;
 mod deadline;

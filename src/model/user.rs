@@ -4,76 +4,76 @@ use time::OffsetDateTime;
 
 use super::{email::Email, ids::PublicId};
 
-/// A password hash as a PHC string (`$scrypt$ln=15,r=8,p=3$salt$hash`). No `Debug`: it must not reach a log.
+/// The text of a password hash, such as `$scrypt$ln=15,r=8,p=3$salt$hash`. It has no `Debug`, because it must not reach a log.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PasswordHash(String);
 
 impl PasswordHash {
-    /// Takes a PHC string. Whether it can be verified is decided where it is verified.
+    /// Takes the text unchecked. `auth` parses it when it is verified.
     #[must_use]
     pub fn new(phc: String) -> Self {
         Self(phc)
     }
 
-    /// The PHC string.
+    /// Returns the text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// What can be changed of a user. What is `None` stays as it is.
+/// A change of a user. A field that is `None` stays as it is.
 #[derive(Clone, Default)]
 pub struct UserChange {
-    /// Whether the user may do what administrators may.
+    /// Whether the user is an administrator.
     pub admin: Option<bool>,
-    /// Whether the user is kept out.
+    /// Whether the user is disabled.
     pub disabled: Option<bool>,
-    /// A new password's hash.
+    /// The hash of the new password.
     pub password_hash: Option<PasswordHash>,
-    /// Whether every token issued so far dies.
+    /// Whether all tokens issued so far become invalid.
     pub end_sessions: bool,
 }
 
-/// Which users a list is about.
+/// Selects users of a list. A field that is `None` selects all.
 #[derive(Debug, Clone, Default)]
 pub struct UserFilter {
-    /// Those whose email begins with this, in whatever letter case.
+    /// Users whose email starts with this, in any letter case.
     pub email_prefix: Option<String>,
-    /// Those who are administrators, or those who are none.
+    /// Users who are administrators (`true`), or who are not.
     pub admin: Option<bool>,
-    /// Those who are disabled, or those who are not.
+    /// Users who are disabled (`true`), or who are not.
     pub disabled: Option<bool>,
 }
 
-/// Someone who may log in.
+/// An account.
 #[derive(Clone)]
 pub struct User {
-    /// Names the user to others.
+    /// The id that is shown to clients.
     pub public_id: PublicId,
-    /// As spelled at registration.
+    /// The email as spelled at registration.
     pub email: Email,
-    /// What a login is checked against.
+    /// The hash that a login verifies the password against.
     pub password_hash: PasswordHash,
-    /// Whether the user may do what administrators may.
+    /// Whether the user is an administrator.
     pub admin: bool,
     /// A disabled user can neither log in nor use a token.
     pub disabled: bool,
-    /// How often this user has ended all sessions; a token of an earlier epoch is dead.
+    /// How often all tokens of this user were invalidated. A token of an earlier epoch is invalid.
     pub epoch: u64,
-    /// When the account was made, to the second.
+    /// The time of registration, in whole seconds.
     pub registered_on: OffsetDateTime,
 }
 
 impl User {
-    /// Whether the user can act as an administrator now.
+    /// Whether the user is an enabled administrator.
     #[must_use]
     pub fn is_acting_admin(&self) -> bool {
         self.admin && !self.disabled
     }
 
-    /// The user after `change`. Tokens die with a new password, and where the user gets disabled, so that those of before do
-    /// not come back when the user is enabled again.
+    /// Returns the user after `change`. A new password or disabling the user increments the epoch, so that old tokens stay invalid when
+    /// the user is enabled again.
     #[must_use]
     pub fn changed(mut self, change: &UserChange) -> Self {
         let disabling = change.disabled == Some(true) && !self.disabled;
@@ -90,7 +90,7 @@ impl User {
 }
 
 impl UserFilter {
-    /// Whether `user` is one of them.
+    /// Whether the filter selects `user`.
     #[must_use]
     pub fn fits(&self, user: &User) -> bool {
         self.email_prefix.as_ref().is_none_or(|prefix| user.email.key().starts_with(&prefix.to_lowercase()))
@@ -98,7 +98,7 @@ impl UserFilter {
             && self.disabled.is_none_or(|disabled| user.disabled == disabled)
     }
 
-    /// Whether it lets everyone through.
+    /// Whether the filter selects all users.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.email_prefix.is_none() && self.admin.is_none() && self.disabled.is_none()

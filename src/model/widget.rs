@@ -19,10 +19,10 @@ pub struct WidgetNameError;
 const NAME_BYTES_MAX: usize = 100;
 
 impl WidgetName {
-    /// Reads a name.
+    /// Parses a name.
     ///
     /// # Errors
-    /// [`WidgetNameError`] where it is empty, too long or has another character.
+    /// [`WidgetNameError`] if it is empty, too long or has another character.
     pub fn parse(text: &str) -> Result<Self, WidgetNameError> {
         let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
         if (1..=NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(allowed) {
@@ -32,7 +32,7 @@ impl WidgetName {
         }
     }
 
-    /// The name as text.
+    /// Returns the name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -45,11 +45,11 @@ impl fmt::Display for WidgetName {
     }
 }
 
-/// An absolute http or https URL with a host (WHATWG URL), kept as it was given.
+/// An absolute http or https URL with a host (WHATWG URL), stored in its original spelling.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InfoUrl(String);
 
-/// The text is not a URL that a widget may have.
+/// The text is not such a URL.
 #[derive(Debug, thiserror::Error)]
 #[error("must be an absolute http or https URL with a host, at most {URL_BYTES_MAX} bytes long")]
 pub struct InfoUrlError;
@@ -57,11 +57,11 @@ pub struct InfoUrlError;
 const URL_BYTES_MAX: usize = 2048;
 
 impl InfoUrl {
-    /// Reads a URL.
+    /// Parses a URL.
     ///
     /// # Errors
-    /// [`InfoUrlError`] where it is relative, of another scheme, without a host, too long, or has white space or control
-    /// characters, which the URL standard would drop silently.
+    /// [`InfoUrlError`] if it is relative, has another scheme or no host, is too long, or has white space or control characters, which
+    /// the URL standard would drop silently.
     pub fn parse(text: &str) -> Result<Self, InfoUrlError> {
         let clean = text.len() <= URL_BYTES_MAX && !text.contains(|c: char| c.is_control() || c.is_whitespace());
         // The URL standard repairs `https:host`, `https:\\host` and `https:///host`; a stored URL should not need repair.
@@ -72,23 +72,23 @@ impl InfoUrl {
         if clean && has_host && is_web && url.has_host() { Ok(Self(text.to_owned())) } else { Err(InfoUrlError) }
     }
 
-    /// The URL as text.
+    /// Returns the URL as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// A widget as it is kept.
+/// A widget as it is stored.
 #[derive(Debug, Clone)]
 pub struct Widget {
-    /// Names the widget; unique.
+    /// Its unique name.
     pub name: WidgetName,
-    /// Where to read more.
+    /// A page about it.
     pub info_url: InfoUrl,
-    /// When it was added, to the second.
+    /// The time it was added, in whole seconds.
     pub created_at: OffsetDateTime,
-    /// When it is due, to the second.
+    /// The time it is due, in whole seconds.
     pub deadline: Deadline,
     /// The user who added it.
     pub owner: PublicId,

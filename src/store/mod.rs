@@ -22,22 +22,22 @@ use std::{
 };
 
 use crate::{
-    metrics::Sizes,
+    metrics::DatabaseSizes,
     model::{BlacklistedToken, Email, PasswordHash, PublicId, User, UserChange, UserFilter, Widget, WidgetName},
 };
 
 use self::redb::{
     backup, blacklist,
-    engine::{Engine, StorageBackend},
+    engine::{RedbEngine, StorageBackend},
     schema, users, widgets,
 };
 
 pub use self::redb::{
-    backend::Access,
-    check::{Contents, JudgeHash, check, check_on, check_open},
-    restore::{Restored, restore},
+    backend::AccessMode,
+    check::{DatabaseContents, HashCheck, check, check_on, check_open},
+    restore::{RestoreOutcome, restore},
     users::{ImportOutcome, UpdateOutcome, UserPage, UserToImport},
-    widgets::{OwnedWidget, Page},
+    widgets::{OwnedWidget, WidgetPage},
 };
 pub use atomic_file::AtomicFile;
 pub use data_dir::{ADMIN_SOCKET, DataDir, DataDirError, read_secret};
@@ -58,7 +58,7 @@ pub struct TokenState {
 
 /// The open database.
 pub struct Store {
-    engine: Engine,
+    engine: RedbEngine,
     /// What the blacklist says of itself, kept here too, since every request asks for it (I3). Never behind the file.
     purged_through_s: Arc<AtomicU64>,
 }
@@ -71,7 +71,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Refused`] where the file is not ours, damaged or newer than this program.
     pub fn open(dir: &DataDir, cache_bytes: usize) -> Result<Self, StoreError> {
-        Self::over(Engine::open(dir.database(), cache_bytes)?)
+        Self::over(RedbEngine::open(dir.database(), cache_bytes)?)
     }
 
     /// Like [`Store::open`], but on the storage that `factory` opens, now and again after each failure of it. For tests with
@@ -80,10 +80,10 @@ impl Store {
     /// # Errors
     /// As [`Store::open`], and where there is no database yet.
     pub fn open_on<B: StorageBackend>(
-        factory: impl Fn(Access) -> io::Result<B> + Send + Sync + 'static,
+        factory: impl Fn(AccessMode) -> io::Result<B> + Send + Sync + 'static,
         cache_bytes: usize,
     ) -> Result<Self, StoreError> {
-        Self::over(Engine::open_on(factory, cache_bytes)?)
+        Self::over(RedbEngine::open_on(factory, cache_bytes)?)
     }
 
     /// Creates an empty database in the empty `backend`: complete and synced when this returns, and not before. The file of
@@ -95,7 +95,7 @@ impl Store {
         schema::fill(backend, cache_bytes)
     }
 
-    fn over(engine: Engine) -> Result<Self, StoreError> {
+    fn over(engine: RedbEngine) -> Result<Self, StoreError> {
         let purged_through_s = Arc::new(blacklist::purged_through_s(&*engine.snapshot()?)?.into());
         Ok(Self { engine, purged_through_s })
     }
@@ -113,27 +113,27 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] where the disk fails.
-    pub fn generation(&self) -> Result<Option<u64>, StoreError> {
-        self.engine.read(|snapshot| schema::generation(snapshot))
+    pub fn data_generation(&self) -> Result<Option<u64>, StoreError> {
+        self.engine.read(|snapshot| schema::data_generation(snapshot))
     }
 
     /// Verifies that a read and a durable write work.
     ///
     /// # Errors
     /// [`StoreError`] says what does not.
-    pub async fn probe(&self) -> Result<(), StoreError> {
+    pub async fn probe_write(&self) -> Result<(), StoreError> {
         self.check_readable()?;
-        self.engine.write(schema::probe).await
+        self.engine.write(schema::probe_write).await
     }
 
     /// Counts users and blacklist entries, and the size of the file in bytes.
     ///
     /// # Errors
     /// [`StoreError`] where the disk fails.
-    pub fn sizes(&self) -> Result<Sizes, StoreError> {
+    pub fn sizes(&self) -> Result<DatabaseSizes, StoreError> {
         let database_bytes = self.engine.bytes()?;
         self.engine.read(|snapshot| {
-            Ok(Sizes { users: users::count(snapshot)?, blacklist: blacklist::count(snapshot)?, database_bytes })
+            Ok(DatabaseSizes { users: users::count(snapshot)?, blacklist: blacklist::count(snapshot)?, database_bytes })
         })
     }
 
@@ -290,7 +290,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] where the disk fails.
-    pub fn widget_page(&self, skip: u64, limit: usize) -> Result<Page, StoreError> {
+    pub fn widget_page(&self, skip: u64, limit: usize) -> Result<WidgetPage, StoreError> {
         self.engine.read(|snapshot| widgets::page(snapshot, skip, limit))
     }
 

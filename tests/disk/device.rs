@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
 };
 
-use latchkey::store::Access;
+use latchkey::store::AccessMode;
 use redb::StorageBackend;
 
 /// What happened to the disk, or to who uses it.
@@ -69,7 +69,7 @@ impl Disk {
     }
 
     /// As a store wants it.
-    pub(crate) fn place(&self) -> impl Fn(Access) -> io::Result<Self> + Send + Sync + 'static {
+    pub(crate) fn place(&self) -> impl Fn(AccessMode) -> io::Result<Self> + Send + Sync + 'static {
         let disk = self.clone();
         move |_| Ok(disk.clone())
     }

@@ -20,7 +20,7 @@ use super::{
 
 /// All that a store says.
 fn said(store: &Store, workers: &[Worker]) -> Result<Vec<String>, StoreError> {
-    let mut said = vec![format!("{:?} {}", store.generation()?, store.purged_through_s())];
+    let mut said = vec![format!("{:?} {}", store.data_generation()?, store.purged_through_s())];
     store.for_each_user(|user, _| {
         said.push(format!("{} {} {}", user.public_id, user.email, load::describe(&user)));
         Ok::<_, StoreError>(())
@@ -65,7 +65,7 @@ impl Sound {
         let Ok(store) = Store::open_on(disk.place(), CACHE_BYTES) else { return false };
         assert_eq!(said(&store, workers).unwrap(), self.said, "bit {bit} of byte {byte}");
         // What is built on it is sound too.
-        load::block_on(store.probe()).unwrap();
+        load::block_on(store.probe_write()).unwrap();
         load::block_on(store.remove_user(PublicId::from_bytes([0xff; 16]))).unwrap();
         store.close().unwrap();
         assert_eq!(check(&disk.bytes()).unwrap(), self.contents, "bit {bit} of byte {byte}");

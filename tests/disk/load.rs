@@ -265,7 +265,7 @@ pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
 /// Waits until the store takes writes again.
 pub(crate) async fn writable(store: &Store) {
     let mended = Instant::now();
-    while let Err(error) = store.probe().await {
+    while let Err(error) = store.probe_write().await {
         assert!(mended.elapsed() < REOPENED_WITHIN, "it does not open again: {error}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

@@ -97,7 +97,7 @@ impl FailsNowAndThen {
 }
 
 /// Opens what the disk may hold, and says what is wrong with it. Gives what opening did to the disk.
-fn judge(image: Vec<u8>, workers: &[Worker], progress: &Progress, deep: bool) -> Result<Vec<Event>, String> {
+fn check_hash(image: Vec<u8>, workers: &[Worker], progress: &Progress, deep: bool) -> Result<Vec<Event>, String> {
     if deep {
         let disk = Disk::with(image.clone());
         store::check_on(disk, Path::new("the image"), |_| Ok(()), &mut |_, _| ()).map_err(|error| error.to_string())?;
@@ -155,13 +155,13 @@ fn images_here(
     let wrong = |error: String| panic!("cut at {point} of {}, image {n}: {error}", recording.trace.len());
     let image = platter.image(dice);
     let second = dice.below(4) == 0;
-    let first = judge(image.clone(), &recording.workers, progress, dice.below(8) == 0).unwrap_or_else(wrong);
+    let first = check_hash(image.clone(), &recording.workers, progress, dice.below(8) == 0).unwrap_or_else(wrong);
     if !second {
         return 1;
     }
     let (mut platter, end) = (Platter::new(image), dice.below(first.len() + 1));
     first[..end].iter().for_each(|event| platter.go_on(event, dice));
-    judge(platter.image(dice), &recording.workers, progress, false).unwrap_or_else(wrong);
+    check_hash(platter.image(dice), &recording.workers, progress, false).unwrap_or_else(wrong);
     2
 }
 

@@ -10,52 +10,51 @@ use tokio::sync::oneshot;
 use crate::{
     auth::passwords::{
         policy::Password,
-        queue::{Permit, Priority, Queue},
+        queue::{HashPermit, HashPriority, HashQueue},
         scrypt_cost::ScryptCost,
         stored_hash::{StoredHash, UnusableHash},
     },
     model::PasswordHash,
 };
 
-/// Nice value added to the hashing threads. Linux weighs a thread by 1.25 for each step: where requests take all
-/// they can get, a hash is left with a sixth of a core, so that requests keep four fifths, and a hash of 0.2 s takes a second or
-/// two. At 19 it would get a seventieth, and no login would be done in time.
+/// Nice value added to the hashing threads. Each step divides a thread's weight by 1.25 on Linux. On a fully loaded core the hashing
+/// threads get a sixth of the time, so that requests keep about four fifths and a hash of 0.2 s takes one or two seconds. At 19 they
+/// would get a seventieth, and no login would finish in time.
 #[cfg(target_os = "linux")]
 const NICE_INCREMENT: i32 = 7;
 
 /// Why no hash was computed.
 #[derive(Debug, thiserror::Error)]
 pub enum HashError {
-    /// It would take longer than a few seconds until it is done, or the server is stopping. In this time those are served that
-    /// wait already.
+    /// The hash could not be done within a few seconds, or the server is stopping. Has the estimated time until the queue is empty.
     #[error("too many passwords are waiting to be hashed")]
     Busy(Duration),
-    /// The stored hash is malformed, of an unknown kind, or asks for too much.
+    /// The stored hash is malformed, of an unknown kind, or exceeds the bounds.
     #[error(transparent)]
     Unusable(#[from] UnusableHash),
 }
 
-/// What a verification found.
+/// The result of a verification.
 pub struct Verification {
-    /// The password is the one of the hash.
+    /// Whether the password is the one that was hashed.
     pub matches: bool,
-    /// A stronger hash of the same password, where the stored one is weaker than today's setting and nobody waited.
+    /// A stronger hash of the same password, if the stored one is weaker than the current setting and the queue was empty.
     pub rehashed: Option<PasswordHash>,
 }
 
-/// Hashes and verifies, one password per thread at a time.
+/// Hashes and verifies passwords on its own threads, one password per thread at a time.
 pub struct Hasher {
     cost: ScryptCost,
-    /// What an unknown user is verified against: the same work, and it never matches.
+    /// The hash that is verified for an unknown user: it takes the same work and never matches.
     decoy: PasswordHash,
-    queue: Arc<Queue>,
+    queue: Arc<HashQueue>,
 }
 
 impl Hasher {
-    /// Starts `threads` threads that hash at `cost`.
+    /// Starts `threads` threads. New hashes have the cost `cost`.
     #[must_use]
     pub fn start(cost: ScryptCost, threads: usize) -> Self {
-        let queue = Arc::new(Queue::new(threads, cost.work()));
+        let queue = Arc::new(HashQueue::new(threads, cost.work()));
         for n in 0..threads {
             let queue = Arc::clone(&queue);
             let run = move || {
@@ -68,16 +67,16 @@ impl Hasher {
         Self { cost, decoy: cost.decoy(), queue }
     }
 
-    /// A new hash of `password`, with a salt of its own. Logins go first.
+    /// Hashes `password` with a new salt. Queued verifications go first.
     ///
     /// # Errors
     /// [`HashError::Busy`].
     pub async fn hash(&self, password: Password) -> Result<PasswordHash, HashError> {
         let cost = self.cost;
-        self.run(Priority::NewHash, cost.work(), move |_| cost.hash(&password)).await
+        self.run(HashPriority::NewHash, cost.work(), move |_| cost.hash(&password)).await
     }
 
-    /// Whether `password` is the one that `stored` was made of. `None` costs the same and never matches (I7).
+    /// Verifies `password` against `stored`. `None` takes the same work and never matches (I7).
     ///
     /// # Errors
     /// [`HashError`].
@@ -85,10 +84,9 @@ impl Hasher {
         let cost = self.cost;
         let known = stored.is_some();
         let stored = StoredHash::read(stored.as_ref().unwrap_or(&self.decoy))?;
-        self.run(Priority::Verify, stored.work(), move |permit| {
+        self.run(HashPriority::Verify, stored.work(), move |permit| {
             let matches = stored.matches(&password) && known;
-            // Within the same turn, so that the password is kept no longer; and not at the expense of others: under load the
-            // next login will do.
+            // The new hash is made in the same job, so that the password is not kept longer. Under load it is left to a later login.
             let weak = matches && stored.is_weaker_than(cost);
             let rehashed = (weak && permit.extend(cost.work())).then(|| cost.hash(&password));
             Verification { matches, rehashed }
@@ -98,17 +96,17 @@ impl Hasher {
 
     async fn run<T: Send + 'static>(
         &self,
-        priority: Priority,
+        priority: HashPriority,
         work: u64,
-        job: impl FnOnce(&Permit<'_>) -> T + Send + 'static,
+        job: impl FnOnce(&HashPermit<'_>) -> T + Send + 'static,
     ) -> Result<T, HashError> {
         let (reply, answer) = oneshot::channel();
-        let run = move |permit: Permit<'_>| {
+        let run = move |permit: HashPermit<'_>| {
             let done = job(&permit);
-            drop(permit); // before the answer: who has it finds the thread free
+            drop(permit); // before the reply: its receiver must find the thread free
             let _ = reply.send(done);
         };
-        // Dropped with this future, which is dropped when the client hangs up.
+        // The entry is dropped with this future, which happens when the client disconnects.
         let _entry = self.queue.join(priority, work, Box::new(run)).map_err(HashError::Busy)?;
         answer.await.map_err(|_| HashError::Busy(self.queue.wait(priority)))
     }
@@ -124,14 +122,14 @@ impl Drop for Hasher {
 #[cfg(target_os = "linux")]
 fn lower_priority() {
     use rustix::process::{getpriority_process, setpriority_process};
-    // On Linux the priority is the thread's, against POSIX. 19 is the nicest.
+    // On Linux this is the priority of the thread; POSIX says of the process. 19 is the lowest priority.
     let set = getpriority_process(None).and_then(|nice| setpriority_process(None, (nice + NICE_INCREMENT).min(19)));
     if let Err(error) = set {
         tracing::debug!(%error, "cannot lower the priority of a hashing thread");
     }
 }
 
-/// Elsewhere the priority is the whole process's.
+/// On other systems the priority belongs to the whole process, so it stays as it is.
 #[cfg(not(target_os = "linux"))]
 fn lower_priority() {
     tracing::debug!("hashing threads have the priority of all others on this system");

@@ -1,4 +1,4 @@
-//! Passwords: what a new one must be like, how one is hashed and verified, and when.
+//! Passwords: the requirements for new ones, and how and when they are hashed and verified.
 //!
 //! [`policy`] decides which passwords are accepted, [`scrypt_cost`] makes new hashes, [`stored_hash`] reads and verifies stored hashes,
 //! our own and those of other systems, and [`hasher`] runs the work on threads of its own behind an admission queue.

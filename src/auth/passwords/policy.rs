@@ -1,4 +1,4 @@
-//! A password in clear, and the rules for a new one.
+//! A password in plain text, and the requirements for new passwords.
 //!
 //! Guarantees: a password is wiped from memory after use. Deliberately absent: normalisation; passwords are compared exactly.
 
@@ -8,11 +8,11 @@ use zeroize::Zeroizing;
 
 use crate::model::Email;
 
-/// What someone typed as a password. No `Debug`, no `Clone`, wiped on drop.
+/// A password in plain text. It has no `Debug` and no `Clone`, and is wiped from memory when it is dropped.
 pub struct Password(Zeroizing<String>);
 
 impl Password {
-    /// Takes the text exactly as it is.
+    /// Takes the text unchanged.
     #[must_use]
     pub fn new(text: Zeroizing<String>) -> Self {
         Self(text)
@@ -23,27 +23,27 @@ impl Password {
     }
 }
 
-/// What a new password must be like.
+/// The requirements for new passwords.
 #[derive(Debug, Clone)]
 pub struct PasswordPolicy {
-    /// The fewest characters (Unicode scalar values).
+    /// The minimum number of characters (Unicode scalar values).
     pub chars_min: usize,
-    /// The most characters.
+    /// The maximum number of characters.
     pub chars_max: usize,
-    /// Whether passwords that everybody uses are fine.
+    /// Whether commonly used passwords are accepted.
     pub allow_common: bool,
 }
 
-/// Why a password cannot be used for an account.
+/// Why the policy rejects a password.
 #[derive(Debug, thiserror::Error)]
 pub enum WeakPassword {
-    /// It has fewer characters than the policy asks for.
+    /// It has fewer characters than the policy requires. Has the minimum.
     #[error("must have at least {0} characters")]
     TooShort(usize),
-    /// It has more characters than the policy allows.
+    /// It has more characters than the policy allows. Has the maximum.
     #[error("must have at most {0} characters")]
     TooLong(usize),
-    /// It is on the list of those that are tried first.
+    /// It is on the list of commonly used passwords.
     #[error("is one of the most commonly used passwords")]
     Common,
     /// It equals the email of its account.
@@ -51,15 +51,15 @@ pub enum WeakPassword {
     IsEmail,
 }
 
-/// About 20,000 passwords that lead the lists of stolen ones, in lower case.
+/// The 20,000 or so most frequent passwords in published breaches, in lower case.
 static COMMON: LazyLock<HashSet<&'static str>> =
     LazyLock::new(|| include_str!("common_passwords.txt").lines().collect());
 
 impl PasswordPolicy {
-    /// Whether `password` may be the password of the account `email`, where that is known (NIST SP 800-63B §3.1.1.2).
+    /// Checks a new password (NIST SP 800-63B §3.1.1.2) for the account with this email, if it is known.
     ///
     /// # Errors
-    /// [`WeakPassword`] names the first reason against it.
+    /// [`WeakPassword`] has the first requirement that is not met.
     pub fn check(&self, password: &Password, email: Option<&Email>) -> Result<(), WeakPassword> {
         let text = password.0.as_str();
         let chars = text.chars().count();

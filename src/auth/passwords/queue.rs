@@ -16,22 +16,22 @@ use std::{
 
 use crate::metrics::{GaugeGuard, METRICS};
 
-/// Who would be served later than this is refused at once, unless a thread is free. Much shorter than what may be waited for,
-/// since the queue may fill while the machine is idle, and then be served while requests take most of it: who is taken is to be
-/// served, and not given up after seconds.
-const SERVED_MAX: Duration = Duration::from_millis(1500);
-/// What was taken and would now be served later than this after all is given up.
-const GIVEN_UP: Duration = Duration::from_secs(4);
-/// What waited less than this is never given up: a hash that takes seconds by itself must be possible.
+/// A job that is expected to finish later than this is refused at once, unless a thread is free. It is much shorter than
+/// [`FINISH_MAX`], because the queue may fill while the machine is idle and be worked off while requests take most of the processor:
+/// an admitted job should finish, not be dropped after seconds.
+const ADMITTED_FINISH_MAX: Duration = Duration::from_millis(1500);
+/// An admitted job that is now expected to finish later than this after its arrival is dropped.
+const FINISH_MAX: Duration = Duration::from_secs(4);
+/// A job that has waited less than this is never dropped, so that a hash that takes seconds by itself is possible.
 const WAIT_GRACE: Duration = Duration::from_secs(1);
 /// The most queued jobs of one priority, however fast a hash is.
 const WAITING_MAX: usize = 1024;
-/// Estimated seconds per byte of work, until the first hash is measured.
+/// The rate that is assumed until the first hash is measured, in seconds per byte of work.
 const SECONDS_PER_BYTE: f64 = 2e-9;
 
 /// Priority of a job. Earlier variants run first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::auth) enum Priority {
+pub(in crate::auth) enum HashPriority {
     /// Verification of a password at login.
     Verify,
     /// A hash of a new password.
@@ -39,8 +39,8 @@ pub(in crate::auth) enum Priority {
 }
 
 /// Sort key of the queue: priority, then order of arrival.
-type QueuePosition = (Priority, u64);
-type Task = Box<dyn FnOnce(Permit<'_>) + Send>;
+type QueuePosition = (HashPriority, u64);
+type Task = Box<dyn FnOnce(HashPermit<'_>) + Send>;
 
 struct Job {
     work: u64,
@@ -55,8 +55,8 @@ struct Running {
     _counted: GaugeGuard,
 }
 
-/// Queued jobs, and the threads that run them.
-pub(in crate::auth) struct Queue {
+/// The queued jobs and the threads that run them.
+pub(in crate::auth) struct HashQueue {
     state: Mutex<State>,
     something_to_do: Condvar,
 }
@@ -67,15 +67,15 @@ struct State {
     waiting: BTreeMap<QueuePosition, Job>,
     /// The running job of each thread.
     running: Vec<Option<Running>>,
-    pace: WorkRate,
+    rate: HashRate,
 }
 
-impl Queue {
-    /// A queue in front of `threads` threads, where most jobs have the work of `usual`.
+impl HashQueue {
+    /// Creates a queue for `threads` threads. `usual` is the work of most jobs, in bytes.
     pub(in crate::auth) fn new(threads: usize, usual: u64) -> Self {
-        let pace = WorkRate { seconds_per_byte: SECONDS_PER_BYTE, usual };
+        let rate = HashRate { seconds_per_byte: SECONDS_PER_BYTE, usual };
         let running = (0..threads).map(|_| None).collect();
-        let state = State { closed: false, next: 0, waiting: BTreeMap::new(), running, pace };
+        let state = State { closed: false, next: 0, waiting: BTreeMap::new(), running, rate };
         Self { state: Mutex::new(state), something_to_do: Condvar::new() }
     }
 
@@ -85,15 +85,15 @@ impl Queue {
     /// The estimated wait, if the job could not finish in time.
     pub(in crate::auth) fn join(
         self: &Arc<Self>,
-        priority: Priority,
+        priority: HashPriority,
         work: u64,
         run: Task,
-    ) -> Result<QueueEntry, Duration> {
+    ) -> Result<HashQueueEntry, Duration> {
         let now = Instant::now();
         let mut state = self.lock();
-        state.give_up_late(now);
+        state.drop_late_jobs(now);
         let wait = state.wait(priority, now);
-        let in_time = state.has_free_thread() || wait + state.pace_now(now).expected(work) <= SERVED_MAX;
+        let in_time = state.has_free_thread() || wait + state.current_rate(now).expected(work) <= ADMITTED_FINISH_MAX;
         let is_full = state.waiting.keys().filter(|position| position.0 == priority).count() >= WAITING_MAX;
         if state.closed || is_full || !in_time {
             return Err(wait);
@@ -103,19 +103,19 @@ impl Queue {
         state.waiting.insert(position, Job { work, since: now, run, _counted: METRICS.hashes_waiting.hold() });
         drop(state);
         self.something_to_do.notify_one();
-        Ok(QueueEntry { queue: Arc::clone(self), position })
+        Ok(HashQueueEntry { queue: Arc::clone(self), position })
     }
 
-    /// How long a job of `priority` would wait.
-    pub(in crate::auth) fn wait(&self, priority: Priority) -> Duration {
+    /// Returns the estimated time until a new job of `priority` would start.
+    pub(in crate::auth) fn wait(&self, priority: HashPriority) -> Duration {
         self.lock().wait(priority, Instant::now())
     }
 
     /// Runs jobs until the queue is closed, as the thread number `thread`.
     pub(in crate::auth) fn serve(&self, thread: usize) {
         while let Some(run) = self.take(thread) {
-            let permit = Permit { queue: self, thread };
-            // The thread outlives a job that panics; who waits for it sees that it went.
+            let permit = HashPermit { queue: self, thread };
+            // The thread survives a panic of the job. The caller sees that the reply channel is closed.
             let _ = catch_unwind(AssertUnwindSafe(|| run(permit)));
         }
     }
@@ -136,7 +136,7 @@ impl Queue {
                 return None;
             }
             let now = Instant::now();
-            state.give_up_late(now);
+            state.drop_late_jobs(now);
             if let Some((_, job)) = state.waiting.pop_first() {
                 state.running[thread] =
                     Some(Running { work: job.work, since: now, _counted: METRICS.hashes_running.hold() });
@@ -158,53 +158,53 @@ impl State {
     }
 
     /// The current rate of work: the recent rate, or a slower one if a running job already took longer than expected.
-    fn pace_now(&self, now: Instant) -> WorkRate {
+    fn current_rate(&self, now: Instant) -> HashRate {
         let running = self.running.iter().flatten();
-        running.fold(self.pace, |pace, running| {
-            let slower = pace.after(now - running.since, running.work);
-            if slower.seconds_per_byte > pace.seconds_per_byte { slower } else { pace }
+        running.fold(self.rate, |rate, running| {
+            let slower = rate.after(now - running.since, running.work);
+            if slower.seconds_per_byte > rate.seconds_per_byte { slower } else { rate }
         })
     }
 
     /// The estimated time until a new job of `priority` would start.
-    fn wait(&self, priority: Priority, now: Instant) -> Duration {
+    fn wait(&self, priority: HashPriority, now: Instant) -> Duration {
         if self.has_free_thread() {
             return Duration::ZERO;
         }
-        let pace = self.pace_now(now);
-        let rest = |running: &Running| pace.expected(running.work).saturating_sub(now - running.since);
+        let rate = self.current_rate(now);
+        let rest = |running: &Running| rate.expected(running.work).saturating_sub(now - running.since);
         let running: Duration = self.running.iter().flatten().map(rest).sum();
         let before: u64 = self.waiting.range(..=(priority, u64::MAX)).map(|(_, job)| job.work).sum();
-        (running + pace.expected(before)) / u32::try_from(self.running.len()).unwrap_or(u32::MAX)
+        (running + rate.expected(before)) / u32::try_from(self.running.len()).unwrap_or(u32::MAX)
     }
 
     /// Drops jobs that can no longer finish in time, because the rate fell or others went first.
-    fn give_up_late(&mut self, now: Instant) {
-        let pace = self.pace_now(now);
+    fn drop_late_jobs(&mut self, now: Instant) {
+        let rate = self.current_rate(now);
         self.waiting.retain(|_, job| {
             let waited = now - job.since;
-            waited < WAIT_GRACE || waited + pace.expected(job.work) <= GIVEN_UP
+            waited < WAIT_GRACE || waited + rate.expected(job.work) <= FINISH_MAX
         });
     }
 }
 
 /// The rate at which the threads work.
 #[derive(Clone, Copy)]
-struct WorkRate {
+struct HashRate {
     seconds_per_byte: f64,
-    /// A job of less work says less about the pace.
+    /// The work of most jobs, in bytes. A smaller job changes the rate less.
     usual: u64,
 }
 
 #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-impl WorkRate {
+impl HashRate {
     fn expected(self, work: u64) -> Duration {
-        // Far beyond what is ever taken, and short enough to add up.
+        // The bound is far beyond what is ever admitted, and keeps sums of durations from overflowing.
         Duration::from_secs_f64((work as f64 * self.seconds_per_byte).min(3600.0))
     }
 
-    /// What a job that took so long says. A slower one counts at once, a faster one by half: who is refused comes again,
-    /// and who was taken must be served.
+    /// Returns the rate after a job of `work` bytes took `took`. A slower job changes the rate fully, a faster one by half, because a
+    /// refused client can try again while an admitted job must finish in time.
     fn after(self, took: Duration, work: u64) -> Self {
         let work = work.max(1);
         let change = took.as_secs_f64() / work as f64 - self.seconds_per_byte;
@@ -214,26 +214,26 @@ impl WorkRate {
 }
 
 /// A queued job's entry. Dropping it before the job has started removes the job.
-pub(in crate::auth) struct QueueEntry {
-    queue: Arc<Queue>,
+pub(in crate::auth) struct HashQueueEntry {
+    queue: Arc<HashQueue>,
     position: QueuePosition,
 }
 
-impl Drop for QueueEntry {
+impl Drop for HashQueueEntry {
     fn drop(&mut self) {
         let job = self.queue.lock().waiting.remove(&self.position);
-        drop(job); // with the password, and not while the queue is locked
+        drop(job); // it holds a password: wiped here, after the lock is released
     }
 }
 
 /// Permit to use a thread. When it is dropped, the thread is free and the duration of the job is measured.
-pub(in crate::auth) struct Permit<'a> {
-    queue: &'a Queue,
+pub(in crate::auth) struct HashPermit<'a> {
+    queue: &'a HashQueue,
     thread: usize,
 }
 
-impl Permit<'_> {
-    /// Whether the job may go on with this much more work: only where nobody waits.
+impl HashPermit<'_> {
+    /// Adds `work` bytes to the running job and returns true, if no job is queued.
     pub(in crate::auth) fn extend(&self, work: u64) -> bool {
         let mut state = self.queue.lock();
         let is_idle = state.waiting.is_empty();
@@ -244,11 +244,11 @@ impl Permit<'_> {
     }
 }
 
-impl Drop for Permit<'_> {
+impl Drop for HashPermit<'_> {
     fn drop(&mut self) {
         let mut state = self.queue.lock();
         if let Some(running) = state.running[self.thread].take() {
-            state.pace = state.pace.after(running.since.elapsed(), running.work);
+            state.rate = state.rate.after(running.since.elapsed(), running.work);
         }
     }
 }

@@ -34,24 +34,24 @@ impl ScryptCost {
         Self::new(u8::try_from(number("ln")?).ok()?, number("r")?, number("p")?)
     }
 
-    /// How much memory one hash takes, in bytes.
+    /// Returns the memory that one hash takes, in bytes.
     #[must_use]
     pub fn memory_bytes(self) -> u64 {
         128 * u64::from(self.r) * (1 << self.log_n)
     }
 
-    /// Whether an attacker with stolen hashes is stopped for long: the least of OWASP's equal choices.
+    /// Whether the cost is at least the lowest that the OWASP Password Storage Cheat Sheet recommends.
     #[must_use]
     pub fn is_strong(self) -> bool {
         self.work() >= Self { log_n: 13, r: 8, p: 10 }.work()
     }
 
-    /// How much there is to compute, as the bytes that one pass writes and reads.
+    /// Returns the work of one hash: its memory in bytes times the number of passes `p`.
     pub(in crate::auth) fn work(self) -> u64 {
         self.memory_bytes() * u64::from(self.p)
     }
 
-    /// A new hash of `password`, with a salt of its own.
+    /// Hashes `password` with a new salt.
     pub(in crate::auth) fn hash(self, password: &Password) -> PasswordHash {
         let salt = random::bytes::<SALT_BYTES>();
         let mut output = [0; HASH_BYTES];
@@ -59,7 +59,7 @@ impl ScryptCost {
         self.phc(&salt, &output)
     }
 
-    /// A hash of this cost that no password is known for.
+    /// Returns a random hash of this cost. No known password matches it.
     pub(in crate::auth) fn decoy(self) -> PasswordHash {
         self.phc(&random::bytes::<SALT_BYTES>(), &random::bytes::<HASH_BYTES>())
     }

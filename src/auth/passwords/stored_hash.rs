@@ -1,10 +1,10 @@
-//! Stored password hashes, ours and those that came with users from elsewhere.
+//! Stored password hashes: our own, and those of users imported from other systems.
 //!
-//! Guarantees: a hash is read wholly before anything is computed, and one that asks for more memory or time than the bounds
-//! here is never run; the comparison takes the same time wherever the two differ. What is not today's scrypt is verified as
-//! it is and replaced at a login soon. Deliberately absent: making any hash but scrypt.
+//! Guarantees: a hash is parsed completely before anything is computed, and one whose parameters exceed the bounds here never runs. The
+//! comparison takes constant time. A hash of another kind than the current scrypt setting is verified as it is; the next login that
+//! succeeds without load replaces it. Deliberately absent: making any hash except scrypt.
 //!
-//! Read are scrypt and argon2 as PHC strings, bcrypt in its own form, and what Werkzeug writes (`scrypt:…`, `pbkdf2:…`).
+//! The formats are scrypt and argon2 as PHC strings, bcrypt in its own format, and those of Werkzeug (`scrypt:…`, `pbkdf2:…`).
 
 use std::str::FromStr;
 
@@ -22,7 +22,7 @@ use crate::{
     model::PasswordHash,
 };
 
-/// None of the forms is longer.
+/// The longest text that is parsed. No known format is longer.
 const TEXT_BYTES_MAX: usize = 512;
 const ARGON2_KIB_MAX: u32 = 256 * 1024;
 const ARGON2_PASSES_MAX: u32 = 10;
@@ -30,20 +30,20 @@ const ARGON2_LANES_MAX: u32 = 16;
 const BCRYPT_COST_MIN: u32 = 4;
 const BCRYPT_COST_MAX: u32 = 14;
 const PBKDF2_ROUNDS_MAX: u32 = 2_000_000;
-/// How many bytes of scrypt take as long as one of these: roughly, and good enough to tell a short wait from a long one.
+/// The work of one unit, as the number of scrypt bytes that take about as long. A rough estimate is enough for the admission queue.
 const ARGON2_KIB_WORK: u64 = 320;
 const BCRYPT_ROUND_WORK: u64 = 30_000;
 const PBKDF2_SHA256_ROUND_WORK: u64 = 150;
 const PBKDF2_SHA512_ROUND_WORK: u64 = 300;
-/// A shorter output would match by chance.
+/// The accepted length of a hash in bytes. A shorter one could match by chance.
 const OUTPUT_BYTES: std::ops::RangeInclusive<usize> = 10..=64;
 
-/// Why a hash can never be verified.
+/// Why a stored hash can never be verified.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct UnusableHash(String);
 
-/// A hash whose parameters are within bounds.
+/// A parsed hash whose parameters are within bounds.
 pub struct StoredHash {
     kind: Kind,
     salt: Vec<u8>,
@@ -51,7 +51,7 @@ pub struct StoredHash {
 }
 
 enum Kind {
-    /// `ours` where it is written the way new hashes are.
+    /// `ours` if it has the format of new hashes.
     Scrypt {
         cost: ScryptCost,
         ours: bool,
@@ -63,10 +63,10 @@ enum Kind {
 }
 
 impl StoredHash {
-    /// Reads a hash and holds its parameters against the bounds. Nothing is computed.
+    /// Parses a hash and checks its parameters against the bounds. Nothing is computed.
     ///
     /// # Errors
-    /// [`UnusableHash`] where it is malformed, of an unknown kind, or asks for too much.
+    /// [`UnusableHash`] if it is malformed, of an unknown kind, or exceeds the bounds.
     pub fn read(hash: &PasswordHash) -> Result<Self, UnusableHash> {
         let text = hash.as_str();
         let read = if text.len() > TEXT_BYTES_MAX {
@@ -85,7 +85,7 @@ impl StoredHash {
         if fits { Ok(read) } else { Err(UnusableHash("its output is too short or too long".to_owned())) }
     }
 
-    /// Whether it was made of this password.
+    /// Whether `password` matches. Takes as long as [`StoredHash::work`] says.
     #[must_use]
     pub fn matches(&self, password: &Password) -> bool {
         let (typed, salt) = (password.bytes(), self.salt.as_slice());
@@ -96,8 +96,8 @@ impl StoredHash {
                 argon2.hash_password_into(typed, salt, &mut actual).expect("BUG: bounded parameters are valid");
             }
             Kind::Bcrypt(cost) => {
-                // What Python's bcrypt does: a zero byte behind the password, and of all that the first 72 bytes. A zero
-                // byte inside is a byte like any other.
+                // As in Python's bcrypt: the password with a zero byte at its end, cut off after 72 bytes. A zero byte inside the
+                // password has no special meaning.
                 let mut bytes = [typed, &[0]].concat();
                 bytes.truncate(72);
                 let salt = salt.try_into().expect("BUG: a bcrypt salt was read as 16 bytes");
@@ -111,7 +111,7 @@ impl StoredHash {
         actual.ct_eq(&self.expected).into()
     }
 
-    /// How much there is to compute, in bytes of scrypt that take about as long.
+    /// Returns the work of one verification, as the number of scrypt bytes that take about as long.
     pub(in crate::auth) fn work(&self) -> u64 {
         match &self.kind {
             Kind::Scrypt { cost, .. } => cost.work(),
@@ -125,7 +125,7 @@ impl StoredHash {
         }
     }
 
-    /// Whether a new hash at `cost` should take its place.
+    /// Whether a new hash of cost `cost` should replace this one.
     #[must_use]
     pub fn is_weaker_than(&self, cost: ScryptCost) -> bool {
         match &self.kind {
@@ -164,7 +164,7 @@ fn argon2(algorithm: Algorithm, phc: &Phc) -> Result<Kind, String> {
     let bounded = || {
         let number = |name: &str, max| phc.params.get_decimal(name).filter(|value| *value <= max);
         let (m, t, p) = (number("m", ARGON2_KIB_MAX)?, number("t", ARGON2_PASSES_MAX)?, number("p", ARGON2_LANES_MAX)?);
-        // `keyid` and `data` would change the result.
+        // The optional parameters `keyid` and `data` would change the result.
         let params = (phc.params.iter().count() == 3).then(|| Params::new(m, t, p, phc.hash.map(|hash| hash.len())));
         params?.ok()
     };
@@ -172,9 +172,9 @@ fn argon2(algorithm: Algorithm, phc: &Phc) -> Result<Kind, String> {
     Ok(Kind::Argon2(Box::new(Argon2::new(algorithm, version, params))))
 }
 
-/// `$2b$12$` and 22 characters of salt and 31 of hash.
+/// Parses bcrypt: `$2b$12$`, then 22 characters of salt and 31 of hash.
 fn bcrypt(text: &str) -> Result<StoredHash, String> {
-    // The last character of each part has bits to spare, and not every writer left them zero.
+    // The last character of each part has unused bits, which not every implementation sets to zero.
     let config = GeneralPurposeConfig::new()
         .with_encode_padding(false)
         .with_decode_allow_trailing_bits(true)
@@ -193,7 +193,7 @@ fn bcrypt(text: &str) -> Result<StoredHash, String> {
     Ok(StoredHash { kind: Kind::Bcrypt(cost), salt: decode(&text[7..29])?, expected: decode(&text[29..])? })
 }
 
-/// `scrypt:32768:8:1$salt$hex` and `pbkdf2:sha256:600000$salt$hex`, where the salt is used as the text it is.
+/// Parses `scrypt:32768:8:1$salt$hex` and `pbkdf2:sha256:600000$salt$hex`. The salt is the bytes of its text, not decoded.
 fn werkzeug(method: &str, rest: &str) -> Result<StoredHash, String> {
     let (salt, hex) = rest.split_once('$').ok_or("it has no salt or no hash")?;
     let parts: Vec<&str> = method.split(':').collect();

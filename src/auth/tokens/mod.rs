@@ -1,9 +1,9 @@
-//! Access tokens: claims in, JWT out, and back. The only user of jsonwebtoken.
+//! Access tokens: signs claims into a JWT and verifies a JWT. The only module that uses jsonwebtoken.
 //!
-//! Guarantees: [`Tokens::verify`] takes exactly the tokens that [`Tokens::sign`] makes with this key. The header is compared
-//! byte for byte with our own before anything is decoded, which leaves no room for `alg`, `typ`, `kid`, `crit`, `jwk` and
-//! whatever else a header may say (RFC 8725 §3.1), and no claim before the signature was found good. Deliberately absent: time;
-//! who asks decides what "expired" means, since the library's own check lets a token live at its `exp` and grants leeway.
+//! Guarantees: [`Tokens::verify`] accepts exactly the tokens that [`Tokens::sign`] creates with this key. The header is compared byte for
+//! byte with our own before anything is decoded, so that no other `alg`, `typ`, `kid`, `crit` or `jwk` is ever interpreted (RFC 8725
+//! §3.1). No claim is decoded before the signature is verified. Deliberately absent: time. The caller compares `exp` with the clock,
+//! because the library's own check accepts a token at the second of its `exp` and grants leeway.
 
 use aws_lc_rs::hmac;
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -13,35 +13,36 @@ use sha2::{Digest, Sha256};
 
 use crate::model::{PublicId, TokenId};
 
-/// A longer token is refused before it is decoded. Ours have about 370 bytes.
+/// The longest token that is decoded. Our own have about 370 bytes.
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
-/// No claims of ours take more bytes as JSON.
+/// The longest JSON of claims that is decoded. Our own are shorter.
 const PAYLOAD_BYTES_MAX: usize = 256;
-/// More than a signature takes, as the decoder asks for.
+/// The size of the buffer for a decoded signature. The decoder needs more than the signature's 32 bytes.
 const SIGNATURE_BYTES_MAX: usize = 64;
-/// The end of the year 9999: a later `exp` is none of ours, whoever has the key, and would never be purged.
+/// The end of the year 9999. A token with a later `exp` is refused even with a valid signature, because its blacklist entry would never
+/// be purged.
 const EXPIRES_AT_S_MAX: u64 = 253_402_300_799;
-/// An HS256 key must be as long as the hash: RFC 7518 §3.2.
+/// The shortest HS256 key, in bytes: as long as the hash output (RFC 7518 §3.2).
 pub const KEY_BYTES_MIN: usize = 32;
 
-/// What a token says.
+/// The claims of a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claims {
-    /// `iat`: when it was made, in seconds since 1970.
+    /// `iat`: the time of issue, in seconds since 1970.
     pub issued_at_s: u64,
-    /// `exp`: from when it is dead, in seconds since 1970.
+    /// `exp`: the time from which it is expired, in seconds since 1970.
     pub expires_at_s: u64,
-    /// `sub`: the user.
+    /// `sub`: the public id of the user.
     pub subject: PublicId,
-    /// `admin`: whether the user was an administrator then. For clients to read; never believed here (I8).
+    /// `admin`: whether the user was an administrator at issue. Clients may read it; the server never does (I8).
     pub admin: bool,
-    /// `jti`: names this token.
+    /// `jti`: the id of the token.
     pub token_id: TokenId,
-    /// `epoch`: how often the user had ended all sessions then.
+    /// `epoch`: how often the user's tokens had been invalidated all at once, at issue.
     pub epoch: u64,
 }
 
-/// The claims as they are in the JWT (RFC 7519 §4.1). Our own tokens have no other claims, so others are refused.
+/// The claims as JSON in the JWT (RFC 7519 §4.1). A token with any other claim is refused, because our own have none.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Payload<'a> {
@@ -53,20 +54,20 @@ struct Payload<'a> {
     epoch: u64,
 }
 
-/// Signs and verifies with one key.
+/// Signs and verifies tokens with one key.
 pub struct Tokens {
     signing: EncodingKey,
-    /// Prepared once: jsonwebtoken hashes its key anew for each token.
+    /// Prepared once, because jsonwebtoken derives its HMAC key anew for each token.
     verifying: hmac::Key,
     header: Header,
-    /// What every token of ours begins with: the encoded header and the dot behind it.
+    /// The start of each of our tokens: the encoded header and the dot after it.
     prefix: String,
     lifetime_s: u64,
 }
 
 impl Tokens {
-    /// Tokens signed with `key` (HS256, at least [`KEY_BYTES_MIN`] bytes) that live for `lifetime_s` seconds. Those of another
-    /// `generation` are not taken.
+    /// Signs with `key` (HS256, at least [`KEY_BYTES_MIN`] bytes); new tokens live for `lifetime_s` seconds. Tokens of another data
+    /// `generation` are refused.
     #[must_use]
     pub fn new(key: &[u8], generation: Option<u64>, lifetime_s: u64) -> Self {
         let mut header = Header::new(Algorithm::HS256);
@@ -83,13 +84,13 @@ impl Tokens {
         tokens
     }
 
-    /// How long a new token lives, in seconds.
+    /// Returns the lifetime of a new token in seconds.
     #[must_use]
     pub fn lifetime_s(&self) -> u64 {
         self.lifetime_s
     }
 
-    /// The JWT that says `claims`.
+    /// Returns the JWT with these claims.
     #[must_use]
     pub fn sign(&self, claims: &Claims) -> String {
         self.encode(&Payload {
@@ -102,7 +103,7 @@ impl Tokens {
         })
     }
 
-    /// What a token says, whatever the time; `None` where it is not one that [`Tokens::sign`] made with this key.
+    /// Returns the claims of a token, also of an expired one, or `None` if [`Tokens::sign`] did not create it with this key.
     #[must_use]
     pub fn verify(&self, token: &str) -> Option<Claims> {
         if token.len() > TOKEN_BYTES_MAX {
@@ -133,14 +134,14 @@ impl Tokens {
     }
 }
 
-/// The bytes that `text` is base64url of (RFC 7515 §2); `None` where it is none, or where there is no room for them.
+/// Decodes base64url (RFC 7515 §2) into `room`. Returns `None` if `text` is malformed or the result does not fit.
 fn decoded<'a>(text: &str, room: &'a mut [u8]) -> Option<&'a [u8]> {
     let length = BASE64_URL_SAFE_NO_PAD.decode_slice(text, room).ok()?;
     room.get(..length)
 }
 
-/// Names key and generation in the token's header without telling anything of the key: the start of a SHA-256 with a prefix of
-/// its own.
+/// Returns the `kid` of the token header: the first 9 bytes of a SHA-256 over a fixed prefix, the generation and the key. It reveals
+/// nothing about the key.
 fn key_id(key: &[u8], generation: Option<u64>) -> String {
     let mut hash = Sha256::new().chain_update(b"latchkey key id\0");
     if let Some(generation) = generation {

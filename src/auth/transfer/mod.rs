@@ -55,7 +55,7 @@ struct Line {
 
 /// The result of an import, or with a dry run the expected result.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Report {
+pub struct ImportReport {
     /// How many users were added.
     pub added: u64,
     /// How many users existed already.
@@ -77,7 +77,7 @@ pub struct LineMessage {
     pub message: String,
 }
 
-impl Report {
+impl ImportReport {
     fn name(&mut self, line: u64, message: String) {
         if self.lines.len() < NAMED_MAX {
             self.lines.push(LineMessage { line, message });
@@ -140,13 +140,13 @@ pub fn import(
     now: OffsetDateTime,
     dry_run: bool,
     progress: Progress<'_>,
-) -> Result<Report, TransferError> {
+) -> Result<ImportReport, TransferError> {
     let bytes = file.seek(io::SeekFrom::End(0))?;
     let passes = if dry_run { 1 } else { 2 };
     let mut seen = HashSet::new();
     file.rewind()?;
     let mut lines = Lines::new(&mut *file, now, bytes * passes, progress);
-    let mut found = Report::default();
+    let mut found = ImportReport::default();
     lines.in_batches(&mut found, Some(&mut seen), |users| store.import_outcomes(&users))?;
     if dry_run || found.bad > 0 {
         if found.bad > 0 {
@@ -158,7 +158,7 @@ pub fn import(
     let (done, progress) = (lines.done, lines.progress);
     file.rewind()?;
     let mut lines = Lines { done, ..Lines::new(file, now, bytes * passes, progress) };
-    let mut report = Report::default();
+    let mut report = ImportReport::default();
     let added = lines.in_batches(&mut report, None, |users| store.import_users(users));
     added.map_err(|error| TransferError::HalfWay(Box::new(error)))?;
     Ok(report)
@@ -181,7 +181,7 @@ impl<'a, R: Read> Lines<'a, R> {
     /// Reads all lines and passes the valid ones to `act`. If `seen` is given, a line about a user in it is invalid.
     fn in_batches(
         &mut self,
-        report: &mut Report,
+        report: &mut ImportReport,
         mut seen: Option<&mut HashSet<u128>>,
         act: impl Fn(Vec<UserToImport>) -> Result<Vec<ImportOutcome>, StoreError>,
     ) -> Result<(), TransferError> {

@@ -15,10 +15,10 @@ use crate::{
         api::{tag::Tag, timestamp},
         middleware::{
             audit,
-            client_address::Client,
+            client_address::ClientAddress,
             error::{ApiError, Documented, Realm},
-            extract::{Body, Fields},
-            guard::{BearerAuth, Guard},
+            extract::{Body, RequestFields},
+            guard::{AuthGuard, BearerAuth},
             json::Json,
         },
     },
@@ -28,7 +28,7 @@ use crate::{
 /// The operations under `/auth`.
 pub struct AuthApi {
     /// Decides, and names the realm where it refuses.
-    pub guard: Arc<Guard>,
+    pub guard: Arc<AuthGuard>,
     /// Whether strangers may register.
     pub signup: bool,
 }
@@ -178,14 +178,15 @@ struct Me {
 
 /// It was done.
 #[derive(Object, Serialize)]
-pub struct Success {
+#[oai(rename = "Success")]
+pub struct SuccessBody {
     /// Always `success`.
     status: String,
     /// What was done.
     message: String,
 }
 
-impl Success {
+impl SuccessBody {
     /// Says that `message` is done.
     pub fn new(message: impl Into<String>) -> Json<Self> {
         Json(Self { status: "success".to_owned(), message: message.into() })
@@ -198,7 +199,7 @@ impl AuthApi {
     ///
     /// Makes an account and answers with its first token.
     #[oai(path = "/register", method = "post", operation_id = "register")]
-    async fn register(&self, client: Client, body: Body<Registration>) -> Result<Registered, Documented<409>> {
+    async fn register(&self, client: ClientAddress, body: Body<Registration>) -> Result<Registered, Documented<409>> {
         if !self.signup {
             return Err(ApiError::SignupClosed.into());
         }
@@ -221,7 +222,7 @@ impl AuthApi {
     ///
     /// Answers with a new token. Tokens from earlier logins stay valid.
     #[oai(path = "/login", method = "post", operation_id = "log_in")]
-    async fn log_in(&self, client: Client, body: Body<Credentials>) -> Result<LoggedIn, Documented<401>> {
+    async fn log_in(&self, client: ClientAddress, body: Body<Credentials>) -> Result<LoggedIn, Documented<401>> {
         let mut fields = body.fields;
         let email = email(&mut fields);
         let password = fields.required("password", |text| Ok::<_, String>(Password::new(text)));
@@ -256,10 +257,14 @@ impl AuthApi {
     ///
     /// Kills the token that the request carries, for good, before it answers. Other tokens of the user live on.
     #[oai(path = "/logout", method = "post", operation_id = "log_out")]
-    async fn log_out(&self, client: Client, BearerAuth(caller): BearerAuth) -> Result<Json<Success>, ApiError> {
+    async fn log_out(
+        &self,
+        client: ClientAddress,
+        BearerAuth(caller): BearerAuth,
+    ) -> Result<Json<SuccessBody>, ApiError> {
         self.guard.auth.log_out(&caller).await.map_err(|error| self.refuse(error))?;
         record_own("logout", &caller, client);
-        Ok(Success::new("successfully logged out"))
+        Ok(SuccessBody::new("successfully logged out"))
     }
 
     /// Log out everywhere
@@ -268,12 +273,12 @@ impl AuthApi {
     #[oai(path = "/logout-all", method = "post", operation_id = "log_out_everywhere")]
     async fn log_out_everywhere(
         &self,
-        client: Client,
+        client: ClientAddress,
         BearerAuth(caller): BearerAuth,
-    ) -> Result<Json<Success>, ApiError> {
+    ) -> Result<Json<SuccessBody>, ApiError> {
         self.guard.auth.log_out_everywhere(&caller).await.map_err(|error| self.refuse(error))?;
         record_own("logout_all", &caller, client);
-        Ok(Success::new("successfully logged out everywhere"))
+        Ok(SuccessBody::new("successfully logged out everywhere"))
     }
 
     /// Change my password
@@ -282,7 +287,7 @@ impl AuthApi {
     #[oai(path = "/password", method = "post", operation_id = "change_password")]
     async fn change_password(
         &self,
-        client: Client,
+        client: ClientAddress,
         BearerAuth(caller): BearerAuth,
         body: Body<PasswordChange>,
     ) -> Result<LoggedIn, ApiError> {
@@ -311,7 +316,7 @@ impl AuthApi {
     #[oai(path = "/user", method = "delete", operation_id = "delete_account")]
     async fn delete_account(
         &self,
-        client: Client,
+        client: ClientAddress,
         BearerAuth(caller): BearerAuth,
         body: Body<Confirmation>,
     ) -> Result<Removed, Documented<409>> {
@@ -331,7 +336,7 @@ impl AuthApi {
     }
 }
 
-fn record_own(event: &'static str, caller: &Caller, client: Client) {
+fn record_own(event: &'static str, caller: &Caller, client: ClientAddress) {
     audit::record(event, &caller.user().email, Some(caller.user().public_id), client);
 }
 
@@ -339,6 +344,6 @@ fn no_cache() -> String {
     "no-cache".to_owned()
 }
 
-fn email(fields: &mut Fields) -> Option<Email> {
+fn email(fields: &mut RequestFields) -> Option<Email> {
     fields.required("email", |text: Zeroizing<String>| Email::parse(&text))
 }

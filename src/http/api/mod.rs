@@ -24,7 +24,7 @@ use crate::{
     auth::passwords::policy::PasswordPolicy,
     http::middleware::{
         openapi::{self, Document},
-        router::BASE,
+        router::BASE_PATH,
     },
 };
 
@@ -32,7 +32,7 @@ const DESCRIPTION: &str = "The login server in one file.\n\n\
     **Try it:** run *Register* (or *Log in*) below, copy the `access_token` of its answer, press **Authorize**, paste it, and \
     run *Who am I*. *Log out* kills that token for good.";
 
-/// Every operation under [`BASE`] that the document describes.
+/// Every operation under [`BASE_PATH`] that the document describes.
 pub(in crate::http) type Api = (auth::AuthApi, users::UsersApi, widgets::WidgetsApi);
 
 /// The operations of [`Api`] without their state: enough to write the document.
@@ -56,6 +56,6 @@ pub(in crate::http) fn document(signup: bool, policy: &PasswordPolicy) -> Docume
     let service = OpenApiService::new(ApiWithoutState, "latchkey", env!("CARGO_PKG_VERSION"))
         .license(license)
         .description(DESCRIPTION)
-        .server(BASE);
-    openapi::complete(&service.spec(), BASE, signup, policy)
+        .server(BASE_PATH);
+    openapi::complete(&service.spec(), BASE_PATH, signup, policy)
 }

@@ -16,15 +16,15 @@ use crate::{
         passwords::policy::{Password, WeakPassword},
     },
     http::{
-        api::{auth::Success, tag::Tag, timestamp},
+        api::{auth::SuccessBody, tag::Tag, timestamp},
         middleware::{
-            client_address::Client,
+            client_address::ClientAddress,
             error::{ApiError, Documented, Realm},
-            extract::{Body, Fields, Parameter, Path, Query},
-            guard::{Guard, ManagerAuth},
+            extract::{Body, Parameter, Path, Query, RequestFields},
+            guard::{AdminOrOperatorAuth, AuthGuard},
             json::Json,
-            paging::{Listed, PageParam, Paging, PerPageParam},
-            router::BASE,
+            paging::{ListResponse, PageParam, Paging, PerPageParam},
+            router::BASE_PATH,
         },
     },
     model::{Email, PublicId, User, UserChange, UserFilter},
@@ -34,7 +34,7 @@ use crate::{
 /// The operations under `/users`.
 pub struct UsersApi {
     /// Decides.
-    pub guard: Arc<Guard>,
+    pub guard: Arc<AuthGuard>,
     /// Keeps the users.
     pub store: Arc<Store>,
 }
@@ -162,7 +162,7 @@ impl UsersApi {
     #[expect(clippy::too_many_arguments, reason = "the document needs each parameter")]
     async fn list_users(
         &self,
-        _manager: ManagerAuth,
+        _manager: AdminOrOperatorAuth,
         request: &Request,
         /// Which page, from 1.
         #[oai(name = "page")]
@@ -179,8 +179,8 @@ impl UsersApi {
         /// Only administrators, or only those who are none.
         #[oai(name = "admin")]
         _admin: Query<FlagParam>,
-    ) -> Result<Listed<UserJson>, ApiError> {
-        let mut fields = Fields::of_query(request)?;
+    ) -> Result<ListResponse<UserJson>, ApiError> {
+        let mut fields = RequestFields::of_query(request)?;
         let paging = Paging::of(&mut fields);
         let filter = UserFilter {
             email_prefix: fields.optional("search", None, |text| Ok::<_, String>(Some(text.to_string()))).flatten(),
@@ -199,7 +199,7 @@ impl UsersApi {
             }
         }
         let items = found.items.iter().map(UserJson::new).collect();
-        Ok(Listed::new(items, found.total, &paging, &format!("{BASE}/users"), &query.finish()))
+        Ok(ListResponse::new(items, found.total, &paging, &format!("{BASE_PATH}/users"), &query.finish()))
     }
 
     /// Make a user
@@ -208,8 +208,8 @@ impl UsersApi {
     #[oai(path = "/", method = "post", operation_id = "create_user")]
     async fn create_user(
         &self,
-        client: Client,
-        manager: ManagerAuth,
+        client: ClientAddress,
+        manager: AdminOrOperatorAuth,
         body: Body<NewUser>,
     ) -> Result<Added, Documented<409>> {
         let mut fields = body.fields;
@@ -229,7 +229,7 @@ impl UsersApi {
     #[oai(path = "/:public_id", method = "get", operation_id = "get_user_by_id")]
     async fn get_user_by_id(
         &self,
-        _manager: ManagerAuth,
+        _manager: AdminOrOperatorAuth,
         /// The public id of the user.
         public_id: Path<IdParam>,
     ) -> Result<Json<UserJson>, Documented<404>> {
@@ -242,8 +242,8 @@ impl UsersApi {
     #[oai(path = "/:public_id", method = "patch", operation_id = "change_user")]
     async fn change_user(
         &self,
-        client: Client,
-        manager: ManagerAuth,
+        client: ClientAddress,
+        manager: AdminOrOperatorAuth,
         /// The public id of the user.
         public_id: Path<IdParam>,
         body: Body<Change>,
@@ -270,16 +270,16 @@ impl UsersApi {
     #[oai(path = "/:public_id/end-sessions", method = "post", operation_id = "end_sessions")]
     async fn end_sessions(
         &self,
-        client: Client,
-        manager: ManagerAuth,
+        client: ClientAddress,
+        manager: AdminOrOperatorAuth,
         /// The public id of the user.
         public_id: Path<IdParam>,
-    ) -> Result<Json<Success>, Documented<404>> {
+    ) -> Result<Json<SuccessBody>, Documented<404>> {
         let user = self.find(&public_id)?;
         let change = UserChange { end_sessions: true, ..UserChange::default() };
         self.guard.auth.change_user(user.public_id, change).await.map_err(|error| self.refuse(error))?;
         manager.audit("sessions_ended", &user, client);
-        Ok(Success::new(format!("all sessions of {} have ended", user.email)))
+        Ok(SuccessBody::new(format!("all sessions of {} have ended", user.email)))
     }
 
     /// Delete a user
@@ -288,8 +288,8 @@ impl UsersApi {
     #[oai(path = "/:public_id", method = "delete", operation_id = "delete_user")]
     async fn delete_user(
         &self,
-        client: Client,
-        manager: ManagerAuth,
+        client: ClientAddress,
+        manager: AdminOrOperatorAuth,
         /// The public id of the user.
         public_id: Path<IdParam>,
     ) -> Result<Deleted, Documented<404, 409>> {
@@ -318,5 +318,5 @@ impl UsersApi {
 }
 
 fn link(public_id: PublicId) -> String {
-    format!("{BASE}/users/{public_id}")
+    format!("{BASE_PATH}/users/{public_id}")
 }

@@ -34,7 +34,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use crate::http::connection::{
-    limits::{ConnectionLimiter, ConnectionState, Limits, limit_unsent},
+    limits::{ConnectionLimiter, ConnectionLimits, ConnectionState, limit_unsent},
     tls::Tls,
     validated_stream::ValidatedStream,
 };
@@ -64,7 +64,7 @@ pub async fn serve(
     listener: TcpListener,
     tls: Option<Tls>,
     endpoint: Arc<impl Endpoint<Output = Response> + 'static>,
-    limits: Limits,
+    limits: ConnectionLimits,
     stop: impl Future<Output = ()>,
     drain: Duration,
 ) -> bool {

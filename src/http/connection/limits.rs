@@ -39,7 +39,7 @@ const SWEEP_MAX: Duration = Duration::from_millis(500);
 
 /// The limits of the connections of one listener.
 #[derive(Debug, Clone)]
-pub struct Limits {
+pub struct ConnectionLimits {
     /// The most connections at the same time.
     pub connections: usize,
     /// The most of one client: one address of IPv4, a /64 of IPv6.
@@ -58,7 +58,7 @@ pub struct Limits {
 
 /// Limits how many connections are open, and aborts those whose deadline has passed.
 pub(in crate::http) struct ConnectionLimiter {
-    limits: Limits,
+    limits: ConnectionLimits,
     connections: usize,
     sweep_every: Duration,
     started: Instant,
@@ -78,7 +78,7 @@ struct OpenConnections {
 }
 
 impl ConnectionLimiter {
-    pub(in crate::http) fn new(limits: Limits) -> Arc<Self> {
+    pub(in crate::http) fn new(limits: ConnectionLimits) -> Arc<Self> {
         let shortest = limits.header.min(limits.body).min(limits.request).min(limits.idle);
         Arc::new(Self {
             connections: raise_descriptor_limit(limits.connections),

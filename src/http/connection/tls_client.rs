@@ -21,7 +21,7 @@ use tokio_rustls::{
 ///
 /// # Errors
 /// Where the other end does not speak TLS.
-pub async fn connect_unverified(address: IpAddr, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+pub async fn connect_tls_unverified(address: IpAddr, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()

@@ -6,18 +6,18 @@
 //! tokens.
 
 use crate::{
-    http::middleware::client_address::Client,
+    http::middleware::client_address::ClientAddress,
     model::{Email, PublicId, User},
 };
 
 /// Records an act on one's own account. `user` is `None` where nobody proved to be the one.
-pub fn record(event: &'static str, email: &Email, user: Option<PublicId>, client: Client) {
+pub fn record(event: &'static str, email: &Email, user: Option<PublicId>, client: ClientAddress) {
     let user = user.map(tracing::field::display);
     tracing::info!(target: "audit", %event, email = %plain(email), user, %client);
 }
 
 /// Records what `by`, an administrator or (`None`) the operator, did to `whom`, who is now as told.
-pub fn record_by(event: &'static str, by: Option<&Email>, whom: &User, client: Client) {
+pub fn record_by(event: &'static str, by: Option<&Email>, whom: &User, client: ClientAddress) {
     let by = by.map_or_else(|| "operator".to_owned(), plain);
     let (email, user) = (plain(&whom.email), whom.public_id);
     tracing::info!(

@@ -16,9 +16,9 @@ const X_FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// The address that a request comes from; none where that is the operator, over the socket in the data directory.
 #[derive(Debug, Clone, Copy)]
-pub struct Client(Option<IpAddr>);
+pub struct ClientAddress(Option<IpAddr>);
 
-impl Client {
+impl ClientAddress {
     /// Determines the client of `request` behind these proxies and stores it in the request for later callers.
     pub fn note(request: &mut Request, proxies: &[TrustedProxy]) -> Self {
         let Self(Some(mut hop)) = Self::connected(request) else { return Self(None) };
@@ -51,7 +51,7 @@ impl Client {
     }
 }
 
-impl fmt::Display for Client {
+impl fmt::Display for ClientAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Some(address) => address.fmt(f),
@@ -60,7 +60,7 @@ impl fmt::Display for Client {
     }
 }
 
-impl<'a> FromRequest<'a> for Client {
+impl<'a> FromRequest<'a> for ClientAddress {
     async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
         Ok(request.extensions().get().copied().unwrap_or_else(|| Self::connected(request)))
     }

@@ -1,7 +1,7 @@
 //! Extractors: the fields of a request body, a query or a path, as text, and what is wrong with them.
 //!
 //! Guarantees: form and JSON bodies give the same fields. A field that was sent twice, has broken percent-encoding or is not UTF-8 is an
-//! error. [`Fields`] reports every field that failed, not only the first. The text of a field is wiped from memory after use, because
+//! error. [`RequestFields`] reports every field that failed, not only the first. The text of a field is wiped from memory after use, because
 //! one of them is a password.
 
 use std::{collections::HashMap, fmt::Display, marker::PhantomData};
@@ -29,12 +29,12 @@ enum FieldValue {
 }
 
 /// The fields of a request, and the errors found in them so far.
-pub struct Fields {
+pub struct RequestFields {
     sent: HashMap<String, Vec<FieldValue>>,
     errors: FieldErrors,
 }
 
-impl Fields {
+impl RequestFields {
     /// The fields of the query string of `request`.
     ///
     /// # Errors
@@ -43,7 +43,7 @@ impl Fields {
         Self::from_form(request.uri().query().unwrap_or_default().as_bytes(), "query string")
     }
 
-    /// Reads the field `name` with `parse`. `None` where it is missing or wrong, which [`Fields::failed`] tells.
+    /// Reads the field `name` with `parse`. `None` where it is missing or wrong, which [`RequestFields::failed`] tells.
     pub fn required<T, E: Display>(
         &mut self,
         name: &'static str,
@@ -57,7 +57,7 @@ impl Fields {
         read.map_err(|why| self.reject(name, why)).ok()
     }
 
-    /// Like [`Fields::required`], with `default` where the field is missing.
+    /// Like [`RequestFields::required`], with `default` where the field is missing.
     pub fn optional<T, E: Display>(
         &mut self,
         name: &'static str,
@@ -204,7 +204,7 @@ fn form_decode(bytes: &[u8]) -> Option<Zeroizing<String>> {
 /// A form or JSON body with the fields of `S`, which is how the OpenAPI document describes it.
 pub struct Body<S> {
     /// The fields that were sent.
-    pub fields: Fields,
+    pub fields: RequestFields,
     shape: PhantomData<fn() -> S>,
 }
 
@@ -245,7 +245,7 @@ impl<'a, S: Type> ApiExtractor<'a> for Body<S> {
         if bytes.len() > BODY_BYTES_MAX {
             return Err(ApiError::BodyTooLarge(BODY_BYTES_MAX).into());
         }
-        let fields = if json { Fields::from_json(&bytes) } else { Fields::from_form(&bytes, "body") };
+        let fields = if json { RequestFields::from_json(&bytes) } else { RequestFields::from_form(&bytes, "body") };
         Ok(Self { fields: fields?, shape: PhantomData })
     }
 }
@@ -258,7 +258,7 @@ pub trait Parameter {
 
 /// A parameter as the text it was sent as, percent-decoded: the handler parses it.
 pub struct Param<P, const IN_PATH: bool> {
-    /// What the path says. A query is read with [`Fields::of_query`], so that one answer names everything that is wrong.
+    /// What the path says. A query is read with [`RequestFields::of_query`], so that one answer names everything that is wrong.
     pub text: Option<String>,
     shape: PhantomData<fn() -> P>,
 }

@@ -15,9 +15,9 @@ use crate::{
     auth::{Auth, AuthError, Caller},
     http::middleware::{
         audit,
-        client_address::Client,
+        client_address::ClientAddress,
         error::{ApiError, Challenge, Realm},
-        extract::Fields,
+        extract::RequestFields,
     },
     model::User,
 };
@@ -25,17 +25,17 @@ use crate::{
 /// The operator of this machine: a request that came in over the socket in the data directory, from a process that the
 /// operating system says is ours. No header can claim it.
 #[derive(Clone, Copy)]
-pub struct Operator;
+pub struct OperatorRequest;
 
 /// What a request needs to be let in: the one thing that reaches handlers through the request and not as an argument.
-pub struct Guard {
+pub struct AuthGuard {
     /// Decides.
     pub auth: Arc<Auth>,
     /// The domain that challenges name.
     pub domain: String,
 }
 
-impl Guard {
+impl AuthGuard {
     /// The challenge for those who may use a resource of `realm`.
     pub fn challenge(&self, realm: Realm) -> Challenge {
         Challenge { realm, domain: self.domain.clone() }
@@ -45,7 +45,7 @@ impl Guard {
         let mut headers = request.headers().get_all(header::AUTHORIZATION).iter();
         let (first, second) = (headers.next(), headers.next());
         let asks_twice =
-            first.is_some() && request.uri().query().is_some() && Fields::of_query(request)?.has("access_token");
+            first.is_some() && request.uri().query().is_some() && RequestFields::of_query(request)?.has("access_token");
         if second.is_some() || asks_twice {
             return Err(ApiError::InvalidRequest(self.challenge(realm)));
         }
@@ -70,8 +70,8 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
     (scheme.eq_ignore_ascii_case(b"bearer") && !credentials.is_empty()).then_some(credentials)
 }
 
-fn guard(request: &Request) -> &Guard {
-    request.data::<Arc<Guard>>().expect("BUG: the middleware stack puts the guard into every request")
+fn guard(request: &Request) -> &AuthGuard {
+    request.data::<Arc<AuthGuard>>().expect("BUG: the middleware stack puts the guard into every request")
 }
 
 macro_rules! security_scheme {
@@ -109,7 +109,7 @@ macro_rules! security_scheme {
                 _: &mut RequestBody,
                 _: ExtractParamOptions<()>,
             ) -> poem::Result<Self> {
-                let admit: fn(&Guard, &Request) -> Result<$inner, ApiError> = $admit;
+                let admit: fn(&AuthGuard, &Request) -> Result<$inner, ApiError> = $admit;
                 Ok(Self(admit(guard(request), request)?))
             }
         }
@@ -132,18 +132,18 @@ security_scheme!(
 );
 security_scheme!(
     /// Lets in administrators, and the operator, who is nobody's user (`None`).
-    ManagerAuth(Option<Caller>),
+    AdminOrOperatorAuth(Option<Caller>),
     "AdminAuth",
     "The access_token of an administrator.",
-    |guard, request| match request.data::<Operator>() {
-        Some(Operator) => Ok(None),
+    |guard, request| match request.data::<OperatorRequest>() {
+        Some(OperatorRequest) => Ok(None),
         None => guard.admit(request, Realm::AdminUsers).map(Some),
     }
 );
 
-impl ManagerAuth {
+impl AdminOrOperatorAuth {
     /// Notes in the audit stream who did what to whom.
-    pub fn audit(&self, event: &'static str, whom: &User, client: Client) {
+    pub fn audit(&self, event: &'static str, whom: &User, client: ClientAddress) {
         audit::record_by(event, self.0.as_ref().map(|caller| &caller.user().email), whom, client);
     }
 }

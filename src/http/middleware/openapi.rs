@@ -42,18 +42,18 @@ pub struct Document {
     /// As YAML.
     pub yaml: String,
     /// The templates of its paths.
-    pub templates: Templates,
+    pub templates: PathTemplates,
 }
 
 /// The templates of all paths that are served, such as `/api/v1/widgets/{name}`, with the methods of each.
 #[derive(Default)]
-pub struct Templates {
+pub struct PathTemplates {
     /// Those without a parameter, which are found without looking at others.
     fixed: HashMap<String, String>,
     with_parameters: Vec<(String, String)>,
 }
 
-impl Templates {
+impl PathTemplates {
     fn insert(&mut self, template: String, methods: String) {
         if template.contains('{') {
             self.with_parameters.push((template, methods));
@@ -95,7 +95,7 @@ impl Templates {
 /// Completes the document that poem-openapi made (`derived`), whose paths are served below `base`.
 pub fn complete(derived: &str, base: &str, signup: bool, policy: &PasswordPolicy) -> Document {
     let mut document: Value = serde_json::from_str(derived).expect("BUG: poem-openapi writes JSON");
-    let mut templates = Templates::default();
+    let mut templates = PathTemplates::default();
     mend_schemas(object(&mut document["components"], "schemas"), policy);
     let schemas = document["components"]["schemas"].clone();
     for (path, operations) in object(&mut document, "paths") {

@@ -11,7 +11,7 @@ use poem_openapi::{
 use serde::Serialize;
 
 use crate::http::middleware::{
-    extract::{Fields, Parameter},
+    extract::{Parameter, RequestFields},
     json::Json,
 };
 
@@ -55,7 +55,7 @@ pub struct Paging {
 
 impl Paging {
     /// Reads `page` and `per_page`. What is wrong with them is in `fields`; the caller has to finish those.
-    pub fn of(fields: &mut Fields) -> Self {
+    pub fn of(fields: &mut RequestFields) -> Self {
         let page = fields.optional("page", 1, |text| {
             text.parse().ok().filter(|page| *page >= 1).ok_or("must be a whole number from 1")
         });
@@ -100,7 +100,7 @@ pub struct PageOf<T: Type + ToJSON + ParseFromJSON + Serialize> {
 
 /// The answer of a list.
 #[derive(ApiResponse)]
-pub enum Listed<T: Type + ToJSON + ParseFromJSON + Serialize> {
+pub enum ListResponse<T: Type + ToJSON + ParseFromJSON + Serialize> {
     /// A page of the list.
     #[oai(status = 200)]
     Ok(
@@ -114,7 +114,7 @@ pub enum Listed<T: Type + ToJSON + ParseFromJSON + Serialize> {
     ),
 }
 
-impl<T: Type + ToJSON + ParseFromJSON + Serialize> Listed<T> {
+impl<T: Type + ToJSON + ParseFromJSON + Serialize> ListResponse<T> {
     /// `items` are what is on the page, of `total` in all; `path` and `query` are those of the list, the latter encoded and
     /// without the paging.
     pub fn new(items: Vec<T>, total: u64, paging: &Paging, path: &str, query: &str) -> Self {

@@ -9,7 +9,7 @@ use tokio::io::AsyncReadExt as _;
 
 use crate::http::{
     connection::{head_validator::Refusal, limits::ConnectionState},
-    middleware::{error::ApiError, extract::BODY_BYTES_MAX, router::BASE},
+    middleware::{error::ApiError, extract::BODY_BYTES_MAX, router::BASE_PATH},
 };
 
 /// The longest path with its query, in bytes.
@@ -32,7 +32,7 @@ pub(in crate::http) fn check(request: &Request, path: &str) -> Result<(), ApiErr
         Err(ApiError::UrlTooLong)
     } else if refusal == Some(&Refusal::TooManyFields) || header_bytes > HEADER_BYTES_MAX {
         Err(ApiError::HeadersTooLarge)
-    } else if path.starts_with(BASE) && percent_encoding::percent_decode_str(path).decode_utf8().is_err() {
+    } else if path.starts_with(BASE_PATH) && percent_encoding::percent_decode_str(path).decode_utf8().is_err() {
         Err(ApiError::bad_request("The path is not valid UTF-8"))
     } else {
         Ok(())

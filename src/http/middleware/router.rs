@@ -16,7 +16,7 @@ use poem::{
 use poem_openapi::OpenApi;
 
 /// What all routes of the API begin with.
-pub const BASE: &str = "/api/v1";
+pub const BASE_PATH: &str = "/api/v1";
 
 /// Everything that is served, by path.
 pub struct Router {

@@ -16,13 +16,13 @@ use crate::{
     http::{
         connection::trusted_proxy::TrustedProxy,
         middleware::{
-            client_address::Client,
+            client_address::ClientAddress,
             cors::{self, CorsOrigins},
             error::ApiError,
-            guard::Guard,
-            openapi::Templates,
+            guard::AuthGuard,
+            openapi::PathTemplates,
             request_id, request_limits,
-            router::{BASE, Router},
+            router::{BASE_PATH, Router},
         },
     },
     metrics::METRICS,
@@ -42,7 +42,7 @@ pub struct MiddlewareStack {
     /// What answers.
     pub router: Router,
     /// Lets in; routes find it with the request.
-    pub guard: Arc<Guard>,
+    pub guard: Arc<AuthGuard>,
     /// Who may call from a browser.
     pub cors: CorsOrigins,
     /// Whose `X-Forwarded-For` is believed.
@@ -50,7 +50,7 @@ pub struct MiddlewareStack {
     /// Whether browsers are told to come over TLS from now on (RFC 6797).
     pub https: bool,
     /// What is served.
-    pub templates: Templates,
+    pub templates: PathTemplates,
 }
 
 impl Endpoint for MiddlewareStack {
@@ -65,11 +65,11 @@ impl Endpoint for MiddlewareStack {
         // A template has no names in it. What is not served is logged as it was asked for, up to a length.
         let template = self.templates.of(path);
         let route = template.map_or_else(|| Cow::Owned(loggable(path)), Cow::Borrowed);
-        let client = Client::note(&mut request, &self.trusted_proxies);
+        let client = ClientAddress::note(&mut request, &self.trusted_proxies);
         // At the level of errors, so that an error says its request also where nothing else is logged.
         let span = || tracing::error_span!("request", id = id_text, %method, route = &*route, %client);
         // A span takes a fifth of the work of a request. What only reads from the API has nothing to log unless it fails.
-        let handling = if method.is_safe() && path.starts_with(BASE) { Span::none() } else { span() };
+        let handling = if method.is_safe() && path.starts_with(BASE_PATH) { Span::none() } else { span() };
         let started = Instant::now();
         let answer = self.answer(request, path).instrument(handling.clone()).await;
         let mut response = answer.unwrap_or_else(|error| {

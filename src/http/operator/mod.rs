@@ -31,18 +31,18 @@ use tokio::{
     time::timeout,
 };
 
-use crate::http::middleware::guard::Operator;
+use crate::http::middleware::guard::OperatorRequest;
 
 /// How long to wait before accepting again when the system has no more file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A socket that is bound and ready.
-pub struct Socket {
+pub struct AdminSocket {
     listener: UnixListener,
     uid: u32,
 }
 
-impl Socket {
+impl AdminSocket {
     /// Binds `path`. The caller holds the data directory, so whatever is there was left behind.
     ///
     /// # Errors
@@ -120,7 +120,7 @@ async fn serve_connection(
 }
 
 async fn as_operator(routes: &impl Endpoint<Output = Response>, mut request: Request) -> Response {
-    request.extensions_mut().insert(Operator);
+    request.extensions_mut().insert(OperatorRequest);
     routes.get_response(request).await
 }
 

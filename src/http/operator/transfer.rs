@@ -26,7 +26,7 @@ use crate::{
 const CHUNKS_QUEUED_MAX: usize = 16;
 
 /// Prefix of these paths. No path of the API begins with it.
-pub const TRANSFER_BASE: &str = "/operator";
+pub const TRANSFER_PATH_PREFIX: &str = "/operator";
 
 /// One JSON line of the response: any number of `Progress` lines, then one line of another kind.
 #[derive(Serialize, Deserialize)]
@@ -69,7 +69,7 @@ impl Endpoint for OperatorRoutes {
     type Output = Response;
 
     async fn call(&self, request: Request) -> poem::Result<Response> {
-        let path = request.uri().path().strip_prefix(TRANSFER_BASE).map(ToOwned::to_owned);
+        let path = request.uri().path().strip_prefix(TRANSFER_PATH_PREFIX).map(ToOwned::to_owned);
         match path.as_deref() {
             Some("/backup") => Ok(self.answer(|store, file, progress| Ok(store.backup(file.try_clone()?, progress)?))),
             Some("/export") => Ok(self.answer(|store, file, progress| {

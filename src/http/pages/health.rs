@@ -106,7 +106,7 @@ impl Readiness {
     }
 
     async fn is_ready(&self) -> bool {
-        match tokio::time::timeout(PROBE_MAX, self.store.probe()).await {
+        match tokio::time::timeout(PROBE_MAX, self.store.probe_write()).await {
             Ok(Ok(())) => return true,
             Ok(Err(error)) => tracing::error!(%error, "not ready: the database does not take a write"),
             Err(_) => tracing::error!(seconds = PROBE_MAX.as_secs(), "not ready: a write takes too long"),

@@ -10,11 +10,11 @@ use std::{
 
 use redb::{Builder, Database, DatabaseError, StorageBackend, backends::FileBackend};
 
-use crate::store::redb::copy_on_write::CopyOnWriteBackend;
+use crate::store::redb::copy_on_write::CopyOnWriteStorage;
 
 /// What the bytes are opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
+pub enum AccessMode {
     /// To look at them: also where they cannot be written.
     Read,
     /// To change them.
@@ -22,7 +22,7 @@ pub enum Access {
 }
 
 /// Opens the same bytes as often as it is asked to.
-pub(in crate::store) trait BackendFactory: Send + Sync {
+pub(in crate::store) trait StorageFactory: Send + Sync {
     /// How many there are.
     fn bytes(&self) -> io::Result<u64>;
 
@@ -33,17 +33,17 @@ pub(in crate::store) trait BackendFactory: Send + Sync {
     fn open_over(&self, builder: &Builder) -> Result<Database, DatabaseError>;
 }
 
-impl<B: StorageBackend, F: Fn(Access) -> io::Result<B> + Send + Sync> BackendFactory for F {
+impl<B: StorageBackend, F: Fn(AccessMode) -> io::Result<B> + Send + Sync> StorageFactory for F {
     fn bytes(&self) -> io::Result<u64> {
-        self(Access::Read)?.len()
+        self(AccessMode::Read)?.len()
     }
 
     fn open(&self, builder: &Builder) -> Result<Database, DatabaseError> {
-        builder.create_with_backend(not_empty(self(Access::Write)?)?)
+        builder.create_with_backend(not_empty(self(AccessMode::Write)?)?)
     }
 
     fn open_over(&self, builder: &Builder) -> Result<Database, DatabaseError> {
-        builder.create_with_backend(CopyOnWriteBackend::new(not_empty(self(Access::Read)?)?)?)
+        builder.create_with_backend(CopyOnWriteStorage::new(not_empty(self(AccessMode::Read)?)?)?)
     }
 }
 
@@ -53,9 +53,9 @@ pub(in crate::store) fn not_empty<B: StorageBackend>(backend: B) -> io::Result<B
 }
 
 /// The file at `path`.
-pub(in crate::store) fn file(path: PathBuf) -> impl BackendFactory + 'static {
+pub(in crate::store) fn file(path: PathBuf) -> impl StorageFactory + 'static {
     move |access| {
-        let file = OpenOptions::new().read(true).write(access == Access::Write).open(&path)?;
+        let file = OpenOptions::new().read(true).write(access == AccessMode::Write).open(&path)?;
         FileBackend::new(file).map_err(io::Error::other)
     }
 }

@@ -26,7 +26,7 @@ const CACHE_BYTES: usize = 64 * 1024 * 1024;
 
 /// What is in a sound file.
 #[derive(Debug)]
-pub struct Contents {
+pub struct DatabaseContents {
     /// How many schema steps the file itself has taken.
     pub schema: usize,
     /// How many users there are.
@@ -40,23 +40,28 @@ pub struct Contents {
 }
 
 /// Judges a stored password hash: why it can never be verified, where it cannot.
-pub type JudgeHash = fn(&PasswordHash) -> Result<(), String>;
+pub type HashCheck = fn(&PasswordHash) -> Result<(), String>;
 
 /// Looks at everything in the file at `path` and changes nothing.
 ///
 /// # Errors
 /// [`StoreError::Refused`] says in one sentence what is wrong.
-pub fn check(path: &Path, judge: JudgeHash, progress: Progress<'_>) -> Result<Contents, StoreError> {
+pub fn check(path: &Path, check_hash: HashCheck, progress: Progress<'_>) -> Result<DatabaseContents, StoreError> {
     let file = File::open(path).map_err(|error| schema::cannot("open", path, &error))?;
-    check_open(file, path, judge, progress)
+    check_open(file, path, check_hash, progress)
 }
 
 /// Like [`check`], of a database file that is open and nobody else's. Errors call it `path`.
 ///
 /// # Errors
 /// As [`check`].
-pub fn check_open(file: File, path: &Path, judge: JudgeHash, progress: Progress<'_>) -> Result<Contents, StoreError> {
-    check_on(FileBackend::new(file)?, path, judge, progress)
+pub fn check_open(
+    file: File,
+    path: &Path,
+    check_hash: HashCheck,
+    progress: Progress<'_>,
+) -> Result<DatabaseContents, StoreError> {
+    check_on(FileBackend::new(file)?, path, check_hash, progress)
 }
 
 /// Like [`check_open`], of other bytes than those of a file.
@@ -66,17 +71,17 @@ pub fn check_open(file: File, path: &Path, judge: JudgeHash, progress: Progress<
 pub fn check_on(
     file: impl StorageBackend,
     path: &Path,
-    judge: JudgeHash,
+    check_hash: HashCheck,
     progress: Progress<'_>,
-) -> Result<Contents, StoreError> {
+) -> Result<DatabaseContents, StoreError> {
     let damaged = |error| damaged(path, error);
     let (database, schema) = schema::open_over(file, path, CACHE_BYTES).map_err(damaged)?;
     let txn = database.begin_read()?;
     let mut checker = Checker { txn: &txn, path, done: 0, rows: backup::count(&txn)?.1, progress };
-    let (users, administrators) = checker.users(judge).map_err(damaged)?;
+    let (users, administrators) = checker.users(check_hash).map_err(damaged)?;
     let widgets = checker.widgets().map_err(damaged)?;
     let blacklisted = txn.open_table(tables::BLACKLIST)?.len()?;
-    Ok(Contents { schema, users, administrators, widgets, blacklisted })
+    Ok(DatabaseContents { schema, users, administrators, widgets, blacklisted })
 }
 
 fn damaged(path: &Path, error: StoreError) -> StoreError {
@@ -107,7 +112,7 @@ impl Checker<'_> {
         schema::refused(self.path, &format!("is damaged: {what}"))
     }
 
-    fn users(&mut self, judge: JudgeHash) -> Result<(u64, u64), StoreError> {
+    fn users(&mut self, check_hash: HashCheck) -> Result<(u64, u64), StoreError> {
         let by_email = self.txn.open_table(tables::USERS_BY_EMAIL)?;
         let admins = self.txn.open_table(tables::ADMINS)?;
         let (mut all, mut administrators, mut acting) = (0, 0, 0);
@@ -118,7 +123,7 @@ impl Checker<'_> {
             if by_email.get(user.email.key().as_str())?.map(|found| found.value()) != Some(id.value()) {
                 return Err(self.wrong(&format!("the email {} does not lead to its user", user.email)));
             }
-            judge(&user.password_hash).map_err(|why| {
+            check_hash(&user.password_hash).map_err(|why| {
                 let whose = format!("the password hash of {} cannot be used: {why}", user.email);
                 schema::refused(self.path, &format!("is not sound: {whose}"))
             })?;

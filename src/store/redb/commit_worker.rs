@@ -21,7 +21,7 @@ use crate::{
     metrics::METRICS,
     store::{
         error::StoreError,
-        redb::{backend::BackendFactory, handle::DatabaseHandle, schema, transaction::transact},
+        redb::{backend::StorageFactory, handle::DatabaseHandle, schema, transaction::transact},
     },
 };
 
@@ -72,7 +72,7 @@ impl CommitQueue {
     /// Starts the commit worker. It writes to `handle` and reopens the database from `backend` with a cache of `cache_bytes`.
     pub(in crate::store) fn start(
         handle: Arc<DatabaseHandle>,
-        backend: Arc<dyn BackendFactory>,
+        backend: Arc<dyn StorageFactory>,
         cache_bytes: usize,
     ) -> Self {
         let (queue, jobs) = mpsc::sync_channel(WAITING_MAX);
@@ -102,8 +102,8 @@ impl CommitQueue {
     }
 
     /// Queues a probe write after a failed read. It shows whether the database must be reopened.
-    pub(in crate::store) fn probe(&self) {
-        let _ = self.queue(schema::probe); // where the queue is full there is a write that shows it
+    pub(in crate::store) fn queue_probe_write(&self) {
+        let _ = self.queue(schema::probe_write); // where the queue is full there is a write that shows it
     }
 
     fn queue<T: Send + 'static>(
@@ -132,7 +132,7 @@ impl Drop for CommitQueue {
 struct CommitWorker {
     jobs: mpsc::Receiver<Box<dyn QueuedWrite>>,
     handle: Arc<DatabaseHandle>,
-    backend: Arc<dyn BackendFactory>,
+    backend: Arc<dyn StorageFactory>,
     cache_bytes: usize,
 }
 

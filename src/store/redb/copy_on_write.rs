@@ -19,7 +19,7 @@ type Block = [u8; BLOCK_BYTES];
 
 /// The file and what was written over it.
 #[derive(Debug)]
-pub(in crate::store) struct CopyOnWriteBackend<B> {
+pub(in crate::store) struct CopyOnWriteStorage<B> {
     file: B,
     written: Mutex<Written>,
 }
@@ -32,7 +32,7 @@ struct Written {
     blocks: HashMap<u64, Box<Block>>,
 }
 
-impl<B: StorageBackend> CopyOnWriteBackend<B> {
+impl<B: StorageBackend> CopyOnWriteStorage<B> {
     pub(in crate::store) fn new(file: B) -> io::Result<Self> {
         let len = file.len()?;
         Ok(Self { file, written: Mutex::new(Written { len, file_len: len, blocks: HashMap::new() }) })
@@ -62,7 +62,7 @@ fn parts(offset: u64, len: usize) -> impl Iterator<Item = (u64, usize, usize)> {
     })
 }
 
-impl<B: StorageBackend> StorageBackend for CopyOnWriteBackend<B> {
+impl<B: StorageBackend> StorageBackend for CopyOnWriteStorage<B> {
     fn len(&self) -> io::Result<u64> {
         Ok(self.written().len)
     }

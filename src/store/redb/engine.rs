@@ -16,7 +16,7 @@ pub use redb::StorageBackend;
 use crate::store::{
     error::StoreError,
     redb::{
-        backend::{self, Access, BackendFactory},
+        backend::{self, AccessMode, StorageFactory},
         commit_worker::CommitQueue,
         handle::{DatabaseHandle, Snapshot},
         schema,
@@ -24,13 +24,13 @@ use crate::store::{
 };
 
 /// The open database, with its commit worker.
-pub(in crate::store) struct Engine {
-    backend: Arc<dyn BackendFactory>,
+pub(in crate::store) struct RedbEngine {
+    backend: Arc<dyn StorageFactory>,
     commits: CommitQueue,
     handle: Arc<DatabaseHandle>,
 }
 
-impl Engine {
+impl RedbEngine {
     /// Opens the file, or creates it, and brings it to the current schema. `cache_bytes` bounds what redb keeps of it in memory.
     pub(in crate::store) fn open(file: PathBuf, cache_bytes: usize) -> Result<Self, StoreError> {
         let database = schema::open_or_create(&file, cache_bytes)?;
@@ -39,14 +39,14 @@ impl Engine {
 
     /// Opens the database on the storage that `factory` opens, now and again after each failure of it.
     pub(in crate::store) fn open_on<B: StorageBackend>(
-        factory: impl Fn(Access) -> io::Result<B> + Send + Sync + 'static,
+        factory: impl Fn(AccessMode) -> io::Result<B> + Send + Sync + 'static,
         cache_bytes: usize,
     ) -> Result<Self, StoreError> {
         let database = schema::open(&factory, Path::new("the database"), cache_bytes)?;
         Ok(Self::over(database, Arc::new(factory), cache_bytes))
     }
 
-    fn over(database: Database, backend: Arc<dyn BackendFactory>, cache_bytes: usize) -> Self {
+    fn over(database: Database, backend: Arc<dyn StorageFactory>, cache_bytes: usize) -> Self {
         let handle = Arc::new(DatabaseHandle::new(database));
         let commits = CommitQueue::start(Arc::clone(&handle), Arc::clone(&backend), cache_bytes);
         Self { backend, commits, handle }
@@ -70,7 +70,7 @@ impl Engine {
     ) -> Result<T, StoreError> {
         let result = self.snapshot().and_then(|snapshot| query(&snapshot));
         if let Err(StoreError::Database(_)) = result {
-            self.commits.probe();
+            self.commits.queue_probe_write();
         }
         result
     }
@@ -84,7 +84,7 @@ impl Engine {
         self.commits.write(work).await
     }
 
-    /// Like [`Engine::write`], but blocks the calling thread.
+    /// Like [`RedbEngine::write`], but blocks the calling thread.
     pub(in crate::store) fn write_blocking<T: Send + 'static>(
         &self,
         work: impl FnMut(&WriteTransaction) -> Result<T, StoreError> + Send + 'static,

@@ -18,16 +18,16 @@ use crate::store::{
     error::StoreError,
     progress::Progress,
     redb::{
-        check::{Contents, JudgeHash, check},
-        schema::{begin_generation, cannot, verify_read_only},
+        check::{DatabaseContents, HashCheck, check},
+        schema::{begin_data_generation, cannot, verify_read_only},
     },
 };
 
 /// What was done.
 #[derive(Debug)]
-pub struct Restored {
+pub struct RestoreOutcome {
     /// What is in the database now.
-    pub contents: Contents,
+    pub contents: DatabaseContents,
     /// Where the database from before is; `None` where there was none.
     pub kept: Option<PathBuf>,
 }
@@ -40,17 +40,17 @@ pub fn restore(
     dir: &DataDir,
     from: &Path,
     stamp: &str,
-    judge: JudgeHash,
+    check_hash: HashCheck,
     progress: Progress<'_>,
-) -> Result<Restored, StoreError> {
+) -> Result<RestoreOutcome, StoreError> {
     verify_read_only(from)?;
     let database = dir.database();
     let copy = database.with_extension("redb.restoring");
     let placed = copy_to(from, &copy).map_err(|error| cannot("copy", from, &error)).and_then(|()| {
-        let contents = check(&copy, judge, progress).map_err(|error| with_original_path(&copy, from, error))?;
-        begin_generation(&copy).map_err(|error| with_original_path(&copy, from, error))?;
+        let contents = check(&copy, check_hash, progress).map_err(|error| with_original_path(&copy, from, error))?;
+        begin_data_generation(&copy).map_err(|error| with_original_path(&copy, from, error))?;
         let kept = put(&copy, &database, stamp).map_err(|error| cannot("replace", &database, &error))?;
-        Ok(Restored { contents, kept })
+        Ok(RestoreOutcome { contents, kept })
     });
     if placed.is_err() {
         let _ = fs::remove_file(&copy); // it would only take room; the next restore replaces it too

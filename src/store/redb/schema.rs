@@ -22,8 +22,8 @@ use crate::{
         atomic_file::sync_dir,
         error::StoreError,
         redb::{
-            backend::{self, BackendFactory},
-            copy_on_write::CopyOnWriteBackend,
+            backend::{self, StorageFactory},
+            copy_on_write::CopyOnWriteStorage,
             tables::{self, META},
             transaction::transact,
             users,
@@ -33,7 +33,7 @@ use crate::{
 
 /// Key in [`META`]: how many of [`STEPS`] were taken.
 const SCHEMA_VERSION: &str = "schema_version";
-/// Key in [`META`]: the number of [`generation`].
+/// Key in [`META`]: the number of [`data_generation`].
 const GENERATION: &str = "generation";
 /// Key in [`META`]: how often it was tried whether the file takes a write. The number means nothing.
 const PROBES: &str = "probes";
@@ -65,7 +65,7 @@ pub(in crate::store) fn open_or_create(path: &Path, cache_bytes: usize) -> Resul
 
 /// Opens what is on `backend`, which errors call `path`, and brings it to today's schema.
 pub(in crate::store) fn open(
-    backend: &dyn BackendFactory,
+    backend: &dyn StorageFactory,
     path: &Path,
     cache_bytes: usize,
 ) -> Result<Database, StoreError> {
@@ -83,7 +83,7 @@ pub(in crate::store) fn open_over(
     path: &Path,
     cache_bytes: usize,
 ) -> Result<(Database, usize), StoreError> {
-    let overlay = backend::not_empty(file).and_then(CopyOnWriteBackend::new).map_err(DatabaseError::from);
+    let overlay = backend::not_empty(file).and_then(CopyOnWriteStorage::new).map_err(DatabaseError::from);
     let database = overlay.and_then(|overlay| builder(cache_bytes).create_with_backend(overlay));
     let database = database.map_err(|error| refusal(path, error))?;
     let taken = version(&database, path)?;
@@ -92,14 +92,14 @@ pub(in crate::store) fn open_over(
 }
 
 /// Opens again what was open in this process until its disk failed. It works only if it takes a write.
-pub(in crate::store) fn open_again(backend: &dyn BackendFactory, cache_bytes: usize) -> Result<Database, StoreError> {
+pub(in crate::store) fn open_again(backend: &dyn StorageFactory, cache_bytes: usize) -> Result<Database, StoreError> {
     let database = backend.open(Database::builder().set_cache_size(cache_bytes))?;
-    transact(&database, probe)?;
+    transact(&database, probe_write)?;
     Ok(database)
 }
 
 /// Opens it where it takes no writes, to read it.
-pub(in crate::store) fn open_to_read(backend: &dyn BackendFactory, cache_bytes: usize) -> Result<Database, StoreError> {
+pub(in crate::store) fn open_to_read(backend: &dyn StorageFactory, cache_bytes: usize) -> Result<Database, StoreError> {
     Ok(backend.open_over(Database::builder().set_cache_size(cache_bytes))?)
 }
 
@@ -154,7 +154,7 @@ pub(in crate::store) fn verify_read_only(path: &Path) -> Result<(), StoreError> 
     verify(&backend::file(path.to_owned()), path)
 }
 
-fn verify(backend: &dyn BackendFactory, path: &Path) -> Result<(), StoreError> {
+fn verify(backend: &dyn StorageFactory, path: &Path) -> Result<(), StoreError> {
     let database = backend.open_over(&builder(VERIFY_CACHE_BYTES)).map_err(|error| refusal(path, error))?;
     version(&database, path).map(drop)
 }
@@ -191,12 +191,12 @@ fn migrate(database: &Database, taken: usize) -> Result<(), StoreError> {
 
 /// What tells the tokens made over this file from those made over another one that was in its place before; `None` where it
 /// never took the place of another one.
-pub(in crate::store) fn generation(txn: &ReadTransaction) -> Result<Option<u64>, StoreError> {
+pub(in crate::store) fn data_generation(txn: &ReadTransaction) -> Result<Option<u64>, StoreError> {
     Ok(txn.open_table(META)?.get(GENERATION)?.map(|generation| generation.value()))
 }
 
 /// Gives the file at `path`, which was found sound, a new generation and changes nothing else of it.
-pub(in crate::store) fn begin_generation(path: &Path) -> Result<(), StoreError> {
+pub(in crate::store) fn begin_data_generation(path: &Path) -> Result<(), StoreError> {
     let database = Database::open(path).map_err(|error| refusal(path, error))?;
     transact(&database, |txn| {
         txn.open_table(META)?.insert(GENERATION, u64::from_be_bytes(random::bytes()))?;
@@ -206,7 +206,7 @@ pub(in crate::store) fn begin_generation(path: &Path) -> Result<(), StoreError> 
 }
 
 /// Writes what is of no use to anyone, to see whether it can be written.
-pub(in crate::store) fn probe(txn: &WriteTransaction) -> Result<(), StoreError> {
+pub(in crate::store) fn probe_write(txn: &WriteTransaction) -> Result<(), StoreError> {
     let mut meta = txn.open_table(META)?;
     let before = meta.get(PROBES)?.map_or(0, |probes| probes.value());
     meta.insert(PROBES, before.wrapping_add(1))?;

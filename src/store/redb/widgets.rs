@@ -27,7 +27,7 @@ pub struct OwnedWidget {
 }
 
 /// Some of the widgets, and how many there are.
-pub struct Page {
+pub struct WidgetPage {
     /// In order of creation.
     pub items: Vec<OwnedWidget>,
     /// How many widgets there are in all, at the same moment.
@@ -81,7 +81,7 @@ pub(in crate::store) fn find(snapshot: &Snapshot, name: &WidgetName) -> Result<O
     row.map(|row| from_row(&snapshot.users, name.clone(), row.value())).transpose()
 }
 
-pub(in crate::store) fn page(snapshot: &Snapshot, skip: u64, limit: usize) -> Result<Page, StoreError> {
+pub(in crate::store) fn page(snapshot: &Snapshot, skip: u64, limit: usize) -> Result<WidgetPage, StoreError> {
     let by_sequence = snapshot.open_table(WIDGETS_BY_SEQUENCE)?;
     let total = by_sequence.len()?;
     let mut items = Vec::new();
@@ -94,7 +94,7 @@ pub(in crate::store) fn page(snapshot: &Snapshot, skip: u64, limit: usize) -> Re
             items.push(find(snapshot, &name)?.ok_or_else(damaged)?);
         }
     }
-    Ok(Page { items, total })
+    Ok(WidgetPage { items, total })
 }
 
 fn to_row(sequence: u64, widget: &Widget) -> WidgetRow {

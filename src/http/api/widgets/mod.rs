@@ -12,14 +12,14 @@ use poem_openapi::OpenApi;
 use crate::{
     clock::Clock,
     http::{
-        api::{auth::Success, tag::Tag},
+        api::{auth::SuccessBody, tag::Tag},
         middleware::{
             error::{ApiError, Documented},
-            extract::{Body, Fields, Path, Query},
+            extract::{Body, Path, Query, RequestFields},
             guard::{AdminAuth, BearerAuth},
             json::Json,
-            paging::{Listed, PageParam, Paging, PerPageParam},
-            router::BASE,
+            paging::{ListResponse, PageParam, Paging, PerPageParam},
+            router::BASE_PATH,
         },
     },
     model::{Deadline, InfoUrl, User, Widget, WidgetName, WidgetNameError},
@@ -51,14 +51,14 @@ impl WidgetsApi {
         /// How many widgets a page has.
         #[oai(name = "per_page")]
         _per_page: Query<PerPageParam>,
-    ) -> Result<Listed<WidgetJson>, ApiError> {
-        let mut fields = Fields::of_query(request)?;
+    ) -> Result<ListResponse<WidgetJson>, ApiError> {
+        let mut fields = RequestFields::of_query(request)?;
         let paging = Paging::of(&mut fields);
         fields.finish()?;
         let found = self.store.widget_page(paging.skip(), paging.per_page as usize)?;
         let now = self.clock.now();
         let items = found.items.into_iter().map(|item| WidgetJson::new(item, now)).collect();
-        Ok(Listed::new(items, found.total, &paging, &format!("{BASE}/widgets"), ""))
+        Ok(ListResponse::new(items, found.total, &paging, &format!("{BASE_PATH}/widgets"), ""))
     }
 
     /// Add a widget
@@ -113,7 +113,7 @@ impl WidgetsApi {
         if self.store.put_widget(widget).await? {
             return Ok(Put::Created(added(&name), link(&name)));
         }
-        Ok(Put::Updated(Success::new(format!("'{name}' was successfully updated"))))
+        Ok(Put::Updated(SuccessBody::new(format!("'{name}' was successfully updated"))))
     }
 
     /// Delete a widget
@@ -136,7 +136,7 @@ impl WidgetsApi {
 
 impl WidgetsApi {
     /// Reads what adding and editing have in common.
-    fn widget(&self, mut fields: Fields, name: Option<WidgetName>, owner: &User) -> Result<Widget, ApiError> {
+    fn widget(&self, mut fields: RequestFields, name: Option<WidgetName>, owner: &User) -> Result<Widget, ApiError> {
         let created_at = self.clock.now().truncate_to_second(); // as it is stored
         let info_url = fields.required("info_url", |text| InfoUrl::parse(&text));
         let deadline = fields.required("deadline", |text| Deadline::parse(&text, created_at));
@@ -161,6 +161,6 @@ fn not_found(name: &WidgetName) -> ApiError {
     ApiError::NotFound(format!("{name} not found in database."))
 }
 
-fn added(name: &WidgetName) -> Json<Success> {
-    Success::new(format!("New widget added: {name}."))
+fn added(name: &WidgetName) -> Json<SuccessBody> {
+    SuccessBody::new(format!("New widget added: {name}."))
 }

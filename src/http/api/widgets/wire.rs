@@ -6,8 +6,8 @@ use time::OffsetDateTime;
 
 use crate::{
     http::{
-        api::{auth::Success, timestamp},
-        middleware::{extract::Parameter, json::Json, router::BASE},
+        api::{auth::SuccessBody, timestamp},
+        middleware::{extract::Parameter, json::Json, router::BASE_PATH},
     },
     model::{User, WidgetName},
     store::OwnedWidget,
@@ -124,7 +124,7 @@ pub(super) enum Added {
     /// The widget was added.
     #[oai(status = 201)]
     Created(
-        Json<Success>,
+        Json<SuccessBody>,
         /// The path of the new widget.
         #[oai(header = "Location")]
         String,
@@ -135,11 +135,11 @@ pub(super) enum Added {
 pub(super) enum Put {
     /// The widget was changed.
     #[oai(status = 200)]
-    Updated(Json<Success>),
+    Updated(Json<SuccessBody>),
     /// There was no such widget; it was added.
     #[oai(status = 201)]
     Created(
-        Json<Success>,
+        Json<SuccessBody>,
         /// The path of the new widget.
         #[oai(header = "Location")]
         String,
@@ -155,5 +155,5 @@ pub(super) enum Deleted {
 
 /// The path of a widget.
 pub(super) fn link(name: &WidgetName) -> String {
-    format!("{BASE}/widgets/{name}")
+    format!("{BASE_PATH}/widgets/{name}")
 }
