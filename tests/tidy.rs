@@ -86,10 +86,13 @@ pub fn is_word(text: &str, at: usize, length: usize) -> bool {
     !before && !after
 }
 
-/// Whether the code has a path that begins with `name::`.
+/// Whether the code has a path that begins with `name::` or `::name::`.
 fn names(code: &str, name: &str) -> bool {
     let path = format!("{name}::");
-    code.match_indices(&path).any(|(at, _)| is_word(code, at, name.len()))
+    code.match_indices(&path).any(|(at, _)| {
+        let absolute = code[..at].strip_suffix("::").filter(|before| !before.ends_with(|c: char| c.is_alphanumeric()));
+        is_word(code, at, name.len()) || absolute.is_some()
+    })
 }
 
 /// The rooms that the code names after `crate::`.
