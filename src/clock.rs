@@ -7,19 +7,19 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use time::OffsetDateTime;
 
-/// Tells the time of day.
+/// A source of wall-clock time.
 pub trait Clock: Send + Sync + 'static {
-    /// The time now, in UTC.
+    /// Returns the current time in UTC.
     fn now(&self) -> OffsetDateTime;
 
-    /// The time now in whole seconds since 1970-01-01T00:00:00Z, as a `NumericDate` of RFC 7519 §2 counts them.
-    /// A clock set before 1970 reads 0.
+    /// Returns the current time as a `NumericDate` (RFC 7519 §2): whole seconds since 1970-01-01T00:00:00Z, or 0 if the clock is before
+    /// that.
     fn unix_s(&self) -> u64 {
         u64::try_from(self.now().unix_timestamp()).unwrap_or(0)
     }
 }
 
-/// The clock of the machine.
+/// The clock of the operating system.
 #[derive(Debug, Default)]
 pub struct SystemClock;
 
@@ -30,20 +30,20 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until it is set: for tests.
+/// A clock for tests, which changes only when it is set.
 #[derive(Debug)]
 pub struct ManualClock {
     unix_s: AtomicI64,
 }
 
 impl ManualClock {
-    /// A clock that reads `unix_s` seconds since 1970.
+    /// Creates a clock at `unix_s` seconds since 1970.
     #[must_use]
     pub fn at(unix_s: i64) -> Self {
         Self { unix_s: AtomicI64::new(unix_s) }
     }
 
-    /// Moves the clock by `seconds`, backwards where negative.
+    /// Moves the clock by `seconds`, backwards if negative.
     pub fn advance(&self, seconds: i64) {
         self.unix_s.fetch_add(seconds, Ordering::SeqCst);
     }

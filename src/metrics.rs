@@ -4,8 +4,8 @@
 //! that are served, methods and statuses those below, and everything else is `other`. Counts are those of this process since
 //! it started; there is one set of them, as there is one process. Deliberately absent: anything about a single person.
 //!
-//! Why not `prometheus-client`: it writes the format `OpenMetrics` alone, not the 0.0.4 text that is served here, appends a second `_total` to the names of our
-//! counters, and a counter with labels costs 33 ns to find and raise (a hash lookup under a lock) instead of 5 ns.
+//! Why not `prometheus-client`: it writes the format `OpenMetrics` alone, not the 0.0.4 text that is served here, appends a second `_total`
+//! to the names of our counters, and a counter with labels costs 33 ns to find and raise (a hash lookup under a lock) instead of 5 ns.
 
 use std::{
     collections::BTreeMap,

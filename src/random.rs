@@ -1,17 +1,17 @@
 //! The only reader of the operating system's random number generator.
 //!
-//! Guarantees: every byte comes from the kernel's generator. There is no fallback: where the kernel cannot give random
-//! bytes nothing secret may be made, so the request (or the start) ends there.
+//! Guarantees: every byte comes from the kernel's generator. There is no fallback: without it nothing secret may be created, so the request
+//! or the start fails.
 
 use std::cell::RefCell;
 
-/// How many numbers [`name`] fetches at once.
+/// How many numbers [`name`] gets from the operating system at once.
 const AHEAD: usize = 64;
 
-/// `N` random bytes from the operating system.
+/// Returns `N` random bytes from the operating system.
 ///
 /// # Panics
-/// Where the operating system has no random number generator. Going on without one would make guessable tokens.
+/// If the operating system has no random number generator. Tokens would be guessable without one.
 #[must_use]
 pub fn bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
@@ -19,8 +19,8 @@ pub fn bytes<const N: usize>() -> [u8; N] {
     bytes
 }
 
-/// A random number that names something and need not be secret: memory holds the next ones, so that not each of them costs a
-/// call of the operating system.
+/// Returns a random number for an identifier that need not be secret. The next ones are kept in memory, so that not every call is a
+/// system call.
 ///
 /// # Panics
 /// As [`bytes()`].

@@ -5,8 +5,8 @@
 //! effect. All of this also holds for an account that does not exist (I7). Deliberately absent: counts that outlive the process.
 //!
 //! The counters are a set-associative table. A slot stores the whole hash of its owner, so two owners never share a counter that a stranger
-//! could fill. If a set has no free slot, the slot that expires first is replaced. The hash has a random key, so nobody can choose a set. An
-//! attacker who wants to evict their own counter needs about as many guesses as there are slots, and each of these is counted too.
+//! could fill. If a set has no free slot, the slot that expires first is replaced. The hash has a random key, so nobody can choose a set.
+//! An attacker who wants to evict their own counter needs about as many guesses as there are slots, and each of these is counted too.
 //!
 //! Why not `governor`: its memory grows with whoever calls (a million addresses took 36 MB, and freeing them walks over all of them), it
 //! cannot count what failed only, nor double a wait.
@@ -271,7 +271,8 @@ impl Table {
     }
 }
 
-/// Returns the slot of `owner`. If there is none, replaces the slot that expires first. Returns `None` if every slot of the set has a guess in flight.
+/// Returns the slot of `owner`. If there is none, replaces the slot that expires first. Returns `None` if every slot of the set has a guess
+/// in flight.
 fn claim(slots: &mut [Slot], owner: u64, now: u64) -> Option<&mut Slot> {
     let (sets, _) = slots.as_chunks_mut::<SLOTS_PER_SET>();
     let count = sets.len() as u64;

@@ -35,7 +35,7 @@ impl Backup {
             if !to_stdout {
                 return data.backup(file, &mut bar);
             }
-            // A database is not written from its beginning to its end, and a pipe is.
+            // A database file is not written sequentially, but a pipe is.
             let mut whole = scratch(config)?;
             data.backup(&whole, &mut bar)?;
             whole.rewind()?;

@@ -46,7 +46,7 @@ impl Check {
     }
 }
 
-/// Of a running server, a copy of this moment is looked at; the server itself looked at the file when it opened it.
+/// Verifies the database of the data directory. If a server runs, a copy is verified; the server has verified its own file at its start.
 fn check_data(config: &Config, database: &Path) -> anyhow::Result<DatabaseContents> {
     match DataAccess::find(config)? {
         DataAccess::InProcess(dir, _) => {
@@ -67,7 +67,7 @@ fn check_with(
     Ok(check(check_hash, &mut |done, all| bar.show(done, all))?)
 }
 
-/// What is in a sound database, in words.
+/// Describes the counts of a database in words.
 pub(super) fn describe(contents: &DatabaseContents) -> String {
     let DatabaseContents { schema, users, administrators, widgets, blacklisted } = contents;
     let administrators = match administrators {
@@ -78,7 +78,7 @@ pub(super) fn describe(contents: &DatabaseContents) -> String {
     format!("{users}, {administrators}, {widgets}, {}, schema {schema}", counted(*blacklisted, "logged-out token"))
 }
 
-/// The same for scripts, added to what `said` has.
+/// Adds the counts of a database to the JSON object `said`.
 pub(super) fn with_contents(mut said: Value, contents: &DatabaseContents) -> Value {
     let DatabaseContents { schema, users, administrators, widgets, blacklisted } = contents;
     said["schema"] = json!(schema);
@@ -89,7 +89,7 @@ pub(super) fn with_contents(mut said: Value, contents: &DatabaseContents) -> Val
     said
 }
 
-/// Why a password hash can never be verified, where it cannot.
+/// Checks whether a password hash can be verified.
 pub(super) fn check_hash(hash: &PasswordHash) -> Result<(), String> {
     StoredHash::read(hash).map(drop).map_err(|unusable| unusable.to_string())
 }

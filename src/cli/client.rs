@@ -96,7 +96,7 @@ impl Client {
         match self.connection {
             Connection::InProcess(state, routes) => {
                 drop(routes);
-                drop(self.runtime); // and with it whatever still held the store
+                drop(self.runtime); // and with it the tasks that still hold the store
                 state.close()
             }
             Connection::AdminSocketClient(_) => Ok(()),

@@ -26,17 +26,17 @@ use crate::{
     store::ADMIN_SOCKET,
 };
 
-/// How long the server may take to answer.
+/// The maximum time for each response of the server.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
 
-/// Where to ask.
+/// The address of a server, and where it is known from.
 struct ServerAddress {
     address: SocketAddr,
     over_tls: bool,
     source: &'static str,
 }
 
-/// Says `ready`, or fails with the reason. With `as_given`, `--listen` is asked whatever the server says.
+/// Prints `ready`, or fails with the reason. With `as_given`, the address is that of `--listen`, whatever the server reports.
 pub(super) fn run(config: &Config, as_given: bool, json: bool) -> anyhow::Result<()> {
     let runtime = runtime()?;
     let seconds = ANSWER_MAX.as_secs();
@@ -63,7 +63,7 @@ pub(super) fn run(config: &Config, as_given: bool, json: bool) -> anyhow::Result
     Ok(())
 }
 
-/// What the server behind the admin socket says; `None` where there is none, or it is not for us to ask.
+/// Returns the address that the server reports on its admin socket, or `None` if there is none or it is not accessible.
 async fn told(config: &Config) -> Option<ServerAddress> {
     let mut server = AdminSocketClient::connect(config).await?;
     let answer =
@@ -77,7 +77,7 @@ async fn told(config: &Config) -> Option<ServerAddress> {
     })
 }
 
-/// Where a server that listens on `address` is reached from this machine.
+/// Returns the address by which this machine reaches a server that listens on `address`.
 fn reachable(mut address: SocketAddr) -> SocketAddr {
     if address.ip().is_unspecified() {
         let loopback =
@@ -102,6 +102,6 @@ async fn ask_on(
 ) -> anyhow::Result<StatusCode> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let request = Request::get("/readyz").header(HOST, address.to_string()).body(String::new())?;
-    tokio::spawn(connection); // what is wrong with it, the request learns too
+    tokio::spawn(connection); // the request reports a failure of the connection too
     Ok(sender.send_request(request).await?.status())
 }

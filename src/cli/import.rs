@@ -1,6 +1,6 @@
 //! `latchkey export` and `latchkey import`: users as lines of JSON.
 //!
-//! Guarantees: what is wrong with a line is said with its number.
+//! Guarantees: a message about a line has its number.
 
 use std::{fs::File, io, path::PathBuf};
 
@@ -59,7 +59,7 @@ impl Import {
         let file = match given {
             Some(file) if file.metadata().with_context(cannot)?.is_file() => file,
             given => {
-                // It is read twice, and a pipe can be read once.
+                // The import reads its input twice, and a pipe can be read only once.
                 let mut spool = scratch(config)?;
                 let copied = match given {
                     Some(mut pipe) => io::copy(&mut pipe, &mut spool),

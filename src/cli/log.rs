@@ -4,8 +4,8 @@
 //! which cost 40 % of all answers where stderr is a pipe. Guarantees: logging does not wait for a terminal or a pipe unless a megabyte is
 //! queued. No line is dropped, and all lines are written before an orderly exit. A kill loses the lines of the last milliseconds.
 //!
-//! Why not `tracing-appender`: the drop of its guard waits one second at most; with a reader that takes a line each half second, 1 of 10 lines
-//! was written at the exit.
+//! Why not `tracing-appender`: the drop of its guard waits one second at most; with a reader that takes a line each half second, 1 of 10
+//! lines was written at the exit.
 
 use std::{
     io::{self, IsTerminal as _, Write as _, stderr},
@@ -22,12 +22,12 @@ use tracing_subscriber::{
 
 use crate::config::{Config, LogFormat};
 
-/// How much may wait to be written.
+/// The maximum size of the queue in bytes.
 const WAITING_BYTES_MAX: usize = 1024 * 1024;
-/// How long more lines are waited for when one is there: under load, many go out with one call of the operating system.
+/// How long the thread waits for more lines after the first, so that under load one system call writes many.
 const GATHERING: Duration = Duration::from_millis(1);
 
-/// Sends the log to stderr, what fits `default` where `--log` says nothing.
+/// Starts logging to stderr, filtered by `--log` or else by `default`.
 pub(super) fn start(config: &Config, default: Targets) -> Log {
     let filter = config.log.clone().unwrap_or(default);
     let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -36,7 +36,7 @@ pub(super) fn start(config: &Config, default: Targets) -> Log {
     let layer = match config.log_format {
         LogFormat::Text if stderr().is_terminal() && !no_color => layer.with_ansi(true).boxed(),
         LogFormat::Text => {
-            // What the default writes without colours, and without looking at each word whether it has one.
+            // The same as the default format without colours, but faster, because it does not search each field for colour codes.
             let plain = format::debug_fn(|writer, field, value| match field.name() {
                 "message" => write!(writer, "{value:?}"),
                 name => write!(writer, "{name}={value:?}"),
@@ -49,7 +49,7 @@ pub(super) fn start(config: &Config, default: Targets) -> Log {
     log
 }
 
-/// The thread that writes the log. Whoever drops this waits until all is written.
+/// The thread that writes the log. Dropping it waits until all lines are written.
 pub(super) struct Log {
     lines: Arc<Lines>,
     thread: Option<thread::JoinHandle<()>>,
@@ -68,11 +68,11 @@ impl Drop for Log {
     fn drop(&mut self) {
         self.lines.lock().ended = true;
         self.lines.changed.notify_all();
-        let _ = self.thread.take().map(thread::JoinHandle::join); // where it panicked there is nowhere to say so
+        let _ = self.thread.take().map(thread::JoinHandle::join); // if it panicked, there is no log to report it to
     }
 }
 
-/// Lines that wait to be written.
+/// The queue of lines.
 #[derive(Default)]
 struct Lines {
     waiting: Mutex<Waiting>,
@@ -102,7 +102,7 @@ impl Lines {
             }
             mem::swap(&mut text, &mut self.lock().text);
             self.changed.notify_all();
-            let _ = stderr().write_all(&text); // where stderr is gone there is nobody to tell
+            let _ = stderr().write_all(&text); // a failure of stderr cannot be reported
             text.clear();
             if ended {
                 return;
@@ -111,14 +111,14 @@ impl Lines {
     }
 }
 
-/// One line at a time, whole.
+/// Queues one complete line per call.
 impl io::Write for &Lines {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let full = |waiting: &mut Waiting| waiting.text.len() > WAITING_BYTES_MAX && !waiting.ended;
         let waiting = self.changed.wait_while(self.lock(), full);
         let mut waiting = waiting.unwrap_or_else(PoisonError::into_inner);
         if waiting.ended {
-            return stderr().write(line); // the very last words
+            return stderr().write(line); // lines of the last moments of the process
         }
         let first = waiting.text.is_empty();
         waiting.text.extend_from_slice(line);

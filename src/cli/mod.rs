@@ -90,13 +90,13 @@ enum Command {
     Restore(restore::Restore),
 }
 
-/// Does what `args` say and returns the exit code.
+/// Runs the command that `args` name and returns the exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
     let (cli, matches) = match parse(&args) {
         Ok(parsed) => parsed,
         Err(error) => {
-            let _ = error.print(); // where stderr is gone there is nobody to tell
+            let _ = error.print(); // a failure of stderr cannot be reported
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
@@ -130,7 +130,7 @@ fn parse(args: &[OsString]) -> Result<(Cli, ArgMatches), clap::Error> {
     parsed.map_err(|error| name_the_variable(error, args))
 }
 
-/// clap names the flag of a wrong value, also where the value came from the variable: says so.
+/// Names the environment variable in an error about its value. clap names the flag instead.
 fn name_the_variable(error: clap::Error, args: &[OsString]) -> clap::Error {
     let wrong_value = matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue);
     let Some(ContextValue::String(culprit)) = error.get(ContextKind::InvalidArg).filter(|_| wrong_value) else {
@@ -155,9 +155,9 @@ fn name_the_variable(error: clap::Error, args: &[OsString]) -> clap::Error {
     }
 }
 
-/// Runs a command that is not the server: its log has what is wrong and nothing else, unless `--log` says otherwise.
+/// Runs a command that is not the server. It logs warnings and errors only, unless `--log` is set.
 fn quietly(config: &Config, command: impl FnOnce(&Config) -> anyhow::Result<()>) -> anyhow::Result<()> {
-    // The store reports why it failed, too: twice is once too often.
+    // The command prints the store's error itself, so that the store need not log it.
     let _log = log::start(
         config,
         Targets::new().with_default(LevelFilter::WARN).with_target("latchkey::store", LevelFilter::OFF),

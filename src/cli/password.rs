@@ -25,7 +25,7 @@ pub(super) struct PasswordSource {
 }
 
 impl PasswordSource {
-    /// The password.
+    /// Reads the password from its source.
     pub(super) fn read(&self) -> anyhow::Result<Zeroizing<String>> {
         if self.generate {
             return Ok(generate());
@@ -46,7 +46,7 @@ impl PasswordSource {
         Ok(first)
     }
 
-    /// Shows a generated password, once.
+    /// Prints the password if it was generated.
     pub(super) fn print(&self, password: &str, json: bool) {
         if self.generate && !json {
             println!("password: {password}");
@@ -54,7 +54,7 @@ impl PasswordSource {
     }
 }
 
-/// The first line of stdin without its end.
+/// Reads the first line of stdin without its line end.
 pub(super) fn first_line(what: &str) -> anyhow::Result<Zeroizing<String>> {
     let mut line = Zeroizing::new(String::new());
     io::stdin().lock().read_line(&mut line).with_context(|| format!("cannot read {what} from stdin"))?;
@@ -63,7 +63,7 @@ pub(super) fn first_line(what: &str) -> anyhow::Result<Zeroizing<String>> {
     Ok(line)
 }
 
-/// 24 characters of 32 that nobody mistakes for another: 120 random bits.
+/// Generates a password of 24 characters from an alphabet of 32 without lookalikes: 120 random bits.
 fn generate() -> Zeroizing<String> {
     const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
     let bytes = Zeroizing::new(random::bytes::<24>());

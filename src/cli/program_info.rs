@@ -17,7 +17,7 @@ use crate::config::{Config, SECRET_VARIABLE, Signup};
 /// Prints every setting, its value and where that came from.
 pub(super) fn config<C: CommandFactory>(config: &Config, matches: &ArgMatches, as_json: bool) -> anyhow::Result<()> {
     config.check()?;
-    config.secret_key()?; // says what is wrong with it
+    config.secret_key()?; // reports an unusable one
     config.tls()?; // likewise
     config.first_admin()?; // likewise
     let mut rows = Vec::new();
@@ -75,7 +75,7 @@ pub(super) fn man<C: CommandFactory>() -> anyhow::Result<()> {
 
 fn print(bytes: &[u8]) -> anyhow::Result<()> {
     match io::stdout().lock().write_all(bytes) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()), // `| head` has seen enough
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()), // a closed pipe, as after `| head`, is not a failure
         printed => printed.context("cannot print"),
     }
 }

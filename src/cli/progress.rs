@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal as _, Write as _};
 
-/// One line on stderr that is drawn over itself and is gone at the end.
+/// A progress bar in one line on stderr. It is redrawn in place and erased when dropped.
 pub(super) struct ProgressBar {
     label: &'static str,
     terminal: bool,
@@ -10,12 +10,12 @@ pub(super) struct ProgressBar {
 }
 
 impl ProgressBar {
-    /// A bar that says `label`.
+    /// Creates a bar with this label.
     pub(super) fn new(label: &'static str) -> Self {
         Self { label, terminal: io::stderr().is_terminal(), percent: None }
     }
 
-    /// `done` of `all` is done.
+    /// Shows that `done` of `all` units are done.
     pub(super) fn show(&mut self, done: u64, all: u64) {
         const CELLS: usize = 30;
         let percent = (done.min(all) * 100).checked_div(all).unwrap_or(100);
@@ -23,7 +23,7 @@ impl ProgressBar {
             self.percent = Some(percent);
             let full = CELLS * usize::try_from(percent).unwrap_or(100) / 100;
             let bar = "#".repeat(full) + &"-".repeat(CELLS - full);
-            let _ = write!(io::stderr(), "\r{} [{bar}] {percent:3}%", self.label); // nobody watches
+            let _ = write!(io::stderr(), "\r{} [{bar}] {percent:3}%", self.label); // a failure of stderr does not matter
         }
     }
 }

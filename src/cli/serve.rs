@@ -1,6 +1,6 @@
 //! `latchkey serve`: starts the server, prints its addresses, and stops it at SIGTERM or SIGINT.
 //!
-//! Guarantees: the listener is up when its address is printed.
+//! Guarantees: the address is printed after it was bound.
 
 use std::sync::Arc;
 
@@ -11,14 +11,14 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use super::{log, runtime::runtime};
 use crate::{clock::SystemClock, config::Config, server::Server};
 
-/// Serves until it is told to stop.
+/// Serves until SIGTERM or SIGINT.
 pub(super) fn run(config: Config, program: &str) -> anyhow::Result<()> {
     let _log = log::start(&config, Targets::new().with_default(LevelFilter::INFO));
     runtime()?.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-        // A terminal that is closed, or a habit from servers that read their settings again, must not end it. There is nothing to
-        // read again: to be listened for is all that it takes.
+        // SIGHUP, from a closed terminal or from an administrator used to servers that reload their settings, must not end the server.
+        // Registering a handler is enough.
         let _hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
         let data_dir_flag = data_dir_flag(&config);
         let server = Server::bind(config, Arc::new(SystemClock)).await?;
@@ -52,7 +52,7 @@ pub(super) fn run(config: Config, program: &str) -> anyhow::Result<()> {
     })
 }
 
-/// What must be added to another command so that it finds the same data.
+/// Returns the flag that another command needs to find the same data, with a leading blank, or an empty text.
 fn data_dir_flag(config: &Config) -> String {
     let path = config.data_dir.to_string_lossy();
     let plain = path.chars().all(|c| c.is_alphanumeric() || "/._-".contains(c));

@@ -2,8 +2,7 @@
 //!
 //! Guarantees: a truncated response is an error. All requests of a command go over one connection, so that one process answers them all.
 //!
-//! The HTTP is hyper's. Why not `reqwest`: it opens a new connection by itself where the old one ended, which another process may answer, and
-//! it adds 0.58 MB to a program that has hyper's client.
+//! Why not `reqwest`: it adds 0.58 MB to a program that has hyper's client already.
 
 use std::{
     fs::File,

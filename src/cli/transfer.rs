@@ -24,7 +24,7 @@ use crate::{
     store::{DataDir, Store, scratch_file},
 };
 
-/// The data that a command is about.
+/// Access to the data, through a running server or directly.
 pub(super) enum DataAccess {
     Server(Runtime, AdminSocketClient),
     /// The open data directory, and how much of the database to keep in memory, in bytes.
@@ -110,7 +110,7 @@ async fn fetch(
     ask(server, "GET", path, RequestBody::nothing(), out, bar).await
 }
 
-/// Receives the file that the server makes into `out`, and shows its progress.
+/// Sends a request, shows the progress of the server, and writes the file of the response to `out`.
 async fn ask(
     mut server: AdminSocketClient,
     method: &str,
@@ -145,7 +145,7 @@ async fn ask(
 
 const BROKE_OFF: &str = "the server broke off";
 
-/// The next line of the response. The bytes behind it stay in `came`.
+/// Receives the next line of the response. Bytes after it stay in `came`.
 async fn line(answer: &mut Answer, came: &mut Vec<u8>) -> anyhow::Result<TransferMessage> {
     loop {
         if let Some(end) = came.iter().position(|byte| *byte == b'\n') {

@@ -105,7 +105,7 @@ pub(super) fn run(command: UserCommand, config: &Config) -> anyhow::Result<()> {
     }
 }
 
-/// A user with what was done, which [`UserArgument::with`] prints.
+/// Adds to `user` what was done, which [`UserArgument::with`] prints.
 fn said(done: &str, mut user: Value) -> Value {
     user["done"] = done.into();
     user
@@ -153,7 +153,7 @@ impl UserArgument {
 impl Add {
     fn run(self, config: &Config) -> anyhow::Result<()> {
         let email = self.one.email()?;
-        // Before anyone types a password: data that cannot be opened is the more common reason to stop.
+        // This comes before the prompt for the password, because data that cannot be opened is the more common failure.
         let mut client = Client::connect(config)?;
         let password = self.password.read()?;
         let body = json!({ "email": email.as_str(), "password": password.as_str(), "admin": self.admin });
@@ -186,7 +186,7 @@ impl SetPassword {
     }
 }
 
-/// The user with this email, in whatever letter case.
+/// Finds the user with this email, in any letter case.
 fn find(client: &mut Client, email: &Email) -> anyhow::Result<Value> {
     let mut users = Users::new(client, Some(email.as_str()));
     let same = |user: &Value| user["email"].as_str().and_then(|found| Email::parse(found).ok()).map(|e| e.key());
@@ -198,7 +198,7 @@ fn find(client: &mut Client, email: &Email) -> anyhow::Result<Value> {
     Err(anyhow!("there is no user {email}"))
 }
 
-/// All users whose email begins with something, page by page.
+/// Iterates over the users whose email starts with a text, page by page.
 struct Users<'a> {
     client: &'a mut Client,
     search: String,
@@ -249,7 +249,7 @@ impl List {
     }
 }
 
-/// `| head` has seen enough, which is no failure.
+/// A closed pipe, as after `| head`, is not a failure.
 fn enough(error: io::Error) -> io::Result<()> {
     if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) }
 }

@@ -43,7 +43,7 @@ pub struct Guessing {
 }
 
 impl Guessing {
-    /// What is limited.
+    /// Returns the limits.
     #[must_use]
     pub fn limits(&self) -> GuessingLimits {
         GuessingLimits { logins: self.login_limit, registrations: self.register_limit, failures: self.failure_limit }

@@ -1,13 +1,12 @@
-//! Every setting: its flag, its variable, its default and its unit, in one place, checked once.
+//! Every setting: its flag, its variable, its default, its unit and its check.
 //!
-//! Guarantees: a value that cannot be used stops the start with the name of the culprit (`ConfigError`, exit code 2); so
-//! does a `LATCHKEY_` variable that is no setting, since a typing error must not silently mean the default. A secret comes
-//! from a file or a variable and never from argv, where every user of the machine can read it.
+//! Guarantees: an unusable value stops the start with an error that names the setting (`ConfigError`, exit code 2). So does a `LATCHKEY_`
+//! variable that is no setting, because a typing error must not silently mean the default. A secret comes from a file or a variable and
+//! never from argv, where every user of the machine can read it.
 //!
-//! This and what is below it are all outside `cli` that names clap: a setting written down twice would drift apart.
+//! Outside `cli`, only this folder uses clap, so that each setting is defined once.
 
 mod guessing;
-
 mod values;
 
 use std::{
@@ -41,7 +40,7 @@ use crate::{
 
 pub use guessing::Guessing;
 
-/// The variable that holds the secret itself; it has no flag.
+/// The variable that holds the signing secret itself. It has no flag.
 pub const SECRET_VARIABLE: &str = "LATCHKEY_SECRET_KEY";
 const PREFIX: &str = "LATCHKEY_";
 
@@ -204,16 +203,16 @@ pub enum LogFormat {
     Json,
 }
 
-/// A setting that cannot be used. The program ends with exit code 2.
+/// An unusable setting. The program ends with exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct ConfigError(String);
 
 impl Config {
-    /// Checks what one setting alone cannot tell.
+    /// Checks settings that depend on each other.
     ///
     /// # Errors
-    /// [`ConfigError`] names the settings that do not go together.
+    /// [`ConfigError`] names the settings that contradict each other.
     pub fn check(&self) -> Result<(), ConfigError> {
         let (min, max) = (self.password_min_length, self.password_max_length);
         if min > max {
@@ -229,10 +228,10 @@ impl Config {
         Ok(())
     }
 
-    /// The administrator that must exist, with the password where one has to be made.
+    /// Returns the email and password of the administrator who is created at the start, or `None` if none is configured.
     ///
     /// # Errors
-    /// [`ConfigError`] where the password cannot be read, is no text, or is one that nobody may have.
+    /// [`ConfigError`] if the password cannot be read, is not text, or does not meet the policy.
     pub fn first_admin(&self) -> Result<Option<(Email, Password)>, ConfigError> {
         let (Some(email), Some(path)) = (&self.admin_email, &self.admin_password_file) else { return Ok(None) };
         let wrong = |why: String| ConfigError(format!("--admin-password-file {}: {why}", path.display()));
@@ -244,10 +243,10 @@ impl Config {
         Ok(Some((email.clone(), password)))
     }
 
-    /// The secret that the operator gives, from the file or the variable; `None` where there is neither.
+    /// Returns the configured signing secret, from the file or the variable, or `None` if neither is set.
     ///
     /// # Errors
-    /// [`ConfigError`] where it cannot be read or is shorter than RFC 7518 §3.2 asks for.
+    /// [`ConfigError`] if it cannot be read or is shorter than RFC 7518 §3.2 requires.
     pub fn secret_key(&self) -> Result<Option<Zeroizing<Vec<u8>>>, ConfigError> {
         let (secret, source) = if let Some(path) = &self.secret_key_file {
             let secret = read_secret(path)
@@ -261,10 +260,10 @@ impl Config {
         check_key_length(&secret, &source).map(|()| Some(secret))
     }
 
-    /// The certificate and its key; `None` where there is neither.
+    /// Reads the certificate and its key. Returns `None` if neither is set.
     ///
     /// # Errors
-    /// [`ConfigError`] where one is missing, or they cannot be used.
+    /// [`ConfigError`] if only one is set, or they are unusable.
     pub fn tls(&self) -> Result<Option<Tls>, ConfigError> {
         match (&self.tls_cert, &self.tls_key) {
             (None, None) => Ok(None),
@@ -281,7 +280,7 @@ impl Config {
         }
     }
 
-    /// What a new password must be like.
+    /// Returns the requirements for new passwords.
     #[must_use]
     pub fn password_policy(&self) -> PasswordPolicy {
         PasswordPolicy {
@@ -291,20 +290,20 @@ impl Config {
         }
     }
 
-    /// How much of the database is kept in memory, in bytes.
+    /// Returns the size of the page cache in bytes.
     #[must_use]
     pub fn cache_bytes(&self) -> usize {
         usize::from(self.cache_mib) * 1024 * 1024
     }
 
-    /// How many passwords are hashed at the same time.
+    /// Returns the number of hashing threads.
     #[must_use]
     pub fn hash_threads(&self) -> usize {
         let cores = || thread::available_parallelism().map_or(1, NonZero::get);
         self.hash_threads.map_or_else(cores, usize::from)
     }
 
-    /// How many connections there may be, and how long each may take.
+    /// Returns the limits on connections.
     #[must_use]
     pub fn limits(&self) -> ConnectionLimits {
         ConnectionLimits {
@@ -318,7 +317,7 @@ impl Config {
         }
     }
 
-    /// Which web pages may call from a browser.
+    /// Returns the origins whose web pages may call the API.
     #[must_use]
     pub fn cors(&self) -> CorsOrigins {
         if self.cors_origins.iter().any(|origin| origin == "*") {
@@ -329,7 +328,7 @@ impl Config {
     }
 }
 
-/// Whether a key is long enough to sign with.
+/// Checks that a signing key is long enough.
 ///
 /// # Errors
 /// [`ConfigError`] names `source` and both lengths.
@@ -343,7 +342,7 @@ pub fn check_key_length(key: &[u8], source: &str) -> Result<(), ConfigError> {
     )))
 }
 
-/// Refuses variables that look like settings and are none.
+/// Refuses variables with the prefix `LATCHKEY_` that are no settings.
 ///
 /// # Errors
 /// [`ConfigError`] names the first of them.
@@ -363,7 +362,7 @@ pub fn check_environment<C: CommandFactory>() -> Result<(), ConfigError> {
     }
 }
 
-/// Where a relative path points to, for messages.
+/// Returns the absolute form of a path, for messages.
 #[must_use]
 pub fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned())

@@ -1,4 +1,4 @@
-//! Parsers of setting values: from text to a value, or a sentence that says what is wrong.
+//! Parsers of setting values. An error is one sentence for the operator.
 
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ pub(super) fn duration(text: &str, min: Duration, max: Duration, bounds: &str) -
     if (min..=max).contains(&duration) { Ok(duration) } else { Err(bounds.to_owned()) }
 }
 
-/// `Targets` alone would take a misspelt level for the name of a part, and log everything of it.
+/// Parses `--log` strictly. `Targets` alone takes a misspelt level for the name of a target and logs everything of it.
 pub(super) fn log_filter(text: &str) -> Result<Targets, String> {
     let read = |part: &str| part.contains('=') || !part.is_empty() && part.parse::<LevelFilter>().is_ok();
     let filter = text.split(',').all(|part| read(part.trim())).then(|| text.parse().ok()).flatten();

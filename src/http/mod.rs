@@ -1,4 +1,4 @@
-//! HTTP, and the only floor that knows poem. This page shows the path of a request from top to bottom.
+//! HTTP, and the only floor that uses poem. This page shows the path of a request from top to bottom.
 //!
 //! | folder | what happens there |
 //! | --- | --- |
@@ -42,31 +42,31 @@ pub use pages::health::metrics;
 
 /// What the routes depend on.
 pub struct RouteDependencies {
-    /// Decides who may enter.
+    /// Registration, login, tokens, and the rights of users.
     pub auth: Arc<Auth>,
-    /// Keeps the widgets.
+    /// The open database.
     pub store: Arc<Store>,
-    /// Tells the time.
+    /// The clock that deadlines are compared with.
     pub clock: Arc<dyn Clock>,
-    /// The domain that challenges name.
+    /// The domain in the realm of `WWW-Authenticate`.
     pub domain: String,
-    /// Whether strangers may register.
+    /// Whether anyone may register.
     pub signup: bool,
-    /// Which web pages may call from a browser.
+    /// The origins whose web pages may call the API.
     pub cors: CorsOrigins,
-    /// Whose `X-Forwarded-For` is believed.
+    /// The proxies whose `X-Forwarded-For` counts.
     pub trusted_proxies: Vec<TrustedProxy>,
-    /// Whether this server itself speaks TLS, and nothing else.
+    /// Whether the listener uses TLS.
     pub https: bool,
 }
 
-/// The OpenAPI document as JSON, of a server with these settings.
+/// Returns the OpenAPI document as JSON, of a server with these settings.
 #[must_use]
 pub fn document(signup: bool, policy: &PasswordPolicy) -> String {
     api::document(signup, policy).json
 }
 
-/// Builds everything that is served.
+/// Builds all routes with their middleware.
 #[must_use]
 pub fn routes(dependencies: RouteDependencies) -> Routes {
     let RouteDependencies { auth, store, clock, domain, signup, cors, trusted_proxies, https } = dependencies;

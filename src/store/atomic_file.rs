@@ -11,20 +11,20 @@ use std::{
 
 use crate::{random, store::unnamed_file};
 
-/// A file in the making. Dropped before [`AtomicFile::put`] it is gone.
+/// A file that is being written. Dropping it before [`AtomicFile::put`] removes it.
 pub struct AtomicFile {
     file: File,
-    /// The name it has until it is complete; `None` where it has none.
+    /// Its temporary name, or `None` if it has none.
     unfinished: Option<PathBuf>,
     path: PathBuf,
     replace: bool,
 }
 
 impl AtomicFile {
-    /// Begins the file that will be `path`, in the same directory.
+    /// Creates the file that will be `path`, in the same directory.
     ///
     /// # Errors
-    /// `AlreadyExists` where there is something at `path` and not `replace`, or a directory; else what the operating system says.
+    /// `AlreadyExists` if `path` exists and `replace` is false, or it is a directory; any other error of the operating system.
     pub fn create(path: &Path, replace: bool) -> io::Result<Self> {
         refuse_existing(path, replace)?;
         let other = other_name(path)?;
@@ -35,7 +35,7 @@ impl AtomicFile {
         Ok(Self { file, unfinished, path: path.to_owned(), replace })
     }
 
-    /// What to write to.
+    /// Returns the file to write to.
     #[must_use]
     pub fn file(&self) -> &File {
         &self.file
@@ -50,7 +50,7 @@ impl AtomicFile {
         refuse_existing(&self.path, self.replace)?;
         if self.unfinished.is_none() {
             match unnamed_file::link(&self.file, &self.path) {
-                // A link replaces nothing and a rename needs a name: only a kill between the two leaves it.
+                // A link cannot replace a file and a rename needs a name. Only a kill between the two leaves the temporary file.
                 Err(error) if error.kind() == ErrorKind::AlreadyExists && self.replace => {
                     let other = other_name(&self.path)?;
                     unnamed_file::link(&self.file, &other)?;
@@ -69,7 +69,7 @@ impl AtomicFile {
 impl Drop for AtomicFile {
     fn drop(&mut self) {
         if let Some(unfinished) = &self.unfinished {
-            let _ = fs::remove_file(unfinished); // after `put` it has no such name any more
+            let _ = fs::remove_file(unfinished); // fails after `put`, when the file has its final name
         }
     }
 }
@@ -78,7 +78,7 @@ fn dir_of(path: &Path) -> &Path {
     path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// A name beside `path`. Two that write to the same one must not get into each other's file.
+/// Returns a temporary name beside `path`. It is random, so that two processes that write `path` do not share it.
 fn other_name(path: &Path) -> io::Result<PathBuf> {
     let mut name = path.file_name().ok_or(ErrorKind::InvalidFilename)?.to_owned();
     name.push(format!(".new-{:08x}", u32::from_be_bytes(random::bytes())));

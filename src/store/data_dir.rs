@@ -14,31 +14,31 @@ use zeroize::Zeroizing;
 
 use crate::store::atomic_file::sync_dir;
 
-/// Why the data directory cannot be used.
+/// Why the data directory is unusable.
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
-    /// Another latchkey has it.
+    /// Another process holds its lock.
     #[error("{0} is in use by another latchkey; stop that one first")]
     InUse(PathBuf),
-    /// It would be written over.
+    /// A file to be written is one of its own.
     #[error("{0} is a file that latchkey works with; write to another one")]
     OwnFile(PathBuf),
-    /// The operating system says no.
+    /// The operating system reports an error.
     #[error("cannot {verb} {path}")]
     Io {
-        /// What was tried.
+        /// The attempted operation.
         verb: &'static str,
-        /// On which file.
+        /// The file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error.
         source: io::Error,
     },
 }
 
-/// The data directory, held for as long as this lives.
+/// The data directory, locked until this is dropped.
 pub struct DataDir {
     path: PathBuf,
-    /// Released by the operating system when the process ends, however it ends.
+    /// The operating system releases it when the process ends.
     _lock: File,
 }
 
@@ -49,10 +49,10 @@ const KEY_FILE: &str = "signing.key";
 const LOCK_FILE: &str = "latchkey.lock";
 
 impl DataDir {
-    /// Makes the directory where it is missing, and takes it for this process.
+    /// Creates the directory if it is missing, and locks it for this process.
     ///
     /// # Errors
-    /// [`DataDirError`] where another process has it, or it cannot be made or written.
+    /// [`DataDirError`] if another process holds it, or it cannot be created or written.
     pub fn take(path: &Path) -> Result<Self, DataDirError> {
         let io = |verb, path: &Path| {
             let path = path.to_owned();
@@ -62,7 +62,7 @@ impl DataDir {
         let path = path.canonicalize().map_err(io("open the data directory", path))?;
         let empty = fs::read_dir(&path).map_err(io("read the data directory", &path))?.next().is_none();
         if empty {
-            // A container volume comes up 0755. A directory that has other things in it is not ours to close.
+            // A new container volume has mode 0755. The mode of a directory with other files in it is left as it is.
             fs::set_permissions(&path, Permissions::from_mode(0o700))
                 .map_err(io("write to the data directory", &path))?;
         }
@@ -81,31 +81,31 @@ impl DataDir {
         }
     }
 
-    /// Whether there is a database in the directory at `path`, which need not exist.
+    /// Whether the directory at `path`, which need not exist, has a database.
     #[must_use]
     pub fn has_database(path: &Path) -> bool {
         path.join(DATABASE_FILE).exists()
     }
 
-    /// The absolute path of the directory.
+    /// Returns the absolute path of the directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Where commands reach a running server.
+    /// Returns the path of the admin socket.
     #[must_use]
     pub fn admin_socket(&self) -> PathBuf {
         self.path.join(ADMIN_SOCKET)
     }
 
-    /// Where the database is.
+    /// Returns the path of the database.
     #[must_use]
     pub fn database(&self) -> PathBuf {
         self.path.join(DATABASE_FILE)
     }
 
-    /// Whether `path` may be written: a copy never takes the place of the files that are in use in `dir`.
+    /// Fails if `path` is one of the files in use in `dir`, so that a copy never overwrites them.
     ///
     /// # Errors
     /// [`DataDirError::OwnFile`].
@@ -113,14 +113,14 @@ impl DataDir {
         let own = [DATABASE_FILE, KEY_FILE, LOCK_FILE].map(|name| dir.join(name).canonicalize().ok());
         match path.canonicalize() {
             Ok(path) if own.contains(&Some(path.clone())) => Err(DataDirError::OwnFile(path)),
-            _ => Ok(()), // where it does not exist it is none of them
+            _ => Ok(()), // a path that does not exist is none of them
         }
     }
 
-    /// The text of the signing key kept here, from `make` at the first call; without the line end.
+    /// Returns the text of the stored signing key without its line end. At the first call it is created by `make`.
     ///
     /// # Errors
-    /// [`DataDirError`] where it cannot be read or written.
+    /// [`DataDirError`] if it cannot be read or written.
     pub fn signing_key(&self, make: impl FnOnce() -> Zeroizing<String>) -> Result<Zeroizing<Vec<u8>>, DataDirError> {
         let path = self.path.join(KEY_FILE);
         let io = |verb| {
@@ -148,10 +148,10 @@ impl DataDir {
     }
 }
 
-/// The bytes of a file that holds one secret, without the line end that editors and `openssl rand` add.
+/// Reads a file that holds one secret, without the line end that editors and `openssl rand` add.
 ///
 /// # Errors
-/// Where the file cannot be read.
+/// If the file cannot be read.
 pub fn read_secret(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut bytes = Zeroizing::new(fs::read(path)?);
     if bytes.last() == Some(&b'\n') {

@@ -5,24 +5,25 @@ use std::{error::Error, sync::Arc};
 /// Why an operation of the store failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
-    /// The file cannot be opened, and why in plain words. Nothing was changed.
+    /// The file cannot be opened; nothing was changed. Has one sentence for the operator.
     #[error("{0}")]
     Refused(String),
-    /// The disk or the file failed; whether the last write happened is unknown.
+    /// The disk or the file failed. Whether the last write was stored is unknown.
     #[error(transparent)]
     Database(Arc<dyn Error + Send + Sync>),
-    /// A record does not decode: the file was written by something else, or altered.
+    /// A record cannot be decoded: another program wrote or altered it.
     #[error("a record in {table} does not decode: {cause}")]
     Record {
-        /// The table it is in.
+        /// The table of the record.
         table: &'static str,
-        /// What the codec says.
+        /// The error of the codec.
         cause: String,
     },
-    /// More writes wait than the queue holds.
+    /// The queue of writes is full.
     #[error("too many writes are waiting")]
     Overloaded,
-    /// The write ended without an acknowledgement: it panicked, the store is closing, or the file cannot be opened again after a disk error.
+    /// The write ended without an acknowledgement: it panicked, the store is closing, or the file cannot be opened again after a disk
+    /// error.
     #[error("the disk fails, or the store is closing")]
     GivenUp,
 }

@@ -1,7 +1,7 @@
-//! What the server remembers: one method per thing that happens, over the engine in `redb`. One file holds everything.
+//! The stored data: one method per operation, over the engine in `redb`. One file holds everything.
 //!
-//! Guarantees: every method is one thing that happens and one transaction (I5); a write answers after the disk has it (I1);
-//! a read sees one snapshot. Deliberately absent: rules about who may do what, and any second copy of the data in memory.
+//! Guarantees: every method is one operation in one transaction (I5). A write returns after the disk has it (I1). A read sees one snapshot.
+//! Deliberately absent: rules about who may do what, and any second copy of the data in memory.
 //!
 //! `data_dir` has the directory and its other files; `atomic_file` and `unnamed_file` write files that appear only when complete.
 
@@ -45,40 +45,40 @@ pub use error::StoreError;
 pub use progress::Progress;
 pub use unnamed_file::scratch_file;
 
-/// What one snapshot says of a token and the user it names.
+/// The state of a token and of its user in one snapshot.
 pub struct TokenState {
-    /// The token was logged out.
+    /// Whether the token was logged out.
     pub blacklisted: bool,
-    /// Entries of tokens that expired up to this second may have been purged: to be read as "it is at least this late",
-    /// so that a clock that was set back does not revive a token whose entry is gone (I3).
+    /// Entries of tokens that expired up to this second may have been purged. The current time is at least this, so that a clock that was
+    /// set back does not make a token valid whose entry was purged (I3).
     pub purged_through_s: u64,
-    /// The user; `None` where there is none any more.
+    /// The user, or `None` if the user was removed.
     pub user: Option<User>,
 }
 
 /// The open database.
 pub struct Store {
     engine: RedbEngine,
-    /// What the blacklist says of itself, kept here too, since every request asks for it (I3). Never behind the file.
+    /// A copy of the stored value, because every request needs it (I3). It is never less than the stored one.
     purged_through_s: Arc<AtomicU64>,
 }
 
 impl Store {
-    /// Opens the database in `dir`, or creates it there; verifies its integrity and its schema first.
+    /// Opens the database in `dir` after verifying its integrity and schema, or creates it if there is none.
     ///
-    /// `cache_bytes` bounds what the engine keeps of the file in memory.
+    /// `cache_bytes` is the size of the engine's page cache.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] where the file is not ours, damaged or newer than this program.
+    /// [`StoreError::Refused`] if the file is not a latchkey database, or is damaged or newer than this program.
     pub fn open(dir: &DataDir, cache_bytes: usize) -> Result<Self, StoreError> {
         Self::over(RedbEngine::open(dir.database(), cache_bytes)?)
     }
 
-    /// Like [`Store::open`], but on the storage that `factory` opens, now and again after each failure of it. For tests with
+    /// Like [`Store::open`], but on the storage that `factory` opens, also each time it is reopened after a failure. For tests with
     /// simulated disks.
     ///
     /// # Errors
-    /// As [`Store::open`], and where there is no database yet.
+    /// As [`Store::open`], or if there is no database.
     pub fn open_on<B: StorageBackend>(
         factory: impl Fn(AccessMode) -> io::Result<B> + Send + Sync + 'static,
         cache_bytes: usize,
@@ -86,11 +86,10 @@ impl Store {
         Self::over(RedbEngine::open_on(factory, cache_bytes)?)
     }
 
-    /// Creates an empty database in the empty `backend`: complete and synced when this returns, and not before. The file of
-    /// [`Store::open`] gets its name after that (I6).
+    /// Creates an empty database in the empty `backend`. It is complete and synced when this returns.
     ///
     /// # Errors
-    /// [`StoreError`] where the disk fails.
+    /// [`StoreError`] if the disk fails.
     pub fn create_on(backend: impl StorageBackend, cache_bytes: usize) -> Result<(), StoreError> {
         schema::fill(backend, cache_bytes)
     }
@@ -103,16 +102,16 @@ impl Store {
     /// Finishes the queued writes and closes the file, so that the next start finds it clean.
     ///
     /// # Errors
-    /// Where the file cannot be closed cleanly; what was acknowledged is on disk all the same.
+    /// If the file cannot be closed cleanly. Every acknowledged write is on disk nevertheless.
     pub fn close(self) -> Result<(), StoreError> {
         self.engine.close()
     }
 
-    /// The generation of the data: a number that each restore changes, or `None` before the first restore. Tokens of an earlier
+    /// Returns the generation of the data: a number that each restore changes, or `None` before the first restore. Tokens of an earlier
     /// generation are invalid.
     ///
     /// # Errors
-    /// [`StoreError`] where the disk fails.
+    /// [`StoreError`] if the disk fails.
     pub fn data_generation(&self) -> Result<Option<u64>, StoreError> {
         self.engine.read(|snapshot| schema::data_generation(snapshot))
     }
@@ -120,7 +119,7 @@ impl Store {
     /// Verifies that a read and a durable write work.
     ///
     /// # Errors
-    /// [`StoreError`] says what does not.
+    /// [`StoreError`] has the cause.
     pub async fn probe_write(&self) -> Result<(), StoreError> {
         self.check_readable()?;
         self.engine.write(schema::probe_write).await
@@ -129,7 +128,7 @@ impl Store {
     /// Counts users and blacklist entries, and the size of the file in bytes.
     ///
     /// # Errors
-    /// [`StoreError`] where the disk fails.
+    /// [`StoreError`] if the disk fails.
     pub fn sizes(&self) -> Result<DatabaseSizes, StoreError> {
         let database_bytes = self.engine.bytes()?;
         self.engine.read(|snapshot| {
@@ -140,7 +139,7 @@ impl Store {
     /// Copies the database as it is at this moment into the empty `file`. Writers do not wait for it.
     ///
     /// # Errors
-    /// [`StoreError`] where a disk fails; what is in `file` then is refused by whoever opens it.
+    /// [`StoreError`] if a disk fails. Opening the incomplete `file` is refused.
     pub fn backup(&self, file: File, progress: Progress<'_>) -> Result<(), StoreError> {
         backup::copy(&*self.engine.snapshot()?, file, progress) // an error may be about `file`
     }
@@ -148,15 +147,15 @@ impl Store {
     /// Calls `each` with every user of one snapshot and the total, in order of registration.
     ///
     /// # Errors
-    /// What `each` says, or [`StoreError`] where the disk fails.
+    /// The error of `each`, or [`StoreError`] if the disk fails.
     pub fn for_each_user<E: From<StoreError>>(&self, each: impl FnMut(User, u64) -> Result<(), E>) -> Result<(), E> {
         users::for_each(&*self.engine.snapshot()?, each)
     }
 
-    /// What an import of `users` would do with each, without changing anything.
+    /// Returns the outcome that an import would have for each of `users`, without changing anything.
     ///
     /// # Errors
-    /// [`StoreError`] where the disk fails.
+    /// [`StoreError`] if the disk fails.
     pub fn import_outcomes(&self, users: &[UserToImport]) -> Result<Vec<ImportOutcome>, StoreError> {
         self.engine.read(|snapshot| users::import_outcomes(snapshot, users))
     }
@@ -164,47 +163,47 @@ impl Store {
     /// Adds the new ones of `users` in one transaction, and returns the outcome for each. Blocks the thread.
     ///
     /// # Errors
-    /// [`StoreError`] where the disk fails.
+    /// [`StoreError`] if the disk fails.
     pub fn import_users(&self, users: Vec<UserToImport>) -> Result<Vec<ImportOutcome>, StoreError> {
         self.engine.write_blocking(move |txn| users::import(txn, &users))
     }
 
-    /// Adds a user. `false` where the email is taken, in whatever letter case.
+    /// Adds a user. Returns `false` if the email is taken, in any letter case.
     ///
     /// # Errors
-    /// [`StoreError`] where the disk fails.
+    /// [`StoreError`] if the disk fails.
     pub async fn insert_user(&self, user: User) -> Result<bool, StoreError> {
         self.engine.write(move |txn| users::insert(txn, &user)).await
     }
 
-    /// The user with this email, in whatever letter case.
+    /// Returns the user with this email, in any letter case.
     ///
     /// # Errors
-    /// [`StoreError`] where the disk fails.
+    /// [`StoreError`] if the disk fails.
     pub fn find_user(&self, email: &Email) -> Result<Option<User>, StoreError> {
         self.engine.read(|snapshot| users::find_by_email(snapshot, email))
     }
 
-    /// The user with this public id.
+    /// Returns the user with this public id.
     ///
     /// # Errors
-    /// [`StoreError`] where the disk fails.
+    /// [`StoreError`] if the disk fails.
     pub fn find_user_by_id(&self, user: PublicId) -> Result<Option<User>, StoreError> {
         self.engine.read(|snapshot| users::find(&snapshot.users, user))
     }
 
-    /// `limit` of the users that fit `filter`, in order of registration after the first `skip`, and how many fit in all.
+    /// Returns up to `limit` of the users that `filter` selects, in order of registration after the first `skip`, and the total number.
     ///
     /// # Errors
-    /// [`StoreError`] where the disk fails.
+    /// [`StoreError`] if the disk fails.
     pub fn user_page(&self, filter: &UserFilter, skip: u64, limit: usize) -> Result<UserPage, StoreError> {
         self.engine.read(|snapshot| users::page(snapshot, filter, skip, limit))
     }
 
-    /// Changes a user. Where `expected` is given and is no longer the user's password hash, there is no such user.
+    /// Changes a user. Returns [`UpdateOutcome::NotFound`] if `expected` is given and is no longer the user's password hash.
     ///
     /// # Errors
-    /// [`StoreError`] where the disk fails.
+    /// [`StoreError`] if the disk fails.
     pub async fn update_user(
         &self,
         user: PublicId,
@@ -217,15 +216,15 @@ impl Store {
     /// Removes a user. Widgets of the user stay, without an owner.
     ///
     /// # Errors
-    /// [`StoreError`] where the disk fails.
+    /// [`StoreError`] if the disk fails.
     pub async fn remove_user(&self, user: PublicId) -> Result<UpdateOutcome, StoreError> {
         self.engine.write(move |txn| users::remove(txn, user)).await
     }
 
-    /// Replaces a password hash by a stronger one of the same password. Does nothing where `old` is no longer the hash.
+    /// Replaces a password hash by a stronger one of the same password. Does nothing if `old` is no longer the hash.
     ///
     /// # Errors
-    /// [`StoreError`] where the disk fails.
+    /// [`StoreError`] if the disk fails.
     pub async fn update_password_hash(
         &self,
         user: PublicId,
@@ -238,41 +237,41 @@ impl Store {
     /// Reads from one snapshot whether `token` is blacklisted, and its user.
     ///
     /// # Errors
-    /// [`StoreError`] where the disk fails.
+    /// [`StoreError`] if the disk fails.
     pub fn token_state(&self, token: BlacklistedToken, user: PublicId) -> Result<TokenState, StoreError> {
         self.engine.read(|snapshot| {
             let (blacklisted, user) = (blacklist::contains(snapshot, token)?, users::find(&snapshot.users, user)?);
-            // After the look at the blacklist: where its entry was just purged, this is known by now.
+            // This is read after the blacklist, so that it includes a purge that has just removed the entry.
             Ok(TokenState { blacklisted, purged_through_s: self.purged_through_s(), user })
         })
     }
 
-    /// The latest expiry among the entries that were ever purged, in seconds since 1970 (I3).
+    /// Returns the latest expiry of all entries that were ever purged, in seconds since 1970 (I3).
     #[must_use]
     pub fn purged_through_s(&self) -> u64 {
         self.purged_through_s.load(Ordering::Acquire)
     }
 
-    /// Whether the database can be read.
+    /// Verifies that the database can be read.
     ///
     /// # Errors
-    /// [`StoreError`] says what is in the way.
+    /// [`StoreError`] has the cause.
     pub fn check_readable(&self) -> Result<(), StoreError> {
         self.engine.read(|snapshot| blacklist::purged_through_s(snapshot)).map(drop)
     }
 
-    /// Puts a token on the blacklist. `false` where it was there already.
+    /// Puts a token on the blacklist. Returns `false` if it was there already.
     ///
     /// # Errors
-    /// [`StoreError`] where the disk fails.
+    /// [`StoreError`] if the disk fails.
     pub async fn blacklist(&self, token: BlacklistedToken) -> Result<bool, StoreError> {
         self.engine.write(move |txn| blacklist::insert(txn, token)).await
     }
 
-    /// Removes up to `limit` entries of tokens that expired at `now_s` or before, the oldest first, and says how many.
+    /// Removes up to `limit` entries of tokens that expired at `now_s` or before, the oldest first, and returns their number.
     ///
     /// # Errors
-    /// [`StoreError`] where the disk fails.
+    /// [`StoreError`] if the disk fails.
     pub async fn purge_expired(&self, now_s: u64, limit: usize) -> Result<usize, StoreError> {
         if !self.engine.read(|snapshot| blacklist::has_expired(snapshot, now_s))? {
             return Ok(0); // an idle server does not write to its disk
@@ -280,49 +279,49 @@ impl Store {
         let kept = Arc::clone(&self.purged_through_s);
         let purge = move |txn: &_| {
             let (purged, through_s) = blacklist::purge(txn, now_s, limit)?;
-            kept.fetch_max(through_s, Ordering::Release); // before anyone can see that the entries are gone
+            kept.fetch_max(through_s, Ordering::Release); // before any reader can see that the entries were removed
             Ok(purged)
         };
         self.engine.write(purge).await
     }
 
-    /// `limit` widgets in order of creation after the first `skip`, and how many there are in all.
+    /// Returns up to `limit` widgets in order of creation after the first `skip`, and the total number.
     ///
     /// # Errors
-    /// [`StoreError`] where the disk fails.
+    /// [`StoreError`] if the disk fails.
     pub fn widget_page(&self, skip: u64, limit: usize) -> Result<WidgetPage, StoreError> {
         self.engine.read(|snapshot| widgets::page(snapshot, skip, limit))
     }
 
-    /// The widget of this name and its owner.
+    /// Returns the widget of this name and its owner.
     ///
     /// # Errors
-    /// [`StoreError`] where the disk fails.
+    /// [`StoreError`] if the disk fails.
     pub fn find_widget(&self, name: &WidgetName) -> Result<Option<OwnedWidget>, StoreError> {
         self.engine.read(|snapshot| widgets::find(snapshot, name))
     }
 
-    /// Adds a widget. `false` where the name is taken.
+    /// Adds a widget. Returns `false` if the name is taken.
     ///
     /// # Errors
-    /// [`StoreError`] where the disk fails.
+    /// [`StoreError`] if the disk fails.
     pub async fn insert_widget(&self, widget: Widget) -> Result<bool, StoreError> {
         self.engine.write(move |txn| widgets::insert(txn, &widget)).await
     }
 
-    /// Gives the widget of this name the URL and the deadline of `widget`, or adds `widget` where there is none.
-    /// `true` where it was added.
+    /// Replaces the URL and the deadline of the widget with the name of `widget`, or adds `widget` if there is none. Returns `true` if it
+    /// was added.
     ///
     /// # Errors
-    /// [`StoreError`] where the disk fails.
+    /// [`StoreError`] if the disk fails.
     pub async fn put_widget(&self, widget: Widget) -> Result<bool, StoreError> {
         self.engine.write(move |txn| widgets::put(txn, &widget)).await
     }
 
-    /// Removes a widget. `false` where there is none of this name.
+    /// Removes a widget. Returns `false` if there is none of this name.
     ///
     /// # Errors
-    /// [`StoreError`] where the disk fails.
+    /// [`StoreError`] if the disk fails.
     pub async fn remove_widget(&self, name: WidgetName) -> Result<bool, StoreError> {
         self.engine.write(move |txn| widgets::remove(txn, &name)).await
     }

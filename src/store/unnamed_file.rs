@@ -17,10 +17,10 @@ pub(in crate::store) use system::{create, link};
 
 use crate::random;
 
-/// An empty file in `dir` to work in, which never gets a name.
+/// Creates an empty temporary file in `dir` that never has a name.
 ///
 /// # Errors
-/// Where it cannot be made.
+/// If it cannot be created.
 pub fn scratch_file(dir: &Path) -> io::Result<File> {
     if let Some(file) = create(dir) {
         return Ok(file);
@@ -30,7 +30,7 @@ pub fn scratch_file(dir: &Path) -> io::Result<File> {
     fs::remove_file(&path).map(|()| file)
 }
 
-/// An empty file at `path`, where there is none.
+/// Creates an empty file at `path`, which must not exist.
 pub(in crate::store) fn create_named(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
 }
@@ -41,14 +41,14 @@ mod system {
 
     use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, open};
 
-    /// An empty file in `dir` that [`link`] can give a name; `None` where that cannot be, for whatever reason.
+    /// Creates an empty unnamed file in `dir` that [`link`] can name. Returns `None` if the system or the file system does not support it.
     pub(in crate::store) fn create(dir: &Path) -> Option<File> {
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         let file = File::from(open(dir, flags, Mode::RUSR | Mode::WUSR).ok()?);
-        Path::new(&by_number(&file)).exists().then_some(file) // not where /proc is not mounted
+        Path::new(&by_number(&file)).exists().then_some(file) // [`link`] needs /proc
     }
 
-    /// Gives the file of [`create`] a name that nothing has, in the directory it was made in.
+    /// Gives the file of [`create`] the name `path` in the same directory. The name must be unused.
     pub(in crate::store) fn link(file: &File, path: &Path) -> io::Result<()> {
         Ok(linkat(CWD, by_number(file), CWD, path, AtFlags::SYMLINK_FOLLOW)?)
     }

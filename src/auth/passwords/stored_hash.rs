@@ -85,7 +85,7 @@ impl StoredHash {
         if fits { Ok(read) } else { Err(UnusableHash("its output is too short or too long".to_owned())) }
     }
 
-    /// Whether `password` matches. Takes as long as [`StoredHash::work`] says.
+    /// Whether `password` matches. This is as expensive as computing the hash.
     #[must_use]
     pub fn matches(&self, password: &Password) -> bool {
         let (typed, salt) = (password.bytes(), self.salt.as_slice());

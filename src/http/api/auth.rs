@@ -27,9 +27,9 @@ use crate::{
 
 /// The operations under `/auth`.
 pub struct AuthApi {
-    /// Decides, and names the realm where it refuses.
+    /// Authenticates callers, and builds the challenge of a refusal.
     pub guard: Arc<AuthGuard>,
-    /// Whether strangers may register.
+    /// Whether anyone may register.
     pub signup: bool,
 }
 
@@ -187,7 +187,7 @@ pub struct SuccessBody {
 }
 
 impl SuccessBody {
-    /// Says that `message` is done.
+    /// Returns a body with this message.
     pub fn new(message: impl Into<String>) -> Json<Self> {
         Json(Self { status: "success".to_owned(), message: message.into() })
     }

@@ -33,9 +33,9 @@ use crate::{
 
 /// The operations under `/users`.
 pub struct UsersApi {
-    /// Decides.
+    /// Authenticates callers.
     pub guard: Arc<AuthGuard>,
-    /// Keeps the users.
+    /// The open database.
     pub store: Arc<Store>,
 }
 

@@ -1,4 +1,4 @@
-//! Validates request heads by the letter of RFC 9112, and finds where each request begins and ends.
+//! Validates request heads strictly by RFC 9112, and finds where each request begins and ends.
 //!
 //! Guarantees: a head that another server could read differently is rejected: a line that ends in a bare LF, a folded line, more than
 //! one length, a length beside a transfer coding, a coding other than `chunked` alone, more or fewer than one `Host`. Behind a proxy
@@ -7,40 +7,40 @@
 
 use std::mem;
 
-/// The longest line that is kept while the rest of it is on its way. hyper refuses it as well.
+/// The longest incomplete line that is kept, in bytes. hyper rejects a longer one too.
 const LINE_BYTES_MAX: usize = 64 * 1024;
 
-/// The most fields of a header. hyper has places for as many without asking for memory.
+/// The maximum number of header fields. hyper parses as many without allocating.
 const FIELDS_MAX: usize = 100;
 
-/// Why a header is not taken.
+/// Why a request head is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::http) enum Refusal {
-    /// Another server could read it in another way.
+    /// It is malformed, or another server could interpret it differently.
     Malformed,
-    /// It has more fields than are read.
+    /// It has more than [`FIELDS_MAX`] fields.
     TooManyFields,
 }
 
-/// What came in.
+/// The result of reading some bytes.
 #[derive(Default, PartialEq, Eq)]
 pub(in crate::http) struct ReadOutcome {
-    /// How many headers ended.
+    /// The number of request heads that ended in these bytes.
     pub(in crate::http) ended: u64,
-    /// Whether the one behind them is refused.
+    /// Why the head after those is rejected, if it is.
     pub(in crate::http) refused: Option<Refusal>,
-    /// Where the first field begins that is too many.
+    /// The offset of the first field beyond the maximum.
     pub(in crate::http) surplus: Option<usize>,
 }
 
-/// Follows the bytes of one connection.
+/// The state of parsing the bytes of one connection.
 #[derive(Default)]
 pub(in crate::http) struct HeadValidator {
     position: Position,
-    /// The beginning of a line whose end was not read yet.
+    /// The start of a line whose end has not arrived yet.
     line: Vec<u8>,
     head: Head,
-    /// How much is here of a request that is not complete.
+    /// The number of bytes received of an incomplete request.
     incomplete_bytes: u64,
 }
 
@@ -49,9 +49,9 @@ enum Position {
     #[default]
     RequestLine,
     Fields,
-    /// In a body, with so many bytes to come.
+    /// In a body, with the number of missing bytes.
     Body(u64),
-    /// Behind a malformed header, or in a body of unknown length: the connection ends with this request.
+    /// After a rejected head, or in a body of unknown length: the connection closes after this request.
     Last,
 }
 
@@ -65,17 +65,17 @@ struct Head {
 }
 
 impl HeadValidator {
-    /// Whether nothing of a request is there.
+    /// Whether no byte of a next request has arrived.
     pub(in crate::http) fn is_between(&self) -> bool {
         matches!(self.position, Position::RequestLine) && self.line.is_empty()
     }
 
-    /// How many bytes came of a request that is not complete.
+    /// Returns the number of bytes received of an incomplete request.
     pub(in crate::http) fn incomplete_bytes(&self) -> u64 {
         self.incomplete_bytes
     }
 
-    /// Takes what was read.
+    /// Parses the next bytes of the connection.
     pub(in crate::http) fn read(&mut self, all: &[u8]) -> ReadOutcome {
         let mut outcome = ReadOutcome::default();
         let mut bytes = all;
@@ -140,14 +140,14 @@ impl HeadValidator {
         outcome.refused = Some(why);
     }
 
-    /// Whether a line that begins with `first` is a field too many.
+    /// Whether a line that starts with the byte `first` is a field beyond the maximum.
     fn begins_surplus(&self, first: u8) -> bool {
         let begins =
             matches!(self.position, Position::Fields) && self.line.is_empty() && !matches!(first, b'\r' | b'\n');
         begins && self.head.fields >= FIELDS_MAX
     }
 
-    /// Whether the header ends with this line; `None` where it is malformed.
+    /// Parses a line. Returns whether the head ends with it, or `None` if it is malformed.
     fn read_line(&mut self, line: &[u8]) -> Option<bool> {
         let line = line.strip_suffix(b"\r\n")?;
         if matches!(self.position, Position::RequestLine) {
@@ -166,7 +166,7 @@ impl HeadValidator {
                 (None, true) => Position::Last,
                 (Some(_), true) => return None,
             };
-            // RFC 9112 §3.2; before 1.1 there was no Host, and no chunked either.
+            // RFC 9112 §3.2. HTTP/1.0 has neither `Host` nor `chunked`.
             return ((hosts == 1 || !is_1_1 && hosts == 0) && (is_1_1 || !chunked)).then_some(true);
         }
         if line.starts_with(b" ") || line.starts_with(b"\t") {
@@ -190,13 +190,13 @@ impl HeadValidator {
     }
 }
 
-/// The value of the field `name`, in lowercase, where this is its line.
+/// Returns the value of the field `name` (in lower case), or `None` if this is the line of another field.
 fn field<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let named = line.get(name.len()) == Some(&b':') && line[..name.len()].eq_ignore_ascii_case(name);
     named.then(|| line[name.len() + 1..].trim_ascii())
 }
 
-/// Whether it could be a host and a port, by its letters: proxies disagree about the others.
+/// Whether all characters may occur in a host and port. Proxies disagree about others.
 fn is_host(value: &[u8]) -> bool {
     value.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(byte))
 }

@@ -23,36 +23,36 @@ use crate::{
 
 /// File descriptors that connections leave to the database, the pages of a backup, and other listeners.
 const DESCRIPTORS_RESERVED: u64 = 64;
-/// How much of an answer the system may keep that the client did not take yet; it would be 4 MiB and more.
+/// How much of a response the operating system may buffer per connection. Its own limit is 4 MiB or more.
 #[cfg(target_os = "linux")]
 const UNSENT_BYTES_MAX: usize = 32 * 1024;
-/// How much all connections together may keep of large requests that are not complete, in bytes as received. It takes up to three
-/// times that of memory, and has to fit into a machine of 256 MiB beside all the rest.
+/// How much of incomplete large requests all connections together may buffer, in bytes as received. They take up to three times that in
+/// memory, which must fit into a machine of 256 MiB beside everything else.
 const INCOMPLETE_BYTES_MAX: u64 = 8 * 1024 * 1024;
-/// How much of a request is not counted there, so that ordinary ones are taken also where large ones have taken all the room.
+/// How much of each request is not counted in [`INCOMPLETE_BYTES_MAX`], so that ordinary requests pass when large ones have used it up.
 const INCOMPLETE_BYTES_FREE: u64 = 4 * 1024;
-/// What a request counts for at most: of a larger one, no more is kept.
+/// The most that one request is counted with: no more of it is buffered.
 const INCOMPLETE_BYTES_EACH_MAX: u64 = 64 * 1024;
-/// How often deadlines are looked at: as often as the shortest of them needs, within these bounds.
+/// The bounds of the interval of the sweep, which depends on the shortest deadline.
 const SWEEP_MIN: Duration = Duration::from_millis(5);
 const SWEEP_MAX: Duration = Duration::from_millis(500);
 
 /// The limits of the connections of one listener.
 #[derive(Debug, Clone)]
 pub struct ConnectionLimits {
-    /// The most connections at the same time.
+    /// The maximum number of open connections.
     pub connections: usize,
-    /// The most of one client: one address of IPv4, a /64 of IPv6.
+    /// The maximum number of open connections per client: an IPv4 address or an IPv6 /64.
     pub per_client: usize,
     /// Proxies, which are exempt from the per-client limit.
     pub trusted_proxies: Vec<TrustedProxy>,
-    /// From connecting, or the first byte of a header, to its end. A TLS handshake is within it.
+    /// The time from the connection, or the first byte of a head, to the end of the head. Includes the TLS handshake.
     pub header: Duration,
-    /// From the end of a header to the end of the body.
+    /// The time from the end of the head to the end of the body.
     pub body: Duration,
-    /// From the end of a header until the client took the answer.
+    /// The time from the end of the head until the client has received the response.
     pub request: Duration,
-    /// From an answer to the next request.
+    /// The time from a response to the next request.
     pub idle: Duration,
 }
 
@@ -62,10 +62,10 @@ pub(in crate::http) struct ConnectionLimiter {
     connections: usize,
     sweep_every: Duration,
     started: Instant,
-    /// When the last sweep began, in milliseconds since `started`: the clock of all deadlines.
+    /// The start of the last sweep, in milliseconds since `started`. All deadlines are computed from it.
     now_ms: AtomicU64,
     stopping: AtomicBool,
-    /// How much is kept of large requests that are not complete.
+    /// The bytes that are buffered of incomplete large requests.
     incomplete_bytes: AtomicU64,
     open: Mutex<OpenConnections>,
     watched: Mutex<Vec<(Weak<ConnectionState>, AbortHandle)>>,
@@ -120,12 +120,12 @@ impl ConnectionLimiter {
         Some(Arc::new(connection_state))
     }
 
-    /// Ends `task` when the time of `connection_state` is up.
+    /// Registers the `task` of a connection, which the sweep aborts after the connection's deadline.
     pub(in crate::http) fn watch(&self, connection_state: Weak<ConnectionState>, task: AbortHandle) {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner).push((connection_state, task));
     }
 
-    /// Never returns.
+    /// Checks all deadlines periodically. Never returns.
     pub(in crate::http) async fn sweep(self: Arc<Self>) {
         let mut ticks = tokio::time::interval(self.sweep_every);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -147,12 +147,13 @@ impl ConnectionLimiter {
         }
     }
 
-    /// From now on answers are the last of their connections.
+    /// Makes each connection close after its current response.
     pub(in crate::http) fn stop(&self) {
         self.stopping.store(true, Relaxed);
     }
 
-    /// One sweep later than asked for, since the clock is one behind: nobody is cut off early.
+    /// Returns the deadline in `limit` from now, in the clock of `now_ms`. As that clock is up to one sweep late, one is added, so that no
+    /// connection is aborted early.
     fn in_ms(&self, limit: Duration) -> u64 {
         self.now_ms.load(Relaxed) + millis(limit + self.sweep_every)
     }
@@ -164,36 +165,36 @@ pub(in crate::http) struct ConnectionState {
     client: IpAddr,
     deadline_ms: AtomicU64,
     head_ended_ms: AtomicU64,
-    /// Heads that were read, and requests that were answered.
+    /// The numbers of complete heads and of answered requests.
     heads: AtomicU64,
     answers: AtomicU64,
-    /// Which head is not taken, and why.
+    /// The number of the rejected head, and why it was rejected.
     refused: OnceLock<(u64, Refusal)>,
-    /// Its share of what is kept.
+    /// Its share of [`ConnectionLimiter::incomplete_bytes`].
     incomplete_bytes: AtomicU64,
     _counted: GaugeGuard,
 }
 
 impl ConnectionState {
-    /// A header began. That gives no time beyond what there was: an empty line may stand before it, and again and again.
+    /// A head began. This never extends the current deadline, because a client may send any number of empty lines first.
     pub(in crate::http) fn head_began(&self) {
         if !self.is_busy() {
             self.deadline_ms.fetch_min(self.limiter.in_ms(self.limiter.limits.header), Relaxed);
         }
     }
 
-    /// `heads` headers were read to their ends.
+    /// The ends of `heads` heads have arrived.
     pub(in crate::http) fn heads_ended(&self, heads: u64) {
         self.heads.fetch_add(heads, Relaxed);
         self.asked();
     }
 
-    /// The header being read is not taken.
+    /// The current head is rejected.
     pub(in crate::http) fn head_is_refused(&self, why: Refusal) {
-        let _ = self.refused.set((self.heads.load(Relaxed), why)); // nothing is read after the first
+        let _ = self.refused.set((self.heads.load(Relaxed), why)); // nothing is parsed after the first
     }
 
-    /// So many bytes came of a request that is not complete. Returns whether there is room for them.
+    /// `bytes` bytes of an incomplete request have arrived. Returns whether they may be buffered.
     pub(in crate::http) fn keep(&self, bytes: u64) -> bool {
         let bytes = bytes.min(INCOMPLETE_BYTES_EACH_MAX).saturating_sub(INCOMPLETE_BYTES_FREE);
         let before = self.incomplete_bytes.load(Relaxed); // one task at a time reads from a connection
@@ -215,25 +216,25 @@ impl ConnectionState {
         has_room
     }
 
-    /// A request begins that has a body.
+    /// The body of a request begins.
     pub(in crate::http) fn body_began(&self) {
         let limits = &self.limiter.limits;
         self.must_within(limits.body.min(limits.request));
     }
 
-    /// The body was read, or what was read of it is enough.
+    /// The body was read, or as much of it as is needed.
     pub(in crate::http) fn body_ended(&self) {
         let deadline =
             self.head_ended_ms.load(Relaxed) + millis(self.limiter.limits.request + self.limiter.sweep_every);
         self.deadline_ms.store(deadline, Relaxed);
     }
 
-    /// Why the request to be answered now is refused for its header, where it is.
+    /// Returns why the head of the current request was rejected, or `None` if it was not.
     pub(in crate::http) fn refusal(&self) -> Option<Refusal> {
         self.refused.get().filter(|(head, _)| self.answers.load(Relaxed) >= *head).map(|(_, why)| *why)
     }
 
-    /// There is an answer; the client does not have it yet.
+    /// A response is about to be sent.
     pub(in crate::http) fn answered(&self) {
         self.answers.fetch_add(1, Relaxed);
     }
@@ -242,10 +243,10 @@ impl ConnectionState {
         self.answers.load(Relaxed)
     }
 
-    /// The client took the answer. `between` is whether nothing of another request is there.
+    /// The response was handed to the operating system. `between` is whether no byte of a next request has arrived.
     pub(in crate::http) fn settled(&self, between: bool) {
         if self.is_busy() {
-            self.asked(); // the next was sent before
+            self.asked(); // the next request arrived before
         } else {
             let limits = &self.limiter.limits;
             self.must_within(if between { limits.idle } else { limits.header });
@@ -257,7 +258,7 @@ impl ConnectionState {
         self.heads.load(Relaxed) > self.answers.load(Relaxed)
     }
 
-    /// Whether the server stops.
+    /// Whether the server is stopping, so that the current response is the last.
     pub(in crate::http) fn is_last(&self) -> bool {
         self.limiter.stopping.load(Relaxed)
     }
@@ -286,7 +287,7 @@ impl Drop for ConnectionState {
     }
 }
 
-/// Who counts as one: an address of IPv4, or all that a subscriber of IPv6 is given (RFC 6177).
+/// Returns what is counted as one client: an IPv4 address, or the /64 of an IPv6 subscriber (RFC 6177).
 fn client(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
@@ -298,7 +299,8 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Keeps the system from holding megabytes for each client that does not take its answer. Connections inherit it.
+/// Limits the send buffer of the listener, which its connections inherit. Otherwise the operating system buffers megabytes for each client
+/// that does not read its response.
 #[cfg(target_os = "linux")]
 pub(in crate::http) fn limit_unsent(listener: &tokio::net::TcpListener) {
     if let Err(error) = rustix::net::sockopt::set_socket_send_buffer_size(listener, UNSENT_BYTES_MAX) {
@@ -306,11 +308,11 @@ pub(in crate::http) fn limit_unsent(listener: &tokio::net::TcpListener) {
     }
 }
 
-/// Elsewhere the system's own limits hold.
+/// On other systems, their own limits apply.
 #[cfg(not(target_os = "linux"))]
 pub(in crate::http) fn limit_unsent(_: &tokio::net::TcpListener) {}
 
-/// As many of the `wanted` connections as there are file descriptors for, once this process may have as many as it can get.
+/// Raises the limit of file descriptors of this process as far as allowed, and returns how many of the `wanted` connections fit.
 #[cfg(target_os = "linux")]
 fn raise_descriptor_limit(wanted: usize) -> usize {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -331,7 +333,7 @@ fn raise_descriptor_limit(wanted: usize) -> usize {
     left
 }
 
-/// Elsewhere who runs the server sees to it.
+/// On other systems, the limit of file descriptors is left to the administrator of the machine.
 #[cfg(not(target_os = "linux"))]
 fn raise_descriptor_limit(wanted: usize) -> usize {
     wanted

@@ -21,45 +21,45 @@ use tokio_rustls::{
 };
 use zeroize::Zeroizing;
 
-/// How often a new connection looks whether the files have changed.
+/// The minimum time between two checks for changed files. New connections trigger the check.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Why a certificate and its key cannot be used.
+/// Why a certificate and its key are unusable.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The file of the certificate.
+    /// The certificate is unusable. Has its path and the reason.
     #[error("cannot use the certificate {0}: {1}")]
     Certificate(PathBuf, String),
-    /// The file of the key.
+    /// The key is unusable. Has its path and the reason.
     #[error("cannot use the key {0}: {1}")]
     Key(PathBuf, String),
-    /// Each can be read, and they do not make a pair.
+    /// Each can be parsed, but they do not belong together.
     #[error("the certificate and the key cannot be used together: {0}")]
     Pair(#[from] rustls::Error),
 }
 
-/// What the two files hold.
+/// The contents of the two files.
 #[derive(PartialEq)]
 struct Pair {
     certificate: Vec<u8>,
     key: Zeroizing<Vec<u8>>,
 }
 
-/// A certificate with its key, ready to answer with.
+/// The TLS configuration of a listener: a certificate with its key, and their files.
 pub struct Tls {
     certificate: PathBuf,
     key: PathBuf,
     config: Arc<ServerConfig>,
-    /// What was read last, whether it could be used or not; `None` where the files could not be read.
+    /// The contents that were read last, usable or not; `None` if the files could not be read.
     loaded: Option<Pair>,
     checked_at: Instant,
 }
 
 impl Tls {
-    /// Reads the chain of certificates, the server's own first, and the unencrypted private key, both as PEM (RFC 7468).
+    /// Reads the certificate chain, the server's own certificate first, and the unencrypted private key, both as PEM (RFC 7468).
     ///
     /// # Errors
-    /// [`TlsError`] says which of the two is at fault.
+    /// [`TlsError`] names the unusable file.
     pub fn read(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
         let loaded = read(certificate, key)?;
         let config = Arc::new(configure(certificate, key, &loaded)?);
@@ -72,7 +72,7 @@ impl Tls {
         })
     }
 
-    /// What the next connection shakes hands with.
+    /// Returns the acceptor for the next connection, after a reload if the files have changed.
     pub(in crate::http) fn acceptor(&mut self) -> TlsAcceptor {
         if self.checked_at.elapsed() >= RELOAD_INTERVAL {
             self.checked_at = Instant::now();

@@ -1,7 +1,7 @@
-//! The other end of TLS, for asking the server of this machine whether it is well.
+//! The client side of TLS, for the health check of the server on this machine.
 //!
-//! Guarantees: the handshake is a real one. Deliberately absent: any look at who the server is. Its certificate names a host and
-//! not the loopback address that is asked, and nothing secret is sent; use it for nothing else.
+//! Guarantees: the handshake verifies the signatures of the server. Deliberately absent: verification of the certificate, because it names
+//! a host and not the loopback address that is connected to. No secret is sent over this connection; use it for nothing else.
 
 use std::{io, net::IpAddr, sync::Arc};
 
@@ -17,10 +17,10 @@ use tokio_rustls::{
     },
 };
 
-/// Shakes hands with whoever is at the other end.
+/// Performs the handshake as a client, and accepts any certificate.
 ///
 /// # Errors
-/// Where the other end does not speak TLS.
+/// If the handshake fails, for example because the server does not use TLS.
 pub async fn connect_tls_unverified(address: IpAddr, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(Arc::clone(&provider))

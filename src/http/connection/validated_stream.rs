@@ -23,25 +23,26 @@ use crate::http::connection::{
     limits::ConnectionState,
 };
 
-/// Ends the last field's line before it and then the header: a line of its own.
+/// The empty line that ends a head.
 const END_OF_HEADER: &[u8] = b"\r\n";
 
-/// How long what still comes is read, and thrown away, after the last answer.
+/// How long the server reads and discards what a client still sends after the last response.
 const LINGER_MAX: Duration = Duration::from_secs(2);
 
-/// And how much of it: whoever sends more is not waiting for an answer.
+/// How many bytes it reads and discards then. A client that sends more is not waiting for a response.
 const LINGER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// A stream that is watched, and whose shutdown ends our direction and then waits for the end of the other.
+/// A stream whose request heads are validated, and whose shutdown closes the sending side and then waits until the client closes its
+/// side.
 pub(in crate::http) struct ValidatedStream<S> {
     stream: S,
     connection_state: Arc<ConnectionState>,
     heads: HeadValidator,
-    /// How many answers the client has taken.
+    /// The number of responses that were flushed.
     taken: u64,
     until: Option<Pin<Box<Sleep>>>,
     thrown_away: usize,
-    /// What hyper is to read next, in place of fields that were too many.
+    /// Bytes that hyper reads next in place of header fields beyond the maximum.
     owed: &'static [u8],
 }
 
@@ -58,10 +59,10 @@ impl<S> ValidatedStream<S> {
         }
     }
 
-    /// Takes what was read, and says where what hyper is not to see of it begins.
+    /// Validates received bytes. Returns the offset from which hyper must not see them, if there is one.
     ///
     /// # Errors
-    /// Where there is no room for what was read.
+    /// `OutOfMemory` if too many incomplete requests are buffered.
     fn validate(&mut self, bytes: &[u8]) -> io::Result<Option<usize>> {
         let was_between = self.heads.is_between();
         let ReadOutcome { ended, refused, surplus } = self.heads.read(bytes);
@@ -116,7 +117,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ValidatedStream<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
-        // hyper flushes when the system has taken all that there was of an answer.
+        // hyper flushes when the operating system has taken the whole response.
         let answers = self.connection_state.answers();
         if self.taken != answers {
             self.taken = answers;
@@ -137,7 +138,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for ValidatedStream<S> {
                 return Poll::Ready(Ok(()));
             }
             let mut buffer = ReadBuf::new(&mut bytes);
-            // An error is an end too: the answer was sent, and nothing more is asked of this connection.
+            // An error ends it too: the response was sent, and the connection has no other purpose any more.
             if ready!(Pin::new(&mut *stream).poll_read(cx, &mut buffer)).is_err() || buffer.filled().is_empty() {
                 return Poll::Ready(Ok(()));
             }

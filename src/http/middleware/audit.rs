@@ -10,13 +10,13 @@ use crate::{
     model::{Email, PublicId, User},
 };
 
-/// Records an act on one's own account. `user` is `None` where nobody proved to be the one.
+/// Records an event of a user's own account. `user` is `None` if the password was wrong.
 pub fn record(event: &'static str, email: &Email, user: Option<PublicId>, client: ClientAddress) {
     let user = user.map(tracing::field::display);
     tracing::info!(target: "audit", %event, email = %plain(email), user, %client);
 }
 
-/// Records what `by`, an administrator or (`None`) the operator, did to `whom`, who is now as told.
+/// Records that `by`, an administrator or the operator (`None`), changed the account `whom`, given in its state after the change.
 pub fn record_by(event: &'static str, by: Option<&Email>, whom: &User, client: ClientAddress) {
     let by = by.map_or_else(|| "operator".to_owned(), plain);
     let (email, user) = (plain(&whom.email), whom.public_id);
@@ -25,7 +25,7 @@ pub fn record_by(event: &'static str, by: Option<&Email>, whom: &User, client: C
     );
 }
 
-/// Without blanks, control characters, quotes, or what would turn the direction of the text.
+/// Escapes blanks, control characters, quotes, and characters that change the direction of text.
 fn plain(email: &Email) -> String {
     let escape = |c: char| match c {
         '\'' => c.to_string(), // as in o'neil@example.com

@@ -14,19 +14,19 @@ use crate::http::connection::trusted_proxy::TrustedProxy;
 
 const X_FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// The address that a request comes from; none where that is the operator, over the socket in the data directory.
+/// The address that a request comes from, or none if it came from the operator over the admin socket.
 #[derive(Debug, Clone, Copy)]
 pub struct ClientAddress(Option<IpAddr>);
 
 impl ClientAddress {
-    /// Determines the client of `request` behind these proxies and stores it in the request for later callers.
+    /// Determines the client address of `request` behind `proxies`, and stores it in the request for later extractors.
     pub fn note(request: &mut Request, proxies: &[TrustedProxy]) -> Self {
         let Self(Some(mut hop)) = Self::connected(request) else { return Self(None) };
         if proxies.is_empty() {
             return Self(Some(hop));
         }
         let headers = request.headers().get_all(X_FORWARDED_FOR).iter().rev();
-        // As bytes: a proxy writes behind what the client sent, in the same field, and that may be no text.
+        // As bytes, because a proxy appends to the client's own field, which need not be text.
         let mut entries = headers.flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b','));
         while TrustedProxy::is_among(proxies, hop) {
             let Some(next) = entries.next().and_then(address) else { break };
@@ -37,14 +37,14 @@ impl ClientAddress {
         client
     }
 
-    /// The address; `None` for the operator.
+    /// Returns the address, or `None` for the operator.
     pub fn address(self) -> Option<IpAddr> {
         self.0
     }
 
     fn connected(request: &Request) -> Self {
         match &request.remote_addr().0 {
-            // What came over IPv4 is written like that, also where we listen on IPv6: a firewall knows it by that name.
+            // A client that connected over IPv4 is written as IPv4, also on an IPv6 listener, because firewalls use that form.
             Addr::SocketAddr(address) => Self(Some(address.ip().to_canonical())),
             Addr::Unix(_) | Addr::Custom(..) => Self(None),
         }
@@ -66,7 +66,7 @@ impl<'a> FromRequest<'a> for ClientAddress {
     }
 }
 
-/// One entry: an address, with a port where a proxy adds it.
+/// Parses one entry: an address, with a port if the proxy adds one.
 fn address(entry: &[u8]) -> Option<IpAddr> {
     let entry = str::from_utf8(entry.trim_ascii()).ok()?;
     let with_port = || entry.parse().map(|address: SocketAddr| address.ip()).ok();

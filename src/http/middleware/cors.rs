@@ -10,7 +10,7 @@ use poem::{
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
 };
 
-/// How long a browser may remember the answer to a preflight, in seconds.
+/// How long a browser may cache the response to a preflight request, in seconds.
 const PREFLIGHT_MAX_AGE_S: &str = "86400";
 const EXPOSED: &str = "Link, Location, Retry-After, Total-Count, WWW-Authenticate, X-Request-Id";
 const ALLOWED_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
@@ -18,9 +18,9 @@ const ALLOWED_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
 /// Which web pages may call the API from a browser (the CORS protocol of the Fetch standard).
 #[derive(Debug, Clone)]
 pub enum CorsOrigins {
-    /// All of them: tokens are sent by hand and not by the browser, so a foreign page gets nothing it does not have.
+    /// Pages of any origin. This is safe because browsers do not attach tokens by themselves, as they do with cookies.
     Any,
-    /// Those of these origins, such as `https://app.example.com`, and our own.
+    /// Pages of these origins, such as `https://app.example.com`, and our own.
     Only(Vec<String>),
 }
 
@@ -34,7 +34,7 @@ impl CorsOrigins {
         }
     }
 
-    /// Adds the fields of a response to a request from `origin`.
+    /// Adds the CORS fields to the response to a request from `origin`.
     pub(in crate::http) fn add_to(&self, headers: &mut HeaderMap, origin: Option<&HeaderValue>) {
         if matches!(self, CorsOrigins::Only(_)) {
             headers.append(header::VARY, HeaderValue::from_static("Origin"));
@@ -46,7 +46,7 @@ impl CorsOrigins {
     }
 }
 
-/// Whether a browser asks what it may send before it sends it.
+/// Whether `request` is a preflight request.
 pub(in crate::http) fn is_preflight(request: &Request) -> bool {
     let headers = request.headers();
     request.method() == Method::OPTIONS
@@ -54,7 +54,7 @@ pub(in crate::http) fn is_preflight(request: &Request) -> bool {
         && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-/// The answer to a preflight, without the fields that depend on the origin.
+/// Returns the response to a preflight request, without the fields that depend on the origin.
 pub(in crate::http) fn preflight() -> Response {
     Response::builder()
         .status(StatusCode::NO_CONTENT)

@@ -1,7 +1,7 @@
-//! The one bridge from an error to bytes: status, body, `WWW-Authenticate`, `Retry-After`.
+//! The conversion of every error to a response: status, body, `WWW-Authenticate`, `Retry-After`.
 //!
-//! Guarantees: every error of the API has one shape (`{"status":"fail","message":…,"errors":…}`); every 401 says how to
-//! authenticate (RFC 9110 §11.6.1, RFC 6750 §3); the cause of a 5xx goes to the log once, here, and never to the client.
+//! Guarantees: every error of the API has one shape (`{"status":"fail","message":…,"errors":…}`). Every 401 has a challenge (RFC 9110
+//! §11.6.1, RFC 6750 §3). The cause of a 5xx is logged once, here, and never sent to the client.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -20,10 +20,10 @@ use serde::Serialize;
 
 use crate::{auth::AuthError, http::middleware::json::Json, store::StoreError};
 
-/// When to try again where nothing says how long it will take.
+/// The `Retry-After` of a 503 whose duration is unknown.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
-/// What is wrong with each field that failed.
+/// Field name to what is wrong with the field.
 pub type FieldErrors = BTreeMap<&'static str, String>;
 
 /// The body of every error.
@@ -39,21 +39,21 @@ pub struct ErrorBody {
     errors: Option<BTreeMap<String, String>>,
 }
 
-/// Who may use a resource: names the realm of its challenge.
+/// The users that may use a resource: the realm of its challenge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Realm {
-    /// Everyone with a token.
+    /// All users.
     RegisteredUsers,
     /// Administrators.
     AdminUsers,
 }
 
-/// What goes into `WWW-Authenticate` (RFC 6750 §3).
+/// The challenge in `WWW-Authenticate` (RFC 6750 §3).
 #[derive(Debug)]
 pub struct Challenge {
-    /// Who may use the resource.
+    /// The users that may use the resource.
     pub realm: Realm,
-    /// Whose users they are.
+    /// The domain in the realm, from `--domain`.
     pub domain: String,
 }
 
@@ -71,22 +71,22 @@ impl Challenge {
     }
 }
 
-/// Everything that the API answers instead of what was asked for.
+/// Why a request failed: one variant per kind of error response.
 #[derive(Debug, thiserror::Error)]
 pub enum ApiError {
-    /// 400: fields failed, each with its reason.
+    /// 400: fields are invalid. Has the reason for each.
     #[error("Input payload validation failed")]
     Validation(FieldErrors),
-    /// 400: the request as a whole cannot be read.
+    /// 400: the request cannot be parsed. Has the message.
     #[error("{0}")]
     BadRequest(String),
     /// 400: more than one token, or more than one way of sending it (RFC 6750 §2).
     #[error("More than one access token was sent")]
     InvalidRequest(Challenge),
-    /// 401: no token.
+    /// 401: the request has no token.
     #[error("Unauthorized")]
     Unauthorized(Challenge),
-    /// 401: the token does not count, and why.
+    /// 401: the token is invalid. Has the reason.
     #[error("{1}")]
     InvalidToken(Challenge, String),
     /// 401: email or password does not match.
@@ -95,52 +95,52 @@ pub enum ApiError {
     /// 403: the resource is for administrators.
     #[error("You are not an administrator")]
     NotAdministrator(Challenge),
-    /// 403: strangers may not register here.
+    /// 403: registration is closed.
     #[error("Registration is closed. Ask an administrator for an account.")]
     SignupClosed,
-    /// 404: nothing of this name.
+    /// 404: there is no such resource. Has the message.
     #[error("{0}")]
     NotFound(String),
-    /// 405: not with this method; the ones that work.
+    /// 405: the method is not allowed. Has the allowed ones, as the value of `Allow`.
     #[error("The method is not allowed for this URL")]
     MethodNotAllowed(String),
-    /// 409: the name is taken.
+    /// 409: the change conflicts with the stored data. Has the message.
     #[error("{0}")]
     Conflict(String),
-    /// 413: the body has more bytes than this.
+    /// 413: the body is too large. Has the maximum in bytes.
     #[error("The body is larger than {0} bytes")]
     BodyTooLarge(usize),
     /// 414: the URL is too long.
     #[error("The URL is too long")]
     UrlTooLong,
-    /// 415: neither a form nor JSON.
+    /// 415: the body is neither a form nor JSON.
     #[error("The body must be application/json or application/x-www-form-urlencoded")]
     UnsupportedMediaType,
-    /// 431: more or longer header fields than are read.
+    /// 431: the header has too many or too long fields.
     #[error("The request header fields are too large")]
     HeadersTooLarge,
-    /// 429: too many tries; how long to wait.
+    /// 429: a limit on guessing is reached. Has the time to wait.
     #[error("Too many tries. Please try again later.")]
     TooManyTries(Duration),
-    /// Another status that poem answers by itself.
+    /// Another status that poem responds with by itself, and its reason phrase.
     #[error("{1}")]
     Framework(StatusCode, String),
-    /// 503: too much waits already; how long that takes.
+    /// 503: a queue is full. Has the time until it is worked off.
     #[error("The server is busy. Please try again soon.")]
     Busy(Duration),
-    /// 503: the disk fails. Whether a write happened is unknown; repeating the request is safe.
+    /// 503: the disk failed. Whether a write was stored is unknown; repeating the request is safe.
     #[error("The server cannot reach its data. Please try again soon.")]
     Unavailable(#[source] StoreError),
-    /// 503: looking found that the database does not work; whoever looked has logged why.
+    /// 503: the readiness check failed. It has logged the cause.
     #[error("The server cannot reach its data. Please try again soon.")]
     NotReady,
-    /// 500: a defect; the cause is for the log.
+    /// 500: a defect. Has the cause, which goes to the log only.
     #[error("Internal server error")]
     Internal(String),
 }
 
 impl ApiError {
-    /// A 400 with this message.
+    /// Returns a 400 with this message.
     pub fn bad_request(message: impl Into<String>) -> Self {
         Self::BadRequest(message.into())
     }
@@ -162,8 +162,8 @@ impl ApiError {
         }
     }
 
-    /// What poem answers when it is left alone: our own errors that passed through it, and its own, which are plain text and
-    /// lack `Allow`.
+    /// Converts an error that poem returns: our own error that passed through it, or poem's own, which would be plain text without
+    /// `Allow`. `allow` returns the allowed methods of the path.
     pub fn from_poem(error: poem::Error, allow: impl FnOnce() -> String) -> Self {
         let error = match error.downcast::<Self>() {
             Ok(ours) => return ours,
@@ -212,7 +212,7 @@ impl ApiError {
         }
     }
 
-    /// When to try again, where that may help.
+    /// Returns the value of `Retry-After`, if trying again can help.
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Busy(wait) | Self::TooManyTries(wait) => Some(*wait),
@@ -221,7 +221,7 @@ impl ApiError {
         }
     }
 
-    /// The answer. Logs the cause of a 5xx; to be called in a span that carries the request's id.
+    /// Converts the error to its response and logs the cause of a 5xx. Call it in a span that has the request id.
     pub fn into_response(self) -> Response {
         match &self {
             Self::Internal(cause) => tracing::error!(%cause, "internal error"),
@@ -269,7 +269,7 @@ impl From<ApiError> for poem::Error {
     }
 }
 
-/// The statuses that follow from a rule (`middleware::openapi`) are not repeated at each handler.
+/// `middleware::openapi` adds the statuses that follow from a rule, so that no handler repeats them.
 impl ApiResponse for ApiError {
     fn meta() -> MetaResponses {
         MetaResponses { responses: Vec::new() }
@@ -298,10 +298,10 @@ impl<const A: u16, const B: u16> From<Documented<A, B>> for poem::Error {
 impl<const A: u16, const B: u16> ApiResponse for Documented<A, B> {
     fn meta() -> MetaResponses {
         let response = |status| MetaResponse {
-            description: "", // `http::openapi` describes each status once
+            description: "", // `middleware::openapi` describes each status once
             status: Some(status),
             status_range: None,
-            // So that the schema is kept, which every failure in the document refers to.
+            // This keeps the schema in the document, which every error response refers to.
             content: vec![MetaMediaType { content_type: "application/json", schema: ErrorBody::schema_ref() }],
             headers: Vec::new(),
         };

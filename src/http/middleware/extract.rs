@@ -1,8 +1,8 @@
-//! Extractors: the fields of a request body, a query or a path, as text, and what is wrong with them.
+//! Extractors: the fields of a request body, a query or a path as text, and the errors of invalid fields.
 //!
 //! Guarantees: form and JSON bodies give the same fields. A field that was sent twice, has broken percent-encoding or is not UTF-8 is an
-//! error. [`RequestFields`] reports every field that failed, not only the first. The text of a field is wiped from memory after use, because
-//! one of them is a password.
+//! error. [`RequestFields`] reports every field that failed, not only the first. The text of a field is wiped from memory after use,
+//! because one of them is a password.
 
 use std::{collections::HashMap, fmt::Display, marker::PhantomData};
 
@@ -35,15 +35,15 @@ pub struct RequestFields {
 }
 
 impl RequestFields {
-    /// The fields of the query string of `request`.
+    /// Reads the fields of the query string of `request`.
     ///
     /// # Errors
-    /// 400 where its percent-encoding is broken.
+    /// 400 if its percent-encoding is malformed.
     pub fn of_query(request: &Request) -> Result<Self, ApiError> {
         Self::from_form(request.uri().query().unwrap_or_default().as_bytes(), "query string")
     }
 
-    /// Reads the field `name` with `parse`. `None` where it is missing or wrong, which [`RequestFields::failed`] tells.
+    /// Parses the field `name`. Returns `None` if it is missing or invalid, and records the error for [`RequestFields::failed`].
     pub fn required<T, E: Display>(
         &mut self,
         name: &'static str,
@@ -57,7 +57,7 @@ impl RequestFields {
         read.map_err(|why| self.reject(name, why)).ok()
     }
 
-    /// Like [`RequestFields::required`], with `default` where the field is missing.
+    /// Like [`RequestFields::required`], but returns `default` if the field is missing.
     pub fn optional<T, E: Display>(
         &mut self,
         name: &'static str,
@@ -72,7 +72,7 @@ impl RequestFields {
         read.map_err(|why| self.reject(name, why)).ok()
     }
 
-    /// Reads a flag: `true` or `false`, in JSON also without quotes. `None` where it is missing or wrong.
+    /// Parses a flag: `true` or `false`, in JSON also as a Boolean. Returns `None` if it is missing or invalid.
     pub fn flag(&mut self, name: &'static str) -> Option<bool> {
         if let Some([FieldValue::Flag(flag)]) = self.sent.get(name).map(Vec::as_slice) {
             return Some(*flag);
@@ -85,25 +85,25 @@ impl RequestFields {
         self.optional(name, None, parse).flatten()
     }
 
-    /// Adds a value that came another way, such as in the path, so that it is reported with the fields.
+    /// Records the error of a value from elsewhere, such as the path, so that it is reported together with the fields.
     pub fn check<T>(&mut self, name: &'static str, parsed: Result<T, impl Display>) -> Option<T> {
         parsed.map_err(|error| self.reject(name, error)).ok()
     }
 
-    /// Whether a field of this name was sent, whatever it says.
+    /// Whether a field of this name was sent.
     pub fn has(&self, name: &str) -> bool {
         self.sent.contains_key(name)
     }
 
-    /// Returns the errors, if any field has one.
+    /// Succeeds if no field is invalid.
     ///
     /// # Errors
-    /// 400, which names every field that failed.
+    /// 400, which names every invalid field.
     pub fn finish(self) -> Result<(), ApiError> {
         if self.errors.is_empty() { Ok(()) } else { Err(self.failed()) }
     }
 
-    /// The answer that names every field that failed.
+    /// Returns the 400 that names every invalid field.
     pub fn failed(self) -> ApiError {
         ApiError::Validation(self.errors)
     }
@@ -146,7 +146,7 @@ impl RequestFields {
     fn from_json(bytes: &[u8]) -> Result<Self, ApiError> {
         let mut json = serde_json::Deserializer::from_slice(bytes);
         let read = json.deserialize_map(Members).and_then(|pairs| json.end().map(|()| pairs));
-        // Where it broke is said, what stood there is not: it may be the password.
+        // The message has the place of the error but no part of the body, which may contain a password.
         let pairs = read.map_err(|error| {
             let (line, column) = (error.line(), error.column());
             ApiError::bad_request(format!("The body is not a JSON object (line {line}, column {column})"))
@@ -155,7 +155,7 @@ impl RequestFields {
     }
 }
 
-/// The members of a JSON object in their order, with the repeated ones, which a map would swallow.
+/// Deserializes the members of a JSON object in their order, including repeated names, which a map would drop.
 struct Members;
 
 impl<'de> Visitor<'de> for Members {
@@ -180,8 +180,8 @@ impl<'de> Visitor<'de> for Members {
     }
 }
 
-/// Decodes `application/x-www-form-urlencoded` strictly. The libraries for it repair what is broken; two servers that
-/// repair differently see two different passwords.
+/// Decodes `application/x-www-form-urlencoded` strictly and returns `None` if it is malformed. Libraries repair malformed input, and two
+/// servers that repair it differently see two different passwords.
 fn form_decode(bytes: &[u8]) -> Option<Zeroizing<String>> {
     let mut decoded = Zeroizing::new(Vec::with_capacity(bytes.len()));
     let mut rest = bytes;
@@ -201,7 +201,7 @@ fn form_decode(bytes: &[u8]) -> Option<Zeroizing<String>> {
     Some(Zeroizing::new(std::str::from_utf8(&decoded).ok()?.to_owned()))
 }
 
-/// A form or JSON body with the fields of `S`, which is how the OpenAPI document describes it.
+/// A form or JSON body. The OpenAPI document describes its fields by `S`.
 pub struct Body<S> {
     /// The fields that were sent.
     pub fields: RequestFields,
@@ -229,8 +229,8 @@ impl<'a, S: Type> ApiExtractor<'a> for Body<S> {
         _: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
         let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
-        // Why not `mime`, which `headers` reads this field with too: it rejects the blank of `application/json ;charset=utf-8`, which RFC 9110
-        // §5.6.6 allows, and a parameter without a value, which clients send.
+        // Why not `mime`, which `headers` reads this field with too: it rejects the blank of `application/json ;charset=utf-8`, which RFC
+        // 9110 §5.6.6 allows, and a parameter without a value.
         let content_type =
             text(header::CONTENT_TYPE).and_then(|value| value.split(';').next()).unwrap_or_default().trim();
         let json = content_type.eq_ignore_ascii_case("application/json");
@@ -238,7 +238,7 @@ impl<'a, S: Type> ApiExtractor<'a> for Body<S> {
         let encoded = request.headers().contains_key(header::CONTENT_ENCODING)
             && !text(header::CONTENT_ENCODING).is_some_and(|coding| coding.eq_ignore_ascii_case("identity"));
         let bytes = body.take()?.into_bytes().await.map_err(|_| ApiError::bad_request("The body cannot be read"))?;
-        let nothing = bytes.is_empty() && content_type.is_empty(); // every field is missing, which says more than 415
+        let nothing = bytes.is_empty() && content_type.is_empty(); // the error that names each missing field is more helpful than a 415
         if encoded || !(json || form || nothing) {
             return Err(ApiError::UnsupportedMediaType.into());
         }
@@ -250,22 +250,23 @@ impl<'a, S: Type> ApiExtractor<'a> for Body<S> {
     }
 }
 
-/// How the OpenAPI document describes a parameter.
+/// The description of a parameter in the OpenAPI document.
 pub trait Parameter {
-    /// Its JSON schema.
+    /// Returns its JSON schema.
     fn schema() -> MetaSchema;
 }
 
-/// A parameter as the text it was sent as, percent-decoded: the handler parses it.
+/// A parameter as percent-decoded text, which the handler parses.
 pub struct Param<P, const IN_PATH: bool> {
-    /// What the path says. A query is read with [`RequestFields::of_query`], so that one answer names everything that is wrong.
+    /// The text of a path parameter. Query parameters are read with [`RequestFields::of_query`] instead, so that one response names all
+    /// invalid ones.
     pub text: Option<String>,
     shape: PhantomData<fn() -> P>,
 }
 
-/// A parameter in the path. (poem-openapi recognises a path parameter by this very name.)
+/// A path parameter. poem-openapi recognises path parameters by this very name.
 pub type Path<P> = Param<P, true>;
-/// A parameter in the query: for the document alone.
+/// A query parameter, for the OpenAPI document only.
 pub type Query<P> = Param<P, false>;
 
 impl<'a, P: Parameter, const IN_PATH: bool> ApiExtractor<'a> for Param<P, IN_PATH> {

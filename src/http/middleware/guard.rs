@@ -1,7 +1,7 @@
-//! Authentication of a request: from the `Authorization` header to a [`Caller`].
+//! Authentication of a request: extracts a [`Caller`] from the `Authorization` header.
 //!
-//! Guarantees: the bearer rules (RFC 6750 §2.1, §3) hold for every operation that takes a [`BearerAuth`] or an
-//! [`AdminAuth`], before its body is looked at. A token is taken from the header alone: one in a URL would end up in logs.
+//! Guarantees: every operation that takes a [`BearerAuth`] or an [`AdminAuth`] follows RFC 6750 §2.1 and §3, before its body is parsed.
+//! Only a token in the header counts, because one in a URL would end up in logs.
 
 use std::sync::Arc;
 
@@ -22,21 +22,21 @@ use crate::{
     model::User,
 };
 
-/// The operator of this machine: a request that came in over the socket in the data directory, from a process that the
-/// operating system says is ours. No header can claim it.
+/// Marks a request of the operator: it came over the admin socket, from a process whose user the operating system has identified. No
+/// header of a request can set this mark.
 #[derive(Clone, Copy)]
 pub struct OperatorRequest;
 
-/// What a request needs to be let in: the one thing that reaches handlers through the request and not as an argument.
+/// The shared state of the extractors below. It reaches them through the request's extensions.
 pub struct AuthGuard {
-    /// Decides.
+    /// Verifies tokens.
     pub auth: Arc<Auth>,
-    /// The domain that challenges name.
+    /// The domain in the realm of a challenge.
     pub domain: String,
 }
 
 impl AuthGuard {
-    /// The challenge for those who may use a resource of `realm`.
+    /// Returns the challenge for a resource of `realm`.
     pub fn challenge(&self, realm: Realm) -> Challenge {
         Challenge { realm, domain: self.domain.clone() }
     }
@@ -62,7 +62,7 @@ impl AuthGuard {
     }
 }
 
-/// What follows the scheme `Bearer`, in any case (RFC 9110 §11.1). `None` for another scheme or nothing behind it.
+/// Returns the credentials after the scheme `Bearer`, in any letter case (RFC 9110 §11.1), or `None` for another scheme or no credentials.
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let end = value.iter().position(|byte| *byte == b' ').unwrap_or(value.len());
     let (scheme, credentials) = value.split_at(end);
@@ -117,21 +117,21 @@ macro_rules! security_scheme {
 }
 
 security_scheme!(
-    /// Lets in whoever has a live token.
+    /// The caller of a request with a valid token.
     BearerAuth(Caller),
     "BearerAuth",
     "The access_token that registering or logging in answers with.",
     |guard, request| guard.admit(request, Realm::RegisteredUsers)
 );
 security_scheme!(
-    /// Lets in administrators.
+    /// The caller of a request with a valid token of an administrator.
     AdminAuth(Caller),
     "AdminAuth",
     "The access_token of an administrator.",
     |guard, request| guard.admit(request, Realm::AdminUsers)
 );
 security_scheme!(
-    /// Lets in administrators, and the operator, who is nobody's user (`None`).
+    /// The caller of a request with a valid token of an administrator, or `None` for a request of the operator, who has no account.
     AdminOrOperatorAuth(Option<Caller>),
     "AdminAuth",
     "The access_token of an administrator.",
@@ -142,7 +142,7 @@ security_scheme!(
 );
 
 impl AdminOrOperatorAuth {
-    /// Notes in the audit stream who did what to whom.
+    /// Records in the audit log that the caller did `event` to the account `whom`.
     pub fn audit(&self, event: &'static str, whom: &User, client: ClientAddress) {
         audit::record_by(event, self.0.as_ref().map(|caller| &caller.user().email), whom, client);
     }

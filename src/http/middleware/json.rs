@@ -15,10 +15,10 @@ use serde::Serialize;
 /// `application/json`, which has no charset (RFC 8259 §11).
 const APPLICATION_JSON: &str = "application/json";
 
-/// As much as most bodies have, so that they need not be moved while they are written.
+/// The initial capacity of a body in bytes. Most bodies fit, so that writing them does not reallocate.
 const BODY_BYTES: usize = 512;
 
-/// A body of the shape that `T` has in the document.
+/// A JSON body whose schema in the OpenAPI document is that of `T`.
 pub struct Json<T>(pub T);
 
 impl<T: Type> Payload for Json<T> {

@@ -9,15 +9,15 @@ use serde_json::{Map, Value, json};
 
 use crate::auth::passwords::policy::PasswordPolicy;
 
-/// The operations that can be called too often: those that check a password, and registration.
+/// The operations with a limit on guessing: those that verify a password, and registration.
 const THROTTLED: [&str; 4] = ["register", "log_in", "change_password", "delete_account"];
 
 const GET: &str = "GET, HEAD";
 
-/// The bodies of requests.
+/// The schemas of request bodies.
 const REQUESTS: [&str; 8] =
     ["Registration", "Credentials", "PasswordChange", "Confirmation", "NewUser", "Change", "NewWidget", "WidgetChange"];
-/// What the text in a field of these names is, in any of [`REQUESTS`].
+/// Field name to JSON schema format, in any of [`REQUESTS`].
 const FORMATS: [(&str, &str); 6] = [
     ("email", "email"),
     ("password", "password"),
@@ -26,29 +26,29 @@ const FORMATS: [(&str, &str); 6] = [
     ("info_url", "uri"),
     ("deadline", "deadline"),
 ];
-/// How the dates that are read look; which of them exist and have not passed, no pattern tells.
+/// The accepted date formats as a pattern. A pattern cannot express which dates exist and are not in the past.
 const DEADLINE: &str = "^([0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ].+)?|[0-9]{1,2}/[0-9]{1,2}/([0-9]{2}|[0-9]{4})( [0-9:]+ [AP]M UTC)?|[A-Za-z]+ [0-9]{1,2},? [0-9]{4}|[0-9]{1,2} [A-Za-z]+ [0-9]{4})$";
-/// Fields with a password that is to be, whose length is a setting.
+/// Schema and field of new passwords, whose length is a setting.
 const NEW_PASSWORDS: [(&str, &str); 4] =
     [("Registration", "password"), ("NewUser", "password"), ("Change", "password"), ("PasswordChange", "new_password")];
-/// Fields for which `null` means that they are absent: in JSON, since a form has no `null`.
+/// Schema and field where JSON `null` means absent. A form has no `null`.
 const NULLABLE: [(&str, &str); 4] =
     [("NewUser", "admin"), ("Change", "admin"), ("Change", "disabled"), ("Change", "password")];
 
-/// The document in its two spellings.
+/// The document as JSON and as YAML.
 pub struct Document {
     /// As JSON.
     pub json: String,
     /// As YAML.
     pub yaml: String,
-    /// The templates of its paths.
+    /// The path templates of its operations.
     pub templates: PathTemplates,
 }
 
-/// The templates of all paths that are served, such as `/api/v1/widgets/{name}`, with the methods of each.
+/// The templates of all served paths, such as `/api/v1/widgets/{name}`, with the methods of each as the value of `Allow`.
 #[derive(Default)]
 pub struct PathTemplates {
-    /// Those without a parameter, which are found without looking at others.
+    /// Templates without a parameter, found by a hash lookup.
     fixed: HashMap<String, String>,
     with_parameters: Vec<(String, String)>,
 }
@@ -62,19 +62,19 @@ impl PathTemplates {
         }
     }
 
-    /// Adds paths that have `GET` alone and are not in the document.
+    /// Adds paths that only have `GET` and are not in the document.
     pub fn add(&mut self, pages: impl IntoIterator<Item = String>) {
         for path in pages {
             self.insert(path, GET.to_owned());
         }
     }
 
-    /// The template that `path` fits; `None` where nothing is served.
+    /// Returns the template that `path` matches, or `None` if nothing is served there.
     pub fn of(&self, path: &str) -> Option<&str> {
         self.find(path).map(|(template, _)| template.as_str())
     }
 
-    /// The methods that work for `path`, as the value of an `Allow` header (RFC 9110 §10.2.1).
+    /// Returns the allowed methods of `path`, as the value of an `Allow` header (RFC 9110 §10.2.1).
     pub fn allow(&self, path: &str) -> String {
         self.find(path).map_or(GET, |(_, methods)| methods).to_owned()
     }
@@ -92,7 +92,7 @@ impl PathTemplates {
     }
 }
 
-/// Completes the document that poem-openapi made (`derived`), whose paths are served below `base`.
+/// Completes the document that poem-openapi derived, whose paths are served below `base`.
 pub fn complete(derived: &str, base: &str, signup: bool, policy: &PasswordPolicy) -> Document {
     let mut document: Value = serde_json::from_str(derived).expect("BUG: poem-openapi writes JSON");
     let mut templates = PathTemplates::default();
@@ -123,7 +123,7 @@ pub fn complete(derived: &str, base: &str, signup: bool, policy: &PasswordPolicy
     }
 }
 
-/// Adds what the types of poem-openapi cannot say.
+/// Adds properties of schemas that the types of poem-openapi cannot express.
 fn mend_schemas(schemas: &mut Map<String, Value>, policy: &PasswordPolicy) {
     for schema in REQUESTS {
         for (property, format) in FORMATS {
@@ -140,11 +140,11 @@ fn mend_schemas(schemas: &mut Map<String, Value>, policy: &PasswordPolicy) {
         password["minLength"] = json!(policy.chars_min);
         password["maxLength"] = json!(policy.chars_max);
     }
-    // The owner of a widget may be gone. Beside a reference `nullable` means nothing, and only that one leads here.
+    // The owner of a widget may be removed. `nullable` has no meaning beside a reference, and only the owner refers to this schema.
     schemas["Owner"]["nullable"] = json!(true);
 }
 
-/// A body without a required field need not be there, and its form has no `null` ([`NULLABLE`]).
+/// Marks a body without a required field as optional, and keeps `null` out of its form ([`NULLABLE`]).
 fn mend_body(body: &mut Value, schemas: &Value) {
     let reference = body["content"]["application/json"]["schema"]["$ref"].as_str().unwrap_or_default();
     let name = reference.rsplit('/').next().unwrap_or_default().to_owned();
@@ -201,7 +201,7 @@ fn add_failures(operation: &mut Map<String, Value>, closed: bool) {
     }
 }
 
-/// poem-openapi writes header names in capitals.
+/// Writes header names in their usual letter case; poem-openapi writes them in capitals.
 fn mend_success(response: &mut Value) {
     if let Some(headers) = response.get_mut("headers").and_then(Value::as_object_mut) {
         *headers = std::mem::take(headers).into_iter().map(|(name, value)| (title_case(&name), value)).collect();

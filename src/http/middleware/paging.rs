@@ -45,16 +45,16 @@ impl Parameter for PerPageParam {
     }
 }
 
-/// Which page, and how long a page is.
+/// The requested page and its length.
 pub struct Paging {
-    /// From 1.
+    /// The number of the page, from 1.
     pub page: u32,
-    /// How many items a page has.
+    /// The maximum number of items of a page.
     pub per_page: u32,
 }
 
 impl Paging {
-    /// Reads `page` and `per_page`. What is wrong with them is in `fields`; the caller has to finish those.
+    /// Parses `page` and `per_page`. Errors are recorded in `fields`, which the caller must finish.
     pub fn of(fields: &mut RequestFields) -> Self {
         let page = fields.optional("page", 1, |text| {
             text.parse().ok().filter(|page| *page >= 1).ok_or("must be a whole number from 1")
@@ -65,12 +65,12 @@ impl Paging {
         Self { page: page.unwrap_or(1), per_page: per_page.unwrap_or(PER_PAGE_DEFAULT) }
     }
 
-    /// How many items come before the page.
+    /// Returns the number of items before the page.
     pub fn skip(&self) -> u64 {
         u64::from(self.page - 1) * u64::from(self.per_page)
     }
 
-    /// Where the pages of `path` are; `query` is what they keep of the query, encoded.
+    /// Returns the links to pages of `path`. `query` is the encoded rest of the query, which each link keeps.
     fn links(&self, path: &str, query: &str, pages: u64) -> Links {
         let and = if query.is_empty() { "" } else { "&" };
         let to = |page: u64| format!("{path}?page={page}&per_page={}{and}{query}", self.per_page);
@@ -115,8 +115,8 @@ pub enum ListResponse<T: Type + ToJSON + ParseFromJSON + Serialize> {
 }
 
 impl<T: Type + ToJSON + ParseFromJSON + Serialize> ListResponse<T> {
-    /// `items` are what is on the page, of `total` in all; `path` and `query` are those of the list, the latter encoded and
-    /// without the paging.
+    /// Builds the response of a page with `items`, of `total` items in all pages. `path` and `query` are those of the list, `query` encoded
+    /// and without the parameters of paging.
     pub fn new(items: Vec<T>, total: u64, paging: &Paging, path: &str, query: &str) -> Self {
         let total_pages = total.div_ceil(u64::from(paging.per_page));
         let links = paging.links(path, query, total_pages);
@@ -151,7 +151,7 @@ struct Links {
 }
 
 impl Links {
-    /// The same as a `Link` header (RFC 8288).
+    /// Returns the links as the value of a `Link` header (RFC 8288).
     fn header(&self) -> String {
         let relations = [
             ("self", Some(&self.this)),

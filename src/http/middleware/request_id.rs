@@ -6,10 +6,11 @@ use uuid::{Uuid, fmt::Simple};
 use crate::random;
 
 pub(in crate::http) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// The longest request id that is kept.
+/// The longest request id of a client that is kept.
 const REQUEST_ID_BYTES_MAX: usize = 64;
 
-/// The id that came with the request if it is short and harmless, so that a proxy's log and ours can be read together; else a new one.
+/// Returns the id that came with the request if it is short and has only harmless characters, so that it can be found in a proxy's log
+/// too; else a new one.
 pub(in crate::http) fn of(headers: &HeaderMap) -> HeaderValue {
     let sane = |id: &&HeaderValue| {
         (1..=REQUEST_ID_BYTES_MAX).contains(&id.len())

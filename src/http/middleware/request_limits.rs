@@ -16,8 +16,8 @@ use crate::http::{
 const URL_BYTES_MAX: usize = 8 * 1024;
 /// The most bytes of the names and values of the header fields.
 const HEADER_BYTES_MAX: usize = 32 * 1024;
-/// How much of a body that is too large is read all the same and thrown away. A client reads the answer only after it has
-/// sent its request, and a connection that is closed in between looks like a broken server.
+/// How much of a too large body is read and discarded. A client reads the response only after it has sent its request, and a connection
+/// that closes in between looks like a failed server.
 const BODY_BYTES_DISCARDED_MAX: u64 = 1024 * 1024;
 
 /// Rejects a request whose head is malformed or too large.
@@ -39,8 +39,8 @@ pub(in crate::http) fn check(request: &Request, path: &str) -> Result<(), ApiErr
     }
 }
 
-/// Reads the body before anything is decided, so that an answer never overtakes the request. A route sees one byte more of a
-/// body that is too large, and refuses it in its turn.
+/// Reads the body before the request is handled, so that a response never overtakes its request. Of a too large body, one byte beyond the
+/// limit is kept, by which the extractor recognises and rejects it.
 pub(in crate::http) async fn read_body(request: &mut Request) -> Result<(), ApiError> {
     let body = request.take_body();
     if body.is_empty() {

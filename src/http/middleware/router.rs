@@ -15,10 +15,10 @@ use poem::{
 };
 use poem_openapi::OpenApi;
 
-/// What all routes of the API begin with.
+/// The path prefix of all operations of the API.
 pub const BASE_PATH: &str = "/api/v1";
 
-/// Everything that is served, by path.
+/// All operations and pages, by path.
 pub struct Router {
     /// Operations whose path has no parameter.
     fixed: HashMap<String, ByMethod>,
@@ -26,7 +26,7 @@ pub struct Router {
 }
 
 impl Router {
-    /// The operations of `api` below `base`, and `pages`.
+    /// Routes the operations of `api` below `base`, and `pages`.
     pub fn new(base: &str, api: impl OpenApi, pages: Route) -> Self {
         let mut operations = HashMap::new();
         api.add_routes(&mut operations);
@@ -42,7 +42,7 @@ impl Router {
         Self { fixed, others }
     }
 
-    /// Answers.
+    /// Calls the operation for the path and method of `request`.
     pub fn call(&self, request: Request) -> BoxFuture<'_, poem::Result<Response>> {
         match self.fixed.get(request.uri().path()) {
             Some(operations) => operations.answer(request),
@@ -66,7 +66,7 @@ impl ByMethod {
 impl Endpoint for ByMethod {
     type Output = Response;
 
-    // Not an `async fn`, whose future would hold the request twice.
+    // This is no `async fn`, because its future would hold the request twice.
     fn call(&self, request: Request) -> impl Future<Output = poem::Result<Response>> + Send {
         self.answer(request)
     }

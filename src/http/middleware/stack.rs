@@ -31,25 +31,25 @@ use crate::{
 /// How many bytes are logged of a path that is not served.
 const UNKNOWN_PATH_BYTES_MAX: usize = 200;
 
-/// Without `includeSubDomains`: other servers of the domain are not ours.
+/// It has no `includeSubDomains`, because the domain may have other servers.
 const A_YEAR: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
-/// Everything that is served, shared by all listeners.
+/// All routes with their middleware, shared by all listeners.
 pub type Routes = Arc<MiddlewareStack>;
 
-/// Wraps the routes.
+/// The middleware around all routes.
 pub struct MiddlewareStack {
-    /// What answers.
+    /// The operations and pages.
     pub router: Router,
-    /// Lets in; routes find it with the request.
+    /// Authenticates requests. Extractors find it in the request's extensions.
     pub guard: Arc<AuthGuard>,
-    /// Who may call from a browser.
+    /// The origins whose web pages may call the API.
     pub cors: CorsOrigins,
-    /// Whose `X-Forwarded-For` is believed.
+    /// The proxies whose `X-Forwarded-For` counts.
     pub trusted_proxies: Vec<TrustedProxy>,
-    /// Whether browsers are told to come over TLS from now on (RFC 6797).
+    /// Whether responses have `Strict-Transport-Security` (RFC 6797).
     pub https: bool,
-    /// What is served.
+    /// The templates of all served paths, for the log and `Allow`.
     pub templates: PathTemplates,
 }
 
@@ -62,13 +62,13 @@ impl Endpoint for MiddlewareStack {
         let (method, uri) = (request.method().clone(), request.uri().clone());
         let path = uri.path();
         let origin = request.headers().get(header::ORIGIN).cloned();
-        // A template has no names in it. What is not served is logged as it was asked for, up to a length.
+        // A template contains no data of the request. A path that is not served is logged as requested, up to a length.
         let template = self.templates.of(path);
         let route = template.map_or_else(|| Cow::Owned(loggable(path)), Cow::Borrowed);
         let client = ClientAddress::note(&mut request, &self.trusted_proxies);
-        // At the level of errors, so that an error says its request also where nothing else is logged.
+        // The span has the level of errors, so that an error is logged with its request whatever the configured level.
         let span = || tracing::error_span!("request", id = id_text, %method, route = &*route, %client);
-        // A span takes a fifth of the work of a request. What only reads from the API has nothing to log unless it fails.
+        // A span takes a fifth of the work of a request. A request that only reads logs nothing unless it fails.
         let handling = if method.is_safe() && path.starts_with(BASE_PATH) { Span::none() } else { span() };
         let started = Instant::now();
         let answer = self.answer(request, path).instrument(handling.clone()).await;
@@ -104,7 +104,7 @@ impl MiddlewareStack {
             return Ok(cors::preflight());
         }
         if request.method() == Method::HEAD {
-            // poem would take the body off and with it the length (RFC 9110 §9.3.2); hyper takes off the body alone.
+            // poem would remove the body and its length (RFC 9110 §9.3.2); hyper removes only the body.
             request.set_method(Method::GET);
         }
         request.set_data(Arc::clone(&self.guard));
@@ -119,8 +119,8 @@ impl MiddlewareStack {
     }
 }
 
-/// The beginning of a path, with everything percent-encoded that should have been: a log of JSON escapes neither C1 controls nor
-/// what turns the direction of text.
+/// Returns the start of a path with everything but visible ASCII percent-encoded. The JSON log would escape neither C1 control characters
+/// nor characters that change the direction of text.
 fn loggable(path: &str) -> String {
     let escape = |byte: u8| if byte.is_ascii_graphic() { char::from(byte).to_string() } else { format!("%{byte:02X}") };
     path.bytes().take(UNKNOWN_PATH_BYTES_MAX).map(escape).collect()

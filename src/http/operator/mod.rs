@@ -36,17 +36,17 @@ use crate::http::middleware::guard::OperatorRequest;
 /// How long to wait before accepting again when the system has no more file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A socket that is bound and ready.
+/// The bound admin socket.
 pub struct AdminSocket {
     listener: UnixListener,
     uid: u32,
 }
 
 impl AdminSocket {
-    /// Binds `path`. The caller holds the data directory, so whatever is there was left behind.
+    /// Binds `path`. The caller holds the lock of the data directory, so an existing socket there is a leftover and is replaced.
     ///
     /// # Errors
-    /// Where the operating system says no, as it does for a path of more than about 100 bytes.
+    /// If the operating system refuses it, as it does for a path of more than about 100 bytes.
     pub fn bind(path: &Path) -> io::Result<Self> {
         let unfinished = path.with_extension("sock.new");
         match fs::remove_file(&unfinished) {
@@ -56,7 +56,7 @@ impl AdminSocket {
         let listener = UnixListener::bind(&unfinished)?;
         fs::set_permissions(&unfinished, Permissions::from_mode(0o600))?;
         let uid = fs::metadata(&unfinished)?.uid();
-        fs::rename(&unfinished, path)?; // I6; it replaces what was left behind
+        fs::rename(&unfinished, path)?; // I6; it replaces a leftover socket
         Ok(Self { listener, uid })
     }
 
@@ -78,7 +78,7 @@ impl AdminSocket {
                 accepted = listener.accept() => accepted,
             };
             let Ok((stream, _)) = accepted else {
-                tokio::time::sleep(ACCEPT_PAUSE).await; // no file descriptors: the pause keeps it from spinning
+                tokio::time::sleep(ACCEPT_PAUSE).await; // no file descriptors are left: the pause keeps the loop from spinning
                 continue;
             };
             match stream.peer_cred() {
@@ -124,12 +124,12 @@ async fn as_operator(routes: &impl Endpoint<Output = Response>, mut request: Req
     routes.get_response(request).await
 }
 
-/// Calls the routes in this process: what the socket answers, without a socket.
+/// Calls the routes as the operator in this process, without a socket.
 ///
-/// Takes the method, the path with its query, and a JSON body; gives the status and the body of the answer.
+/// Takes the method, the path with its query, and a JSON body. Returns the status and the body of the response.
 ///
 /// # Panics
-/// Where `method` or `path` is not one of HTTP.
+/// If `method` or `path` is not valid in HTTP.
 pub async fn call(
     routes: &impl Endpoint<Output = Response>,
     method: &str,

@@ -55,13 +55,13 @@ pub enum TransferMessage {
 pub struct OperatorRoutes {
     /// The API.
     pub routes: Routes,
-    /// What the files are about.
+    /// The open database.
     pub store: Arc<Store>,
-    /// When users were registered who do not say when.
+    /// The clock for imported users without a date of registration.
     pub clock: Arc<dyn Clock>,
-    /// Where there is room for them: the data directory.
+    /// The directory for temporary files: the data directory, whose disk has room for a copy of the database.
     pub dir: PathBuf,
-    /// Where the API is served over TCP: scheme and address, with the port that was taken.
+    /// The URL of the API over TCP: scheme, address and actual port.
     pub address: String,
 }
 
@@ -78,7 +78,7 @@ impl Endpoint for OperatorRoutes {
                 Ok(out.flush()?)
             })),
             Some("/import") => Ok(self.import(request).await.unwrap_or_else(|error| {
-                // It goes to the operator, who may know what is wrong.
+                // The operator may see the cause.
                 let body = serde_json::json!({"message": error.to_string()}).to_string();
                 Response::builder().status(StatusCode::INTERNAL_SERVER_ERROR).body(body)
             })),
@@ -96,7 +96,7 @@ impl OperatorRoutes {
         let mut written = Ok(());
         while let Some(piece) = body.next().await {
             let piece = piece?;
-            // Read to its end also where there is no room for it: a client that is still sending reads no answer.
+            // The body is read to its end also after a failed write, because a client that is still sending reads no response.
             written = written.and_then(|()| lines.write_all(&piece));
         }
         written?;
@@ -109,8 +109,8 @@ impl OperatorRoutes {
         }))
     }
 
-    /// Answers with what `work` writes into a file that has no name. It runs on a thread that may wait for the disk, and to its
-    /// end also where the client is gone.
+    /// Responds with what `work` writes into an unnamed file. `work` runs on a blocking thread, and to its end also if the client
+    /// disconnects.
     fn answer(
         &self,
         work: impl FnOnce(&Store, &File, Progress<'_>) -> Result<(), TransferError> + Send + 'static,
@@ -119,18 +119,18 @@ impl OperatorRoutes {
         let (store, dir) = (Arc::clone(&self.store), self.dir.clone());
         tokio::task::spawn_blocking(move || {
             let made = scratch_file(&dir).map_err(TransferError::from).and_then(|mut file| {
-                // Progress that the client does not take in time is not worth waiting for.
+                // A progress message that does not fit into the queue is dropped.
                 work(&store, &file, &mut |done, all| {
                     drop(to.try_send(line(&TransferMessage::Progress { done, all })));
                 })?;
                 file.rewind()?;
                 Ok((file.metadata()?.len(), file))
             });
-            drop(store); // a client that takes its time must not keep the database open
+            drop(store); // a slow client must not keep the database open
             let _ = match made {
                 Ok((bytes, file)) => send(&to, bytes, file),
                 Err(error) => to.blocking_send(line(&TransferMessage::Failed { message: error.to_string() })),
-            }; // where the client is gone there is nobody to tell
+            }; // fails if the client has disconnected
         });
         Response::builder().body(Body::from_bytes_stream(stream::poll_fn(move |task| pieces.poll_recv(task))))
     }
@@ -145,7 +145,7 @@ fn send(to: &mpsc::Sender<Chunk>, bytes: u64, mut file: File) -> Result<(), mpsc
         match file.read(&mut piece) {
             Ok(0) => return Ok(()),
             Ok(length) => piece.truncate(length),
-            Err(error) => return to.blocking_send(Err(error)), // and the answer breaks off
+            Err(error) => return to.blocking_send(Err(error)), // which truncates the response
         }
         to.blocking_send(Ok(piece))?;
     }

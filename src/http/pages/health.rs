@@ -26,8 +26,9 @@ const HEALTHZ: &str = "/healthz";
 const READYZ: &str = "/readyz";
 /// The text format of Prometheus.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-/// How long a result is reused, and how long a check may take.
+/// How long the result of a check is reused.
 const FOUND_FOR: Duration = Duration::from_secs(1);
+/// The maximum duration of a check.
 const PROBE_MAX: Duration = Duration::from_secs(1);
 
 /// All is well.
@@ -38,7 +39,7 @@ struct HealthBody {
     status: String,
 }
 
-/// What [`add`] adds.
+/// Returns the paths that [`add`] adds.
 pub fn paths() -> impl Iterator<Item = String> {
     [HEALTHZ, READYZ].into_iter().map(str::to_owned)
 }
@@ -53,7 +54,7 @@ pub fn add(routes: Route, store: Arc<Store>) -> Route {
     routes.at(HEALTHZ, answering(|_| async { Ok(fine()) })).at(READYZ, answering(readyz))
 }
 
-/// `GET /metrics` and nothing else: for a listener of its own, which not everyone can reach.
+/// Returns the endpoint with `GET /metrics` only, for a listener of its own that clients need not be able to reach.
 #[must_use]
 pub fn metrics(store: Arc<Store>) -> impl Endpoint<Output = Response> {
     let answer = move |_| {
@@ -88,9 +89,9 @@ struct Readiness {
 }
 
 impl Readiness {
-    /// Concurrent callers share one check.
+    /// Whether the database works. Concurrent callers share one check.
     async fn of(this: Arc<Self>) -> bool {
-        // As a task of its own: a client that hangs up must not make the next one look again.
+        // The check is its own task, so that it also completes when the client disconnects.
         let check = async move {
             let mut found = this.found.lock().await;
             match *found {

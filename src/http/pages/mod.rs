@@ -25,11 +25,11 @@ use tokio::sync::Mutex;
 
 static FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/static");
 
-/// Swagger UI as poem-openapi ships it, with [`DOCUMENT`] where the document goes. Packed it is a megabyte less in the binary.
+/// Swagger UI as poem-openapi ships it, with [`DOCUMENT`] as the placeholder of the document. Compression saves a megabyte in the binary.
 static SWAGGER_UI: &[u8] = include_bytes!("swagger_ui.html.gz");
 const DOCUMENT: &str = "{{document}}";
 
-/// Below the base path of the API.
+/// The paths below the base path of the API.
 const UI: &str = "/ui";
 const SWAGGER_JSON: &str = "/swagger.json";
 const OPENAPI_JSON: &str = "/openapi.json";
@@ -61,7 +61,7 @@ impl Page {
     fn answer(&self, request: &PageRequest) -> Response {
         let response = Response::builder()
             .content_type(self.content_type)
-            .header(header::CACHE_CONTROL, "no-cache") // keep it, but ask: a new version has a new tag
+            .header(header::CACHE_CONTROL, "no-cache") // caches revalidate: a new version has a new tag
             .header(header::CONTENT_SECURITY_POLICY, &self.policy)
             .header(header::REFERRER_POLICY, "no-referrer")
             .header(header::VARY, "Accept-Encoding")
@@ -111,8 +111,8 @@ fn page(make: impl Fn() -> Page + Send + Sync + 'static) -> impl Endpoint {
         let (lazy, request) = (Arc::clone(&lazy), PageRequest::new(&request));
         async move {
             if lazy.page.get().is_none() {
-                // Compressing Swagger UI takes a tenth of a second, once: not on a thread that answers others, and on one for
-                // all who ask for it.
+                // Compressing Swagger UI takes a tenth of a second, once. It runs on a blocking thread, and concurrent requests
+                // share one run.
                 let _turn = lazy.turn.lock().await;
                 let lazy = Arc::clone(&lazy);
                 let work = tokio::task::spawn_blocking(move || {
@@ -125,7 +125,7 @@ fn page(make: impl Fn() -> Page + Send + Sync + 'static) -> impl Endpoint {
     }))
 }
 
-/// What [`Pages::add`] adds.
+/// Returns the paths that [`Pages::add`] adds.
 pub fn paths(base: &str) -> impl Iterator<Item = String> {
     let documents = [UI, SWAGGER_JSON, OPENAPI_JSON, OPENAPI_YAML].into_iter();
     FILES.files().map(file_path).chain(documents.map(move |path| format!("{base}{path}")))
@@ -171,8 +171,8 @@ impl Pages {
 /// Ends a part of [`for_signup`].
 const END: &str = "<!-- signup end -->";
 
-/// A page has parts for when strangers may register, between comments: `<!-- signup open -->`, `<!-- signup closed -->` and
-/// [`END`]. Those for the other case are taken out.
+/// Removes the parts of a page that do not apply. A part starts with the comment `<!-- signup open -->` or `<!-- signup closed -->` and
+/// ends with [`END`].
 fn for_signup(html: &str, signup: bool) -> String {
     let other = if signup { "<!-- signup closed -->" } else { "<!-- signup open -->" };
     let mut kept = String::new();
@@ -194,11 +194,11 @@ fn content_type(name: &Path) -> &'static str {
     }
 }
 
-/// Swagger UI, one page with everything inline, which is allowed by the hashes of what is inline (CSP 3 §8.1).
+/// Builds the page of Swagger UI. All its parts are inline, and the policy allows them by their hashes (CSP 3 §8.1).
 fn swagger_page(document: &str) -> Page {
     let mut html = String::new();
     GzDecoder::new(SWAGGER_UI).read_to_string(&mut html).expect("BUG: what we packed ourselves can be unpacked");
-    // Inside a script element `<` could end the element: JSON has another spelling for it.
+    // `<` could end the script element, so it is written as a JSON escape.
     let html = html.replacen(DOCUMENT, &document.replace('<', "\\u003c"), 1);
     let html =
         html.trim_start().replacen("<html charset=\"UTF-8\">", "<!doctype html>\n<html lang=\"en\">", 1).replacen(
@@ -216,7 +216,7 @@ fn swagger_page(document: &str) -> Page {
     Page::new("text/html; charset=utf-8", html, policy)
 }
 
-/// The CSP sources for the contents of every inline `element` of `html`.
+/// Returns the CSP sources for the contents of every inline `element` of `html`.
 fn hashes(html: &str, element: &str) -> String {
     let (open, close) = (format!("<{element}"), format!("</{element}>"));
     let mut sources = String::new();

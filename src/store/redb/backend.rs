@@ -12,24 +12,24 @@ use redb::{Builder, Database, DatabaseError, StorageBackend, backends::FileBacke
 
 use crate::store::redb::copy_on_write::CopyOnWriteStorage;
 
-/// What the bytes are opened for.
+/// How the storage is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AccessMode {
-    /// To look at them: also where they cannot be written.
+    /// Read only: works without write permission.
     Read,
-    /// To change them.
+    /// Read and write.
     Write,
 }
 
-/// Opens the same bytes as often as it is asked to.
+/// Opens the same storage any number of times.
 pub(in crate::store) trait StorageFactory: Send + Sync {
-    /// How many there are.
+    /// Returns its size in bytes.
     fn bytes(&self) -> io::Result<u64>;
 
     /// Opens the database.
     fn open(&self, builder: &Builder) -> Result<Database, DatabaseError>;
 
-    /// Opens it so that what is written stays in memory.
+    /// Opens the database copy-on-write: writes stay in memory.
     fn open_over(&self, builder: &Builder) -> Result<Database, DatabaseError>;
 }
 
@@ -47,12 +47,12 @@ impl<B: StorageBackend, F: Fn(AccessMode) -> io::Result<B> + Send + Sync> Storag
     }
 }
 
-/// In nothing redb would make a new database, and nobody would miss the old one.
+/// Fails if `backend` is empty. redb would create a new database in it, and the loss of the old one would go unnoticed.
 pub(in crate::store) fn not_empty<B: StorageBackend>(backend: B) -> io::Result<B> {
     if backend.len()? == 0 { Err(ErrorKind::InvalidData.into()) } else { Ok(backend) }
 }
 
-/// The file at `path`.
+/// Returns the factory for the file at `path`.
 pub(in crate::store) fn file(path: PathBuf) -> impl StorageFactory + 'static {
     move |access| {
         let file = OpenOptions::new().read(true).write(access == AccessMode::Write).open(&path)?;

@@ -15,11 +15,11 @@ use crate::store::{
     redb::{schema, tables},
 };
 
-/// One commit of the copy: bounds what redb keeps in memory for it.
+/// The number of rows per commit of the copy, which bounds redb's memory for it.
 const ROWS_PER_COMMIT: u64 = 10_000;
 const CACHE_BYTES: usize = 16 * 1024 * 1024;
 
-/// Copies everything that `from` sees into the empty `into`, which is synced when this returns.
+/// Copies all tables of `from` into the empty `into`, which is synced when this returns.
 pub(in crate::store) fn copy(from: &ReadTransaction, into: File, progress: Progress<'_>) -> Result<(), StoreError> {
     let (tables, rows) = count(from)?;
     let database = schema::builder(CACHE_BYTES).create_with_backend(FileBackend::new(into)?)?;
@@ -33,11 +33,11 @@ pub(in crate::store) fn copy(from: &ReadTransaction, into: File, progress: Progr
     copy.table(tables::META)?;
     let all = copy.tables == tables;
     database.close()?;
-    // A table that this file forgot must not be missed on the day the copy is needed.
+    // A table that is missing in the list above must be noticed now, not when the copy is needed.
     if all { Ok(()) } else { Err(StoreError::Refused("the database has a table that is not copied".to_owned())) }
 }
 
-/// How many tables and rows there are, those this program does not know included.
+/// Counts all tables and rows, including tables that this program does not know.
 pub(in crate::store) fn count(txn: &ReadTransaction) -> Result<(usize, u64), StoreError> {
     let (mut tables, mut rows) = (0, 0);
     for table in txn.list_tables()? {

@@ -37,7 +37,7 @@ pub(in crate::store) fn has_expired(snapshot: &Snapshot, now_s: u64) -> Result<b
     Ok(first.transpose()?.is_some())
 }
 
-/// Says how many entries it removed and, where it did, how far the purge went.
+/// Removes up to `limit` expired entries. Returns their number and the latest expiry among them, or 0 if there was none.
 pub(in crate::store) fn purge(txn: &WriteTransaction, now_s: u64, limit: usize) -> Result<(usize, u64), StoreError> {
     let mut blacklist = txn.open_table(BLACKLIST)?;
     let expired: Vec<[u8; 24]> = blacklist
@@ -48,8 +48,8 @@ pub(in crate::store) fn purge(txn: &WriteTransaction, now_s: u64, limit: usize) 
     for key in &expired {
         blacklist.remove(key)?;
     }
-    // I3: the expiry of what was removed and not the time on the clock. Were the clock a year ahead by mistake, this still
-    // moves no further than one token lifetime, and people can log in again once it is set right.
+    // I3: this is the expiry of the last removed entry, not the time of the clock. If the clock is a year ahead by mistake, this
+    // advances by one token lifetime at most, and logins work again as soon as the clock is corrected.
     let through = expired.last().map_or(0, expires_at_s);
     if through > 0 {
         let mut meta = txn.open_table(META)?;
@@ -59,7 +59,7 @@ pub(in crate::store) fn purge(txn: &WriteTransaction, now_s: u64, limit: usize) 
     Ok((expired.len(), through))
 }
 
-/// The smallest key of a token that is still live at `now_s`. A token is expired at its `exp` exactly.
+/// Returns the smallest key of a token that is not expired at `now_s`. A token is expired at the very second of its `exp`.
 fn first_live(now_s: u64) -> [u8; 24] {
     let mut key = [0; 24];
     key[..8].copy_from_slice(&now_s.saturating_add(1).to_be_bytes());

@@ -24,34 +24,34 @@ use crate::{
 
 const CACHE_BYTES: usize = 64 * 1024 * 1024;
 
-/// What is in a sound file.
+/// The counts of a verified file.
 #[derive(Debug)]
 pub struct DatabaseContents {
-    /// How many schema steps the file itself has taken.
+    /// The schema version of the file itself.
     pub schema: usize,
-    /// How many users there are.
+    /// The number of users.
     pub users: u64,
-    /// How many of them are administrators.
+    /// The number of administrators among them.
     pub administrators: u64,
-    /// How many widgets there are.
+    /// The number of widgets.
     pub widgets: u64,
-    /// How many logged-out tokens are remembered.
+    /// The number of entries of the blacklist.
     pub blacklisted: u64,
 }
 
-/// Judges a stored password hash: why it can never be verified, where it cannot.
+/// Checks whether a stored password hash can be verified. The error is the reason why it cannot.
 pub type HashCheck = fn(&PasswordHash) -> Result<(), String>;
 
-/// Looks at everything in the file at `path` and changes nothing.
+/// Verifies everything in the file at `path` without changing it.
 ///
 /// # Errors
-/// [`StoreError::Refused`] says in one sentence what is wrong.
+/// [`StoreError::Refused`] has one sentence about the first defect.
 pub fn check(path: &Path, check_hash: HashCheck, progress: Progress<'_>) -> Result<DatabaseContents, StoreError> {
     let file = File::open(path).map_err(|error| schema::cannot("open", path, &error))?;
     check_open(file, path, check_hash, progress)
 }
 
-/// Like [`check`], of a database file that is open and nobody else's. Errors call it `path`.
+/// Like [`check`], for an open file that no other process uses. Errors call it `path`.
 ///
 /// # Errors
 /// As [`check`].
@@ -64,7 +64,7 @@ pub fn check_open(
     check_on(FileBackend::new(file)?, path, check_hash, progress)
 }
 
-/// Like [`check_open`], of other bytes than those of a file.
+/// Like [`check_open`], for any storage.
 ///
 /// # Errors
 /// As [`check`].
@@ -135,7 +135,7 @@ impl Checker<'_> {
             }
             self.step();
         }
-        // Each user has an entry of its own, so one more entry than users leads nowhere.
+        // Each user has its own entry, so an additional entry refers to no user.
         if by_email.len()? != all {
             return Err(self.wrong("an email leads to no user"));
         }

@@ -25,11 +25,11 @@ use crate::{
     },
 };
 
-/// How many writes may wait. At some thousands a second this is a second.
+/// The maximum number of queued writes: about a second of them.
 const WAITING_MAX: usize = 4096;
-/// How many writes share a commit at most.
+/// The maximum number of writes per commit.
 const BATCH_MAX: usize = 1024;
-/// How long to wait before the file is opened again where that failed.
+/// The pause after a failed attempt to reopen the file.
 const REOPEN_PAUSE: Duration = Duration::from_secs(1);
 
 /// A queued write. It may run more than once, each time in a new transaction, and is acknowledged once.
@@ -57,7 +57,7 @@ where
 
     fn answer(self: Box<Self>, outcome: Result<(), StoreError>) {
         let Self { done, reply, .. } = *self;
-        // The receiver may be gone: a client that hung up does not undo what it asked for.
+        // The receiver is gone if the client has disconnected. The write is done nevertheless.
         let _ = reply.send(outcome.and_then(|()| done.ok_or(StoreError::GivenUp)));
     }
 }
@@ -84,8 +84,8 @@ impl CommitQueue {
         Self { queue: Some(queue), thread: Some(thread) }
     }
 
-    /// Runs `work` in a transaction and commits it durably. Where it shares the transaction with another that fails, it is
-    /// run again in a new one. A caller that goes away does not stop the write.
+    /// Runs `work` in a transaction and commits it durably. If another write in the same transaction fails, `work` runs again in a new one.
+    /// Dropping the future does not stop the write.
     pub(in crate::store) async fn write<T: Send + 'static>(
         &self,
         work: impl FnMut(&WriteTransaction) -> Result<T, StoreError> + Send + 'static,
@@ -103,7 +103,7 @@ impl CommitQueue {
 
     /// Queues a probe write after a failed read. It shows whether the database must be reopened.
     pub(in crate::store) fn queue_probe_write(&self) {
-        let _ = self.queue(schema::probe_write); // where the queue is full there is a write that shows it
+        let _ = self.queue(schema::probe_write); // if the queue is full, the queued writes show it
     }
 
     fn queue<T: Send + 'static>(
@@ -124,7 +124,7 @@ impl Drop for CommitQueue {
     /// Finishes the queued writes and ends the thread, so that nothing uses the database afterwards.
     fn drop(&mut self) {
         drop(self.queue.take());
-        let _ = self.thread.take().map(thread::JoinHandle::join); // it catches panics; there is none to pass on
+        let _ = self.thread.take().map(thread::JoinHandle::join); // the thread catches all panics
     }
 }
 
@@ -152,7 +152,7 @@ impl CommitWorker {
                 Ok(database) => self.write_batch(&database, batch),
                 Err(error) => Err(FailedCommit { error, batch }),
             };
-            // The panic is one of redb's: those of jobs were caught. What it left of itself in memory is not trusted any more.
+            // A panic here is redb's, because those of jobs were caught. The state of the database in memory is not trusted after it.
             let given_up = |_| Err(FailedCommit { error: StoreError::GivenUp, batch: Vec::new() });
             let written = catch_unwind(AssertUnwindSafe(write)).unwrap_or_else(given_up);
             if let Err(broken) = written {
@@ -165,7 +165,7 @@ impl CommitWorker {
         }
     }
 
-    /// Writes all of `batch` with one commit, and where one of them fails, each with a commit of its own; then answers them.
+    /// Commits all of `batch` together, or if one of them fails, each separately. Then acknowledges them.
     fn write_batch(&self, database: &Arc<Database>, mut batch: Vec<Box<dyn QueuedWrite>>) -> Result<(), FailedCommit> {
         let started = Instant::now();
         self.handle.invalidate_snapshot();
@@ -175,7 +175,7 @@ impl CommitWorker {
                 self.handle.invalidate_snapshot();
                 METRICS.count_commit(batch.len(), started.elapsed());
             }
-            // After a disk error every transaction is refused, and after any other none.
+            // After a disk error redb refuses every transaction; after any other error it does not.
             Err(error) if database.begin_write().is_err() => return Err(FailedCommit { error: error.clone(), batch }),
             Err(_) if batch.len() > 1 => {
                 return batch.into_iter().try_for_each(|job| self.write_batch(database, vec![job]));
@@ -191,7 +191,7 @@ impl CommitWorker {
         let mut said = false;
         loop {
             let mut writable = false;
-            // What cannot be closed cleanly is repaired when it is opened.
+            // A database that was not closed cleanly is repaired when it is opened.
             let _ = self.handle.replace(|| match schema::open_again(&*self.backend, self.cache_bytes) {
                 Ok(database) => {
                     writable = true;
@@ -204,7 +204,7 @@ impl CommitWorker {
                     schema::open_to_read(&*self.backend, self.cache_bytes).ok()
                 }
             });
-            // Now, so that who is told of the failure can read.
+            // The writes are answered now, so that a caller that learns of the failure can already read again.
             answer(broken.batch.drain(..), &Err(broken.error.clone()));
             if writable {
                 METRICS.database_reopened.inc();
@@ -229,6 +229,6 @@ fn answer(batch: impl IntoIterator<Item = Box<dyn QueuedWrite>>, outcome: &Resul
 }
 
 fn run(job: &mut dyn QueuedWrite, txn: &WriteTransaction) -> Result<(), StoreError> {
-    // The panic was reported by the panic hook.
+    // The panic hook has reported the panic.
     catch_unwind(AssertUnwindSafe(|| job.run(txn))).unwrap_or(Err(StoreError::GivenUp))
 }

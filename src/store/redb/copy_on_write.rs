@@ -17,7 +17,7 @@ const BLOCK: u64 = 4096;
 const BLOCK_BYTES: usize = 4096;
 type Block = [u8; BLOCK_BYTES];
 
-/// The file and what was written over it.
+/// The file and the blocks that were written over it.
 #[derive(Debug)]
 pub(in crate::store) struct CopyOnWriteStorage<B> {
     file: B,
@@ -27,7 +27,7 @@ pub(in crate::store) struct CopyOnWriteStorage<B> {
 #[derive(Debug)]
 struct Written {
     len: u64,
-    /// Up to here the file shows through; behind it there are zeros.
+    /// Up to this offset, unwritten blocks read from the file; after it they read as zeros.
     file_len: u64,
     blocks: HashMap<u64, Box<Block>>,
 }
@@ -42,7 +42,7 @@ impl<B: StorageBackend> CopyOnWriteStorage<B> {
         self.written.lock().expect("BUG: nothing panics while it is locked")
     }
 
-    /// What the file has at `start`, zeros behind its end.
+    /// Reads from the file at `start`, and zeros after its end.
     fn beneath(&self, written: &Written, start: u64, out: &mut [u8]) -> io::Result<()> {
         let there = usize::try_from(written.file_len.saturating_sub(start)).unwrap_or(usize::MAX).min(out.len());
         let (there, behind) = out.split_at_mut(there);
@@ -51,7 +51,7 @@ impl<B: StorageBackend> CopyOnWriteStorage<B> {
     }
 }
 
-/// The parts of `offset..offset + len`, each inside one block: block, where in it, how much.
+/// Splits `offset..offset + len` at block boundaries. Each part is the number of the block, the offset in it and the length.
 fn parts(offset: u64, len: usize) -> impl Iterator<Item = (u64, usize, usize)> {
     let end = offset + len as u64;
     (offset / BLOCK..end.div_ceil(BLOCK)).map(move |block| {
@@ -87,7 +87,7 @@ impl<B: StorageBackend> StorageBackend for CopyOnWriteStorage<B> {
         let mut written = self.written();
         written.len = len;
         if len < written.file_len {
-            written.file_len = len; // what is cut off reads as zeros where the file grows again
+            written.file_len = len; // a truncated part reads as zeros if the file grows again
         }
         let keep = len.div_ceil(BLOCK);
         written.blocks.retain(|block, _| *block < keep);
@@ -101,7 +101,7 @@ impl<B: StorageBackend> StorageBackend for CopyOnWriteStorage<B> {
     }
 
     fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.file.try_lock_shared_range(start, end) // the file is read and never written
+        self.file.try_lock_shared_range(start, end) // the file is never written
     }
 
     fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {

@@ -3,8 +3,8 @@
 //! After a disk error redb refuses every call until the file is opened again, so the handle replaces its database while the server
 //! runs.
 //!
-//! Guarantees: one is closed before the next is opened, and not while someone reads, so that no page changes under a reader;
-//! whoever was answered a write finds it in the next snapshot.
+//! Guarantees: a database is closed before the next is opened, and not while a snapshot of it is in use, so that no page changes under a
+//! reader. An acknowledged write is in the next snapshot.
 
 use std::{
     ops::Deref,
@@ -30,8 +30,7 @@ pub(in crate::store) struct DatabaseHandle(RwLock<OpenDatabase>);
 struct OpenDatabase {
     /// `None` if no database is readable.
     database: Option<Arc<Database>>,
-    /// What readers share until the next commit: to begin a transaction and open its tables costs more than what most of them look
-    /// at in it.
+    /// The snapshot that readers share until the next commit. Beginning a transaction and opening its tables costs more than most reads.
     latest: Option<Arc<Snapshot>>,
 }
 
@@ -40,7 +39,7 @@ pub(in crate::store) struct Snapshot {
     pub(in crate::store) users: Users,
     pub(in crate::store) blacklist: ReadOnlyTable<[u8; 24], ()>,
     txn: ReadTransaction,
-    /// Keeps it open.
+    /// Keeps the database open.
     _database: Arc<Database>,
 }
 
@@ -82,23 +81,22 @@ impl DatabaseHandle {
     /// commit. Called before each commit too, because redb cannot reuse pages that a snapshot still shows.
     pub(in crate::store) fn invalidate_snapshot(&self) {
         let latest = self.0.write().unwrap_or_else(PoisonError::into_inner).latest.take();
-        drop(latest); // not while readers wait
+        drop(latest); // dropped after the lock is released, so that no reader waits for it
     }
 
     pub(in crate::store) fn database(&self) -> Result<Arc<Database>, StoreError> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).database.clone().ok_or(StoreError::GivenUp)
     }
 
-    /// Closes the database as soon as nobody uses it, and takes what `open` gives in its place. Who wants to read meanwhile
-    /// waits for `open`.
+    /// Waits until the database is unused, closes it, and replaces it by the result of `open`. Readers wait while `open` runs.
     ///
     /// # Errors
-    /// Where the old one cannot be closed cleanly; it is closed all the same.
+    /// If the old one cannot be closed cleanly. It is replaced nevertheless.
     pub(in crate::store) fn replace(&self, open: impl FnOnce() -> Option<Database>) -> Result<(), StoreError> {
         loop {
             let mut handle = self.0.write().unwrap_or_else(PoisonError::into_inner);
             let latest = handle.latest.take();
-            // One that panicked at a write may panic at this too, and the next one is opened all the same.
+            // A database that panicked at a write may panic here too. It is replaced nevertheless.
             let _ = catch_unwind(AssertUnwindSafe(|| drop(latest)));
             let closed = match handle.database.take().map(Arc::try_unwrap) {
                 Some(Err(used)) => {

@@ -1,7 +1,7 @@
-//! Bytes and records. bincode lives here and nowhere else, so that it can be replaced in one file.
+//! The codec of rows. Only this file uses bincode, so that it can be replaced here.
 //!
-//! Guarantees: the first byte of a record names its codec; bytes that no codec wrote are an error, never a guess. Row structs
-//! never leave this folder and never change: a new shape is a new struct, a new table version and a migration.
+//! Guarantees: the first byte of a record identifies its codec. Bytes that no codec wrote are an error. Row structs are used in this folder
+//! only and never change: a new row format is a new struct, a new table version and a migration.
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -9,7 +9,7 @@ use crate::store::error::StoreError;
 
 /// bincode 2, its standard configuration: little endian, integers of variable length.
 const BINCODE_2: u8 = 1;
-/// No record is larger: a length that was altered on disk cannot ask for more memory than this.
+/// The maximum size of a record, so that an altered length on disk cannot make the program allocate more.
 const RECORD_BYTES_MAX: usize = 64 * 1024;
 
 fn codec() -> impl bincode::config::Config {

@@ -1,9 +1,8 @@
-//! Puts a copy in the place of the database.
+//! Replaces the database by a backup.
 //!
-//! Guarantees: nothing of the present data changes before the copy was found sound; what is put in place is the very file
-//! that was looked at, with a new generation: the copy knows nothing of the tokens that were logged out since it was made, so
-//! no token from before lives on; at every moment, also of a crash, the database is the old one or the new one, whole (I6); the old one
-//! is kept beside it.
+//! Guarantees: the current data does not change before the backup was verified, and the verified file itself is put in place. It gets a new
+//! data generation, which invalidates all tokens, because the backup lacks the logouts since it was made. At every moment, also after a
+//! crash, the database is the old one or the new one, complete (I6). The old one is kept beside it.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -23,19 +22,19 @@ use crate::store::{
     },
 };
 
-/// What was done.
+/// The result of a restore.
 #[derive(Debug)]
 pub struct RestoreOutcome {
-    /// What is in the database now.
+    /// The counts of the restored database.
     pub contents: DatabaseContents,
-    /// Where the database from before is; `None` where there was none.
+    /// The path of the previous database, or `None` if there was none.
     pub kept: Option<PathBuf>,
 }
 
-/// Makes the copy at `from` the database of `dir`. The old one gets `stamp`, which must be new each time, into its name.
+/// Replaces the database of `dir` by a copy of the backup at `from`. The name of the previous database gets `stamp`, which must be unique.
 ///
 /// # Errors
-/// [`StoreError::Refused`] says what is wrong with the copy or with the disk; the database is what it was.
+/// [`StoreError::Refused`] has one sentence about the defect of the backup or the error of the disk. The database is unchanged then.
 pub fn restore(
     dir: &DataDir,
     from: &Path,
@@ -53,7 +52,7 @@ pub fn restore(
         Ok(RestoreOutcome { contents, kept })
     });
     if placed.is_err() {
-        let _ = fs::remove_file(&copy); // it would only take room; the next restore replaces it too
+        let _ = fs::remove_file(&copy); // it only takes space; the next restore would replace it too
     }
     placed
 }
@@ -61,15 +60,15 @@ pub fn restore(
 fn copy_to(from: &Path, copy: &Path) -> io::Result<()> {
     match fs::remove_file(copy) {
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {} // left by a crash
+        _ => {} // a leftover of a crash
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(copy)?;
     io::copy(&mut File::open(from)?, &mut file)?;
     file.sync_all()
 }
 
-/// Keeps the database under a second name and lets the copy take its first one, so that this name is never missing: a start
-/// that finds no database would make an empty one.
+/// Links the database to a second name and renames the copy over the first, so that the first name always exists: a start without a
+/// database would create an empty one.
 fn put(copy: &Path, database: &Path, stamp: &str) -> io::Result<Option<PathBuf>> {
     let dir = database.parent().expect("BUG: the database is in the data directory");
     let kept = database.with_extension(format!("redb.before-restore-{stamp}"));
@@ -88,7 +87,7 @@ fn put(copy: &Path, database: &Path, stamp: &str) -> io::Result<Option<PathBuf>>
     Ok(kept)
 }
 
-/// The file that the operator knows is `from`.
+/// Replaces the path of the temporary copy in an error by the backup's path, which the operator knows.
 fn with_original_path(copy: &Path, from: &Path, error: StoreError) -> StoreError {
     match error {
         StoreError::Refused(sentence) => {

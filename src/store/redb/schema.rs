@@ -1,7 +1,8 @@
-//! The shape of the file: its version, the numbered steps from one to the next, and refusals in plain words.
+//! The schema of the file: creating it, verifying it, its version, and the migrations from one version to the next.
 //!
-//! Guarantees: a file that is not ours, is damaged, or is newer than this program is refused before anything is written to
-//! it; a step of the schema is one transaction; a new file is complete under another name before it takes its own (I6).
+//! Guarantees: a file that is not a latchkey database, is damaged, or is newer than this program is refused before anything is written to
+//! it, with one sentence for the operator. All missing migrations are one transaction. A new file is complete under a temporary name before
+//! it gets its own (I6).
 
 use std::{
     fmt::Display,
@@ -31,19 +32,19 @@ use crate::{
     },
 };
 
-/// Key in [`META`]: how many of [`STEPS`] were taken.
+/// Key in [`META`]: the number of applied [`STEPS`].
 const SCHEMA_VERSION: &str = "schema_version";
 /// Key in [`META`]: the number of [`data_generation`].
 const GENERATION: &str = "generation";
-/// Key in [`META`]: how often it was tried whether the file takes a write. The number means nothing.
+/// Key in [`META`]: a counter that [`probe_write`] changes. Its value has no meaning.
 const PROBES: &str = "probes";
 
-/// What redb keeps in memory while the file is looked at.
+/// The page cache while the file is verified.
 const VERIFY_CACHE_BYTES: usize = 16 * 1024 * 1024;
 
 type Step = fn(&WriteTransaction) -> Result<(), StoreError>;
 
-/// Step `n` takes a file of schema `n` to schema `n + 1`. A released step is never changed.
+/// Step `n` migrates schema `n` to schema `n + 1`. A released step is never changed.
 const STEPS: &[Step] = &[create_first_tables, users::index_admins];
 
 fn create_first_tables(txn: &WriteTransaction) -> Result<(), StoreError> {
@@ -55,7 +56,7 @@ fn create_first_tables(txn: &WriteTransaction) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Opens the file at `path`, or makes it, and brings it to today's schema.
+/// Opens the file at `path`, or creates it, and migrates it to the current schema.
 pub(in crate::store) fn open_or_create(path: &Path, cache_bytes: usize) -> Result<Database, StoreError> {
     if !path.try_exists().map_err(|error| cannot("look for", path, &error))? {
         create(path, cache_bytes)?;
@@ -63,21 +64,22 @@ pub(in crate::store) fn open_or_create(path: &Path, cache_bytes: usize) -> Resul
     open(&backend::file(path.to_owned()), path, cache_bytes)
 }
 
-/// Opens what is on `backend`, which errors call `path`, and brings it to today's schema.
+/// Opens the database on `backend`, which errors call `path`, and migrates it to the current schema.
 pub(in crate::store) fn open(
     backend: &dyn StorageFactory,
     path: &Path,
     cache_bytes: usize,
 ) -> Result<Database, StoreError> {
     verify(backend, path)?;
-    // What was just checked is not checked again: both read the whole file.
+    // The integrity was verified just before and is not verified again, since that reads the whole file.
     let database =
         backend.open(Database::builder().set_cache_size(cache_bytes)).map_err(|error| refusal(path, error))?;
     migrate(&database, version(&database, path)?)?;
     Ok(database)
 }
 
-/// Opens `file`, which errors call `path`, without ever changing it, at today's schema, and says which one it has itself.
+/// Opens `file`, which errors call `path`, copy-on-write and migrated to the current schema. Returns the schema version of the file
+/// itself too.
 pub(in crate::store) fn open_over(
     file: impl StorageBackend,
     path: &Path,
@@ -91,14 +93,14 @@ pub(in crate::store) fn open_over(
     Ok((database, taken))
 }
 
-/// Opens again what was open in this process until its disk failed. It works only if it takes a write.
+/// Reopens the database after a disk error. Fails unless a probe write succeeds.
 pub(in crate::store) fn open_again(backend: &dyn StorageFactory, cache_bytes: usize) -> Result<Database, StoreError> {
     let database = backend.open(Database::builder().set_cache_size(cache_bytes))?;
     transact(&database, probe_write)?;
     Ok(database)
 }
 
-/// Opens it where it takes no writes, to read it.
+/// Opens the database to read it while it accepts no writes.
 pub(in crate::store) fn open_to_read(backend: &dyn StorageFactory, cache_bytes: usize) -> Result<Database, StoreError> {
     Ok(backend.open_over(Database::builder().set_cache_size(cache_bytes))?)
 }
@@ -106,12 +108,12 @@ pub(in crate::store) fn open_to_read(backend: &dyn StorageFactory, cache_bytes: 
 pub(in crate::store) fn builder(cache_bytes: usize) -> redb::Builder {
     let mut builder = Database::builder();
     builder.set_cache_size(cache_bytes);
-    // A plain open trusts the file, and an altered file would serve wrong answers to "who may enter".
+    // Without this redb trusts the file, and an altered file would lead to wrong decisions about access.
     builder.set_check_integrity_on_open(true);
     builder
 }
 
-/// I6: a crash while a database is made leaves a file that never opens again, so it is made under another name.
+/// Creates the file under a temporary name (I6), because a crash while a database is created leaves a file that cannot be opened.
 fn create(path: &Path, cache_bytes: usize) -> Result<(), StoreError> {
     let unfinished = path.with_extension("redb.new");
     match fs::remove_file(&unfinished) {
@@ -136,20 +138,20 @@ fn create(path: &Path, cache_bytes: usize) -> Result<(), StoreError> {
         .map_err(|error| cannot("create", path, &error))
         .and_then(|()| finish().map_err(|error| cannot("create", path, &error)));
     if created.is_err() {
-        let _ = fs::remove_file(&unfinished); // it would only take room, which is perhaps what is missing
+        let _ = fs::remove_file(&unfinished); // it only takes space, which may be what is missing
     }
     created
 }
 
-/// Makes an empty database in `backend`.
+/// Creates an empty database in `backend`.
 pub(in crate::store) fn fill(backend: impl StorageBackend, cache_bytes: usize) -> Result<(), StoreError> {
     let database = builder(cache_bytes).create_with_backend(backend)?;
     migrate(&database, 0)?;
     Ok(database.close()?)
 }
 
-/// Checks the file and reads its version over memory, so that a file that gets refused keeps every byte. redb's own way to
-/// open without writing trusts the file, and panics at some that are damaged.
+/// Verifies the file and its version copy-on-write, so that a refused file is unchanged. redb's read-only open trusts the file and panics
+/// at some damaged ones.
 pub(in crate::store) fn verify_read_only(path: &Path) -> Result<(), StoreError> {
     verify(&backend::file(path.to_owned()), path)
 }
@@ -159,7 +161,7 @@ fn verify(backend: &dyn StorageFactory, path: &Path) -> Result<(), StoreError> {
     version(&database, path).map(drop)
 }
 
-/// How many steps the file has taken; a refusal where that is none of ours or more than we know.
+/// Returns the schema version. Fails if the file is not a latchkey database, or its version is newer than this program.
 fn version(database: &impl ReadableDatabase, path: &Path) -> Result<usize, StoreError> {
     let not_ours = || refused(path, "is a redb database but not latchkey's");
     let meta = match database.begin_read()?.open_table(META) {
@@ -175,7 +177,7 @@ fn version(database: &impl ReadableDatabase, path: &Path) -> Result<usize, Store
     })
 }
 
-/// Takes the steps that are missing behind the first `taken`, all in one transaction.
+/// Applies the steps after the first `taken`, all in one transaction.
 fn migrate(database: &Database, taken: usize) -> Result<(), StoreError> {
     if taken == STEPS.len() {
         return Ok(());
@@ -189,13 +191,13 @@ fn migrate(database: &Database, taken: usize) -> Result<(), StoreError> {
     })
 }
 
-/// What tells the tokens made over this file from those made over another one that was in its place before; `None` where it
-/// never took the place of another one.
+/// Returns the data generation, which distinguishes tokens of this database from those issued before a restore, or `None` if there was no
+/// restore.
 pub(in crate::store) fn data_generation(txn: &ReadTransaction) -> Result<Option<u64>, StoreError> {
     Ok(txn.open_table(META)?.get(GENERATION)?.map(|generation| generation.value()))
 }
 
-/// Gives the file at `path`, which was found sound, a new generation and changes nothing else of it.
+/// Sets a new random data generation in the verified file at `path`.
 pub(in crate::store) fn begin_data_generation(path: &Path) -> Result<(), StoreError> {
     let database = Database::open(path).map_err(|error| refusal(path, error))?;
     transact(&database, |txn| {
@@ -205,7 +207,7 @@ pub(in crate::store) fn begin_data_generation(path: &Path) -> Result<(), StoreEr
     Ok(database.close()?)
 }
 
-/// Writes what is of no use to anyone, to see whether it can be written.
+/// Writes a meaningless value, to find out whether writes work.
 pub(in crate::store) fn probe_write(txn: &WriteTransaction) -> Result<(), StoreError> {
     let mut meta = txn.open_table(META)?;
     let before = meta.get(PROBES)?.map_or(0, |probes| probes.value());

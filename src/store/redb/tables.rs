@@ -5,17 +5,17 @@
 
 use redb::{ReadOnlyTable, TableDefinition};
 
-/// Public id to `record::UserRow`. The ids sort by time of registration.
+/// Public id to `record::UserRow`. The order of ids is the order of registration.
 pub(in crate::store) const USERS: TableDefinition<[u8; 16], &[u8]> = TableDefinition::new("users_1");
-/// [`USERS`], open to be read.
+/// [`USERS`], open for reading.
 pub(in crate::store) type Users = ReadOnlyTable<[u8; 16], &'static [u8]>;
 /// `Email::key` to public id.
 pub(in crate::store) const USERS_BY_EMAIL: TableDefinition<&str, [u8; 16]> = TableDefinition::new("users_by_email_1");
 
-/// Public ids of the users who can act as administrators: how many there are must be known without reading all users.
+/// Public ids of the enabled administrators, whose number must be known without reading all users.
 pub(in crate::store) const ADMINS: TableDefinition<[u8; 16], ()> = TableDefinition::new("admins_1");
 
-/// Expiry (8 bytes, big endian, so that the order of keys is the order of time) and token name (16 bytes), to nothing.
+/// Expiry in seconds since 1970 (8 bytes, big endian, so that the order of keys is the order of time) and token id (16 bytes). No value.
 pub(in crate::store) const BLACKLIST: TableDefinition<[u8; 24], ()> = TableDefinition::new("blacklist_1");
 
 /// Name to `record::WidgetRow`.
@@ -24,7 +24,7 @@ pub(in crate::store) const WIDGETS: TableDefinition<&str, &[u8]> = TableDefiniti
 pub(in crate::store) const WIDGETS_BY_SEQUENCE: TableDefinition<u64, &str> =
     TableDefinition::new("widgets_by_sequence_1");
 
-/// Named numbers about the file itself. Its presence is what makes a redb file ours.
+/// Named numbers about the file itself. A redb file without this table is not a latchkey database.
 pub(in crate::store) const META: TableDefinition<&str, u64> = TableDefinition::new("latchkey");
 
 /// Key in [`META`]: the latest expiry among purged entries of the blacklist, in seconds since 1970.

@@ -1,7 +1,7 @@
-//! The table of users and its indexes: by email, and who can act as an administrator. Nobody else writes to them.
+//! The table of users and its indexes by email and of enabled administrators. No other file writes to them.
 //!
-//! Guarantees: the indexes and the table change in one transaction; one account per email, whatever its letter case (I4); there is
-//! always someone who can act as an administrator once there was (I9).
+//! Guarantees: the table and its indexes change in one transaction. There is one account per email, in any letter case (I4). Once there was
+//! an enabled administrator, there always is one (I9).
 
 use redb::{AccessGuard, ReadableTable, ReadableTableMetadata, StorageError, Table, WriteTransaction};
 use time::OffsetDateTime;
@@ -37,7 +37,7 @@ pub(in crate::store) fn insert(txn: &WriteTransaction, user: &User) -> Result<bo
     Ok(true)
 }
 
-/// Changes a user, unless `expected` is given and the user has another password hash by now.
+/// Changes a user, unless `expected` is given and is no longer the user's password hash.
 pub(in crate::store) fn update(
     txn: &WriteTransaction,
     user: PublicId,
@@ -66,7 +66,7 @@ pub(in crate::store) fn remove(txn: &WriteTransaction, user: PublicId) -> Result
     Ok(UpdateOutcome::Done(before))
 }
 
-/// Replaces a password hash by a stronger one of the same password, which ends no session.
+/// Replaces a password hash by a stronger one of the same password. Tokens stay valid.
 pub(in crate::store) fn update_password_hash(
     txn: &WriteTransaction,
     user: PublicId,
@@ -80,7 +80,7 @@ pub(in crate::store) fn update_password_hash(
     Ok(())
 }
 
-/// Makes the index of administrators for a file that has none.
+/// Migration: creates the index of administrators.
 pub(in crate::store) fn index_admins(txn: &WriteTransaction) -> Result<(), StoreError> {
     let mut admins = txn.open_table(ADMINS)?;
     for entry in txn.open_table(USERS)?.iter()? {
@@ -109,7 +109,7 @@ impl<'a> Tables<'a> {
         Ok(Self { users, by_email, admins: txn.open_table(ADMINS)? })
     }
 
-    /// The one place that writes: keeps the table and its two indexes in step.
+    /// Replaces a row and its index entries. All writes go through this method, so that the table and its indexes agree.
     fn replace(&mut self, before: Option<&User>, after: Option<&User>) -> Result<(), StoreError> {
         if let Some(before) = before {
             self.users.remove(before.public_id.to_bytes())?;
@@ -145,7 +145,7 @@ pub enum ImportOutcome {
 pub struct UserToImport {
     /// The user.
     pub user: User,
-    /// Whether the public id came with the user; one that was just made is not compared.
+    /// Whether the import has a public id for the user. A generated one is not compared.
     pub id_given: bool,
 }
 
@@ -236,7 +236,7 @@ pub(in crate::store) fn find_by_email(snapshot: &Snapshot, email: &Email) -> Res
 pub struct UserPage {
     /// In order of registration.
     pub items: Vec<User>,
-    /// How many fit in all, at the same moment.
+    /// The total number of matches in the same snapshot.
     pub total: u64,
 }
 
@@ -251,7 +251,7 @@ impl UserPage {
     }
 }
 
-/// An entry of [`USERS`] as a range gives it.
+/// An entry of [`USERS`] as redb's iterators return it.
 type Entry<'a> = Result<(AccessGuard<'a, [u8; 16]>, AccessGuard<'a, &'static [u8]>), StorageError>;
 
 fn read(entry: Entry<'_>) -> Result<User, StoreError> {
@@ -282,7 +282,7 @@ pub(in crate::store) fn page(
     Ok(page)
 }
 
-/// The users whose email begins with `prefix`: the index finds them without looking at others.
+/// Returns a page of the users whose email starts with `prefix`, which the index finds without reading others.
 fn page_by_email(
     snapshot: &Snapshot,
     prefix: &str,

@@ -1,6 +1,6 @@
-//! The table of widgets and its index by order of creation. Nobody else writes to them.
+//! The table of widgets and its index by order of creation. No other file writes to them.
 //!
-//! Guarantees: the index and the table change in one transaction; one widget per name.
+//! Guarantees: the table and its index change in one transaction. There is one widget per name.
 
 use redb::{ReadableTable, ReadableTableMetadata, WriteTransaction};
 use time::OffsetDateTime;
@@ -18,19 +18,19 @@ use crate::{
     },
 };
 
-/// A widget with its owner; `None` where the owner is gone.
+/// A widget with its owner.
 pub struct OwnedWidget {
     /// The widget.
     pub widget: Widget,
-    /// Its owner as of the same moment.
+    /// Its owner in the same snapshot, or `None` if the owner was removed.
     pub owner: Option<User>,
 }
 
-/// Some of the widgets, and how many there are.
+/// One page of widgets and their total number.
 pub struct WidgetPage {
     /// In order of creation.
     pub items: Vec<OwnedWidget>,
-    /// How many widgets there are in all, at the same moment.
+    /// The total number of widgets in the same snapshot.
     pub total: u64,
 }
 

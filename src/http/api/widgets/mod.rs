@@ -29,9 +29,9 @@ use wire::{Added, Deleted, NameParam, NewWidget, Put, WidgetChange, WidgetJson, 
 
 /// The operations under `/widgets`.
 pub struct WidgetsApi {
-    /// Keeps the widgets.
+    /// The open database.
     pub store: Arc<Store>,
-    /// Decides whether a deadline has passed.
+    /// The clock that deadlines are compared with.
     pub clock: Arc<dyn Clock>,
 }
 
@@ -135,7 +135,7 @@ impl WidgetsApi {
 }
 
 impl WidgetsApi {
-    /// Reads what adding and editing have in common.
+    /// Parses the fields that adding and editing have in common.
     fn widget(&self, mut fields: RequestFields, name: Option<WidgetName>, owner: &User) -> Result<Widget, ApiError> {
         let created_at = self.clock.now().truncate_to_second(); // as it is stored
         let info_url = fields.required("info_url", |text| InfoUrl::parse(&text));
