@@ -17,7 +17,7 @@
 //! | [`store`] | remembers: `store/mod.rs` has one method per thing that happens; `redb/` is the engine (`tables.rs` defines tables, `record.rs` is the codec of rows with their columns, `schema.rs` migrates, `blacklist.rs` purges); `data_dir.rs` has the other files | redb, bincode |
 //! | [`metrics`] | every metric, and its text for Prometheus | |
 //! | [`model`] | plain data, parsed once: email, user, widget, deadline, ids | |
-//! | [`clock`], [`random`] | the only readers of wall-clock time and of the system's random numbers | |
+//! | [`clock`], [`random`], [`thread_priority`] | the only readers of wall-clock time and of the system's random numbers; the priority of threads with long work | |
 //!
 //! # Folders of `http`
 //!
@@ -41,9 +41,9 @@
 //! POST /auth/logout   guard, then Auth::log_out(Caller) -> store: durable, then 200
 //! ```
 //!
-//! Reads of the store run on the thread that answers the request, in the snapshot of the last commit; a lookup takes
-//! microseconds. Writes go to one thread, which commits all queued writes together (group commit). Hashes go to hashing threads.
-//! A request that waits for either holds no thread.
+//! Lookups in the store run on the thread that answers the request, in the snapshot of the last commit; each takes microseconds. Pages of a
+//! list are read by the threads of the reader pool. Writes go to one thread, which commits all queued writes together (group commit).
+//! Hashes go to hashing threads. A request that waits for any of them holds no thread.
 //!
 //! # Invariants
 //!
@@ -79,3 +79,4 @@ pub mod random;
 pub mod server;
 pub mod store;
 pub mod supervisor;
+pub mod thread_priority;

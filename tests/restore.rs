@@ -18,7 +18,8 @@ use crate::{
 
 const USERS: TableDefinition<[u8; 16], &[u8]> = TableDefinition::new("users_1");
 const BY_EMAIL: TableDefinition<&str, [u8; 16]> = TableDefinition::new("users_by_email_1");
-const ADMINS: TableDefinition<[u8; 16], ()> = TableDefinition::new("admins_1");
+const BY_FLAGS: TableDefinition<[u8; 17], ()> = TableDefinition::new("users_by_flags_1");
+const COUNTS: TableDefinition<[u8; 17], u64> = TableDefinition::new("users_by_flags_counts_1");
 const BY_SEQUENCE: TableDefinition<u64, &str> = TableDefinition::new("widgets_by_sequence_1");
 const META: TableDefinition<&str, u64> = TableDefinition::new("latchkey");
 
@@ -91,13 +92,21 @@ fn unsound(good: &Path) -> Vec<(PathBuf, &'static str)> {
         ),
         (
             changed(good, "unindexed", |txn| {
-                txn.open_table(ADMINS).unwrap().retain(|_, ()| false).unwrap();
+                txn.open_table(BY_FLAGS).unwrap().retain(|key, ()| key[0] == 0).unwrap();
             }),
-            "the index of administrators is wrong about admin@example.com",
+            "the index of users by flags is wrong about admin@example.com",
         ),
         (
-            changed(good, "overindexed", |txn| drop(txn.open_table(ADMINS).unwrap().insert([7; 16], ()).unwrap())),
-            "the index of administrators names a user who is not there",
+            changed(good, "overindexed", |txn| drop(txn.open_table(BY_FLAGS).unwrap().insert([3; 17], ()).unwrap())),
+            "the index of users by flags names a user who is not there",
+        ),
+        (
+            changed(good, "miscounted", |txn| {
+                let mut first_key = [0; 17];
+                first_key[0] = 1; // administrators
+                txn.open_table(COUNTS).unwrap().insert(first_key, 2).unwrap();
+            }),
+            "the index of users by flags is counted wrong",
         ),
         (
             changed(good, "unordered", |txn| drop(txn.open_table(BY_SEQUENCE).unwrap().remove(0).unwrap())),
@@ -146,7 +155,7 @@ async fn what_is_sound_is_counted_and_keeps_every_byte_also_after_a_kill_and_of_
     let bytes = fs::read(&file).unwrap();
     let output = check(&file);
     done(&output);
-    let said = "is sound: 2 users, 1 of them an administrator, 1 widget, 1 logged-out token, schema 2";
+    let said = "is sound: 2 users, 1 of them an administrator, 1 widget, 1 logged-out token, schema 3";
     assert!(text(&output.stdout).contains(said), "{}", text(&output.stdout));
     done(&run(&["check"], &data, ""));
     assert!(fs::read(&file).unwrap() == bytes);

@@ -9,8 +9,21 @@ use std::{
 const LINES_MAX: usize = 400;
 
 /// From the doors down. A room names rooms further down, never further up.
-const ROOMS: [&str; 12] =
-    ["main", "cli", "server", "supervisor", "purge", "config", "http", "auth", "store", "metrics", "model", "clock"];
+const ROOMS: [&str; 13] = [
+    "main",
+    "cli",
+    "server",
+    "supervisor",
+    "purge",
+    "config",
+    "http",
+    "auth",
+    "store",
+    "metrics",
+    "model",
+    "clock",
+    "thread_priority",
+];
 
 /// Which room, or which file of it, may name which crate.
 const CRATES: [(&str, &[&str]); 23] = [
@@ -34,7 +47,7 @@ const CRATES: [(&str, &[&str]); 23] = [
     ("redb", &["store/redb/"]),
     ("rpassword", &["cli/"]),
     ("pbkdf2", &["auth/passwords/stored_hash.rs"]),
-    ("rustix", &["auth/passwords/hasher.rs", "http/connection/limits.rs", "store/unnamed_file.rs"]),
+    ("rustix", &["http/connection/limits.rs", "store/unnamed_file.rs", "thread_priority.rs"]),
     ("scrypt", &["auth/passwords/scrypt_cost.rs", "auth/passwords/stored_hash.rs"]),
     ("sd_notify", &["supervisor.rs"]),
     ("tokio_rustls", &["http/connection/tls.rs", "http/connection/tls_client.rs", "http/connection/acceptor.rs"]),

@@ -98,9 +98,15 @@ impl UserFilter {
             && self.disabled.is_none_or(|disabled| user.disabled == disabled)
     }
 
+    /// Whether the filter selects by flags.
+    #[must_use]
+    pub fn has_flags(&self) -> bool {
+        self.admin.is_some() || self.disabled.is_some()
+    }
+
     /// Whether the filter selects all users.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.email_prefix.is_none() && self.admin.is_none() && self.disabled.is_none()
+        self.email_prefix.is_none() && !self.has_flags()
     }
 }

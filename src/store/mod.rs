@@ -9,6 +9,7 @@ mod atomic_file;
 mod data_dir;
 mod error;
 mod progress;
+mod reader_pool;
 mod redb;
 mod unnamed_file;
 
@@ -29,14 +30,15 @@ use crate::{
 use self::redb::{
     backup, blacklist,
     engine::{RedbEngine, StorageBackend},
-    schema, users, widgets,
+    schema, user_list, users, widgets,
 };
 
 pub use self::redb::{
     backend::AccessMode,
     check::{DatabaseContents, HashCheck, check, check_on, check_open},
     restore::{RestoreOutcome, restore},
-    users::{ImportOutcome, UpdateOutcome, UserPage, UserToImport},
+    user_list::{SEARCH_COUNTED_MAX, UserCursor, UserPage, UserTotal, UsersFrom},
+    users::{ImportOutcome, UpdateOutcome, UserToImport},
     widgets::{OwnedWidget, WidgetPage},
 };
 pub use atomic_file::AtomicFile;
@@ -192,12 +194,28 @@ impl Store {
         self.engine.read(|snapshot| users::find(&snapshot.users, user))
     }
 
-    /// Returns up to `limit` of the users that `filter` selects, in order of registration after the first `skip`, and the total number.
+    /// Returns up to `limit` of the users that `filter` selects: in order of registration, or in order of emails if it has a prefix.
     ///
     /// # Errors
-    /// [`StoreError`] if the disk fails.
-    pub fn user_page(&self, filter: &UserFilter, skip: u64, limit: usize) -> Result<UserPage, StoreError> {
-        self.engine.read(|snapshot| users::page(snapshot, filter, skip, limit))
+    /// [`StoreError`] if the disk fails or too many reads are queued.
+    pub async fn user_page(&self, filter: UserFilter, from: UsersFrom, limit: usize) -> Result<UserPage, StoreError> {
+        self.engine.read_in_pool(move |snapshot| user_list::page(snapshot, &filter, from, limit)).await
+    }
+
+    /// Like [`Store::user_page`], and counts the users that `filter` selects in the same snapshot.
+    ///
+    /// # Errors
+    /// As [`Store::user_page`].
+    pub async fn user_page_with_total(
+        &self,
+        filter: UserFilter,
+        from: UsersFrom,
+        limit: usize,
+    ) -> Result<(UserPage, UserTotal), StoreError> {
+        let read = move |snapshot: &_| {
+            Ok((user_list::page(snapshot, &filter, from, limit)?, user_list::total(snapshot, &filter)?))
+        };
+        self.engine.read_in_pool(read).await
     }
 
     /// Changes a user. Returns [`UpdateOutcome::NotFound`] if `expected` is given and is no longer the user's password hash.
@@ -288,9 +306,9 @@ impl Store {
     /// Returns up to `limit` widgets in order of creation after the first `skip`, and the total number.
     ///
     /// # Errors
-    /// [`StoreError`] if the disk fails.
-    pub fn widget_page(&self, skip: u64, limit: usize) -> Result<WidgetPage, StoreError> {
-        self.engine.read(|snapshot| widgets::page(snapshot, skip, limit))
+    /// [`StoreError`] if the disk fails or too many reads are queued.
+    pub async fn widget_page(&self, skip: u64, limit: usize) -> Result<WidgetPage, StoreError> {
+        self.engine.read_in_pool(move |snapshot| widgets::page(snapshot, skip, limit)).await
     }
 
     /// Returns the widget of this name and its owner.

@@ -25,7 +25,7 @@ fn said(store: &Store, workers: &[Worker]) -> Result<Vec<String>, StoreError> {
         said.push(format!("{} {} {}", user.public_id, user.email, load::describe(&user)));
         Ok::<_, StoreError>(())
     })?;
-    for found in store.widget_page(0, 1000)?.items {
+    for found in load::block_on(store.widget_page(0, 1000))?.items {
         said.push(format!("{:?}", found.widget));
     }
     for worker in workers {

@@ -15,13 +15,8 @@ use crate::{
         stored_hash::{StoredHash, UnusableHash},
     },
     model::PasswordHash,
+    thread_priority,
 };
-
-/// Nice value added to the hashing threads. Each step divides a thread's weight by 1.25 on Linux. On a fully loaded core the hashing
-/// threads get a sixth of the time, so that requests keep about four fifths and a hash of 0.2 s takes one or two seconds. At 19 they
-/// would get a seventieth, and no login would finish in time.
-#[cfg(target_os = "linux")]
-const NICE_INCREMENT: i32 = 7;
 
 /// Why no hash was computed.
 #[derive(Debug, thiserror::Error)]
@@ -58,7 +53,7 @@ impl Hasher {
         for n in 0..threads {
             let queue = Arc::clone(&queue);
             let run = move || {
-                lower_priority();
+                thread_priority::lower();
                 queue.serve(n);
             };
             let thread = thread::Builder::new().name(format!("latchkey-hash-{n}"));
@@ -116,21 +111,4 @@ impl Drop for Hasher {
     fn drop(&mut self) {
         self.queue.close();
     }
-}
-
-/// Lowers the priority of this thread. If that fails, the thread hashes at normal priority.
-#[cfg(target_os = "linux")]
-fn lower_priority() {
-    use rustix::process::{getpriority_process, setpriority_process};
-    // On Linux this is the priority of the thread; POSIX says of the process. 19 is the lowest priority.
-    let set = getpriority_process(None).and_then(|nice| setpriority_process(None, (nice + NICE_INCREMENT).min(19)));
-    if let Err(error) = set {
-        tracing::debug!(%error, "cannot lower the priority of a hashing thread");
-    }
-}
-
-/// On other systems the priority belongs to the whole process, so it stays as it is.
-#[cfg(not(target_os = "linux"))]
-fn lower_priority() {
-    tracing::debug!("hashing threads have the priority of all others on this system");
 }

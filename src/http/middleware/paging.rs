@@ -153,14 +153,18 @@ struct Links {
 impl Links {
     /// Returns the links as the value of a `Link` header (RFC 8288).
     fn header(&self) -> String {
-        let relations = [
+        link_header([
             ("self", Some(&self.this)),
             ("first", Some(&self.first)),
             ("prev", self.prev.as_ref()),
             ("next", self.next.as_ref()),
             ("last", Some(&self.last)),
-        ];
-        let present = relations.iter().filter_map(|(rel, to)| Some(format!("<{}>; rel=\"{rel}\"", (*to)?)));
-        present.collect::<Vec<_>>().join(", ")
+        ])
     }
+}
+
+/// Returns the value of a `Link` header (RFC 8288) with the relations that have a target.
+pub fn link_header(relations: [(&str, Option<&String>); 5]) -> String {
+    let present = relations.iter().filter_map(|(rel, to)| Some(format!("<{}>; rel=\"{rel}\"", (*to)?)));
+    present.collect::<Vec<_>>().join(", ")
 }

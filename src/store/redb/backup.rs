@@ -26,7 +26,8 @@ pub(in crate::store) fn copy(from: &ReadTransaction, into: File, progress: Progr
     let mut copy = Copy { from, to: &database, tables: 0, done: 0, rows, progress };
     copy.table(tables::USERS)?;
     copy.table(tables::USERS_BY_EMAIL)?;
-    copy.table(tables::ADMINS)?;
+    copy.table(tables::USERS_BY_FLAGS)?;
+    copy.table(tables::USER_COUNTS)?;
     copy.table(tables::BLACKLIST)?;
     copy.table(tables::WIDGETS)?;
     copy.table(tables::WIDGETS_BY_SEQUENCE)?;

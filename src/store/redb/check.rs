@@ -17,7 +17,7 @@ use crate::{
         redb::{
             backup,
             record::{self, WidgetRow},
-            schema, tables, users, widgets,
+            schema, tables, user_index, user_row, widgets,
         },
     },
 };
@@ -114,11 +114,11 @@ impl Checker<'_> {
 
     fn users(&mut self, check_hash: HashCheck) -> Result<(u64, u64), StoreError> {
         let by_email = self.txn.open_table(tables::USERS_BY_EMAIL)?;
-        let admins = self.txn.open_table(tables::ADMINS)?;
-        let (mut all, mut administrators, mut acting) = (0, 0, 0);
+        let index = user_index::Checker::open(self.txn)?;
+        let (mut all, mut administrators) = (0, 0);
         for row in self.txn.open_table(tables::USERS)?.iter()? {
             let (id, row) = row?;
-            let user = users::from_row(PublicId::from_bytes(id.value()), row.value())?;
+            let user = user_row::from_row(PublicId::from_bytes(id.value()), row.value())?;
             Email::parse(user.email.as_str()).map_err(|error| self.wrong(&error.to_string()))?;
             if by_email.get(user.email.key().as_str())?.map(|found| found.value()) != Some(id.value()) {
                 return Err(self.wrong(&format!("the email {} does not lead to its user", user.email)));
@@ -129,9 +129,8 @@ impl Checker<'_> {
             })?;
             all += 1;
             administrators += u64::from(user.admin);
-            acting += u64::from(user.is_acting_admin());
-            if admins.get(id.value())?.is_some() != user.is_acting_admin() {
-                return Err(self.wrong(&format!("the index of administrators is wrong about {}", user.email)));
+            if !index.has(&user)? {
+                return Err(self.wrong(&format!("the index of users by flags is wrong about {}", user.email)));
             }
             self.step();
         }
@@ -139,8 +138,11 @@ impl Checker<'_> {
         if by_email.len()? != all {
             return Err(self.wrong("an email leads to no user"));
         }
-        if admins.len()? != acting {
-            return Err(self.wrong("the index of administrators names a user who is not there"));
+        if index.users()? != all {
+            return Err(self.wrong("the index of users by flags names a user who is not there"));
+        }
+        if !index.counts_are_right()? {
+            return Err(self.wrong("the index of users by flags is counted wrong"));
         }
         Ok((all, administrators))
     }

@@ -1,4 +1,4 @@
-//! The open engine: reads on the shared snapshot, writes through the commit worker.
+//! The open engine: short reads on the calling thread, long reads in the reader pool, writes through the commit worker.
 //!
 //! Guarantees: a read sees one snapshot. A read that fails because of the disk makes the commit worker find out whether the file must be
 //! reopened.
@@ -15,6 +15,7 @@ pub use redb::StorageBackend;
 
 use crate::store::{
     error::StoreError,
+    reader_pool::ReaderPool,
     redb::{
         backend::{self, AccessMode, StorageFactory},
         commit_worker::CommitQueue,
@@ -23,10 +24,11 @@ use crate::store::{
     },
 };
 
-/// The open database, with its commit worker.
+/// The open database, with its commit worker and its reader pool.
 pub(in crate::store) struct RedbEngine {
     backend: Arc<dyn StorageFactory>,
     commits: CommitQueue,
+    readers: ReaderPool,
     handle: Arc<DatabaseHandle>,
 }
 
@@ -49,11 +51,12 @@ impl RedbEngine {
     fn over(database: Database, backend: Arc<dyn StorageFactory>, cache_bytes: usize) -> Self {
         let handle = Arc::new(DatabaseHandle::new(database));
         let commits = CommitQueue::start(Arc::clone(&handle), Arc::clone(&backend), cache_bytes);
-        Self { backend, commits, handle }
+        Self { backend, commits, readers: ReaderPool::start(), handle }
     }
 
     /// Finishes the queued writes and closes the file, so that the next start finds it clean.
     pub(in crate::store) fn close(self) -> Result<(), StoreError> {
+        drop(self.readers);
         drop(self.commits);
         self.handle.replace(|| None)
     }
@@ -68,7 +71,20 @@ impl RedbEngine {
         &self,
         query: impl FnOnce(&Snapshot) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let result = self.snapshot().and_then(|snapshot| query(&snapshot));
+        self.noticing_disk_errors(self.snapshot().and_then(|snapshot| query(&snapshot)))
+    }
+
+    /// Like [`RedbEngine::read`], but runs `query` in the reader pool: for reads that take longer than a few microseconds.
+    pub(in crate::store) async fn read_in_pool<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Snapshot) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let handle = Arc::clone(&self.handle);
+        let result = self.readers.run(move || handle.snapshot().and_then(|snapshot| query(&snapshot))).await;
+        self.noticing_disk_errors(result)
+    }
+
+    fn noticing_disk_errors<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         if let Err(StoreError::Database(_)) = result {
             self.commits.queue_probe_write();
         }

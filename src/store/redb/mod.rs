@@ -3,8 +3,9 @@
 //! | file | what it does |
 //! | --- | --- |
 //! | `tables` | the definitions of all tables |
-//! | `record` | the bytes of a row |
+//! | `record`, `user_row` | the bytes of a row; a user as a row |
 //! | `users`, `blacklist`, `widgets` | reads and writes of their tables |
+//! | `user_index`, `user_list` | the index of users by flags; pages of users |
 //! | `engine` | the open engine: reads on the snapshot, writes through the commit worker |
 //! | `handle` | the open database and the cached snapshot that reads share |
 //! | `commit_worker`, `transaction` | group commit on one thread; one durable transaction |
@@ -30,5 +31,8 @@ pub(super) mod restore;
 pub(super) mod schema;
 mod tables;
 mod transaction;
+mod user_index;
+pub(super) mod user_list;
+mod user_row;
 pub(super) mod users;
 pub(super) mod widgets;

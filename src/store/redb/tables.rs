@@ -12,7 +12,13 @@ pub(in crate::store) type Users = ReadOnlyTable<[u8; 16], &'static [u8]>;
 /// `Email::key` to public id.
 pub(in crate::store) const USERS_BY_EMAIL: TableDefinition<&str, [u8; 16]> = TableDefinition::new("users_by_email_1");
 
-/// Public ids of the enabled administrators, whose number must be known without reading all users.
+/// Flags (1 byte) and public id (16 bytes) of every user. No value. See `user_index`.
+pub(in crate::store) const USERS_BY_FLAGS: TableDefinition<[u8; 17], ()> = TableDefinition::new("users_by_flags_1");
+/// First key of a range of [`USERS_BY_FLAGS`] to the number of users in the range.
+pub(in crate::store) const USER_COUNTS: TableDefinition<[u8; 17], u64> =
+    TableDefinition::new("users_by_flags_counts_1");
+
+/// Public ids of the enabled administrators, in schema 2. [`USERS_BY_FLAGS`] replaces it.
 pub(in crate::store) const ADMINS: TableDefinition<[u8; 16], ()> = TableDefinition::new("admins_1");
 
 /// Expiry in seconds since 1970 (8 bytes, big endian, so that the order of keys is the order of time) and token id (16 bytes). No value.

@@ -1,19 +1,20 @@
-//! The table of users and its indexes by email and of enabled administrators. No other file writes to them.
+//! The table of users and its index by email. No other file writes to them.
 //!
 //! Guarantees: the table and its indexes change in one transaction. There is one account per email, in any letter case (I4). Once there was
 //! an enabled administrator, there always is one (I9).
 
-use redb::{AccessGuard, ReadableTable, ReadableTableMetadata, StorageError, Table, WriteTransaction};
-use time::OffsetDateTime;
+use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 
 use crate::{
-    model::{Email, PasswordHash, PublicId, User, UserChange, UserFilter},
+    model::{Email, PasswordHash, PublicId, User, UserChange},
     store::{
         error::StoreError,
         redb::{
             handle::Snapshot,
-            record::{self, UserRow},
+            record,
             tables::{ADMINS, USERS, USERS_BY_EMAIL, Users},
+            user_index::UserIndex,
+            user_row::{from_row, read, to_row},
         },
     },
 };
@@ -80,7 +81,7 @@ pub(in crate::store) fn update_password_hash(
     Ok(())
 }
 
-/// Migration: creates the index of administrators.
+/// Migration to schema 2: creates the index of administrators.
 pub(in crate::store) fn index_admins(txn: &WriteTransaction) -> Result<(), StoreError> {
     let mut admins = txn.open_table(ADMINS)?;
     for entry in txn.open_table(USERS)?.iter()? {
@@ -96,33 +97,30 @@ fn replace(txn: &WriteTransaction, before: Option<&User>, after: Option<&User>) 
     Tables::open(txn)?.replace(before, after)
 }
 
-/// The table and its two indexes, open for writing.
+/// The table and its indexes, open for writing.
 struct Tables<'a> {
     users: Table<'a, [u8; 16], &'static [u8]>,
     by_email: Table<'a, &'static str, [u8; 16]>,
-    admins: Table<'a, [u8; 16], ()>,
+    index: UserIndex<'a>,
 }
 
 impl<'a> Tables<'a> {
     fn open(txn: &'a WriteTransaction) -> Result<Self, StoreError> {
         let (users, by_email) = (txn.open_table(USERS)?, txn.open_table(USERS_BY_EMAIL)?);
-        Ok(Self { users, by_email, admins: txn.open_table(ADMINS)? })
+        Ok(Self { users, by_email, index: UserIndex::open(txn)? })
     }
 
     /// Replaces a row and its index entries. All writes go through this method, so that the table and its indexes agree.
     fn replace(&mut self, before: Option<&User>, after: Option<&User>) -> Result<(), StoreError> {
+        self.index.replace(before, after)?;
         if let Some(before) = before {
             self.users.remove(before.public_id.to_bytes())?;
             self.by_email.remove(before.email.key().as_str())?;
-            self.admins.remove(before.public_id.to_bytes())?;
         }
         if let Some(after) = after {
             let id = after.public_id.to_bytes();
             self.users.insert(id, record::encode(&to_row(after)).as_slice())?;
             self.by_email.insert(after.email.key().as_str(), id)?;
-            if after.is_acting_admin() {
-                self.admins.insert(id, ())?;
-            }
         }
         Ok(())
     }
@@ -213,7 +211,7 @@ fn find_to_write(txn: &WriteTransaction, user: PublicId) -> Result<Option<User>,
 }
 
 fn is_last_admin(txn: &WriteTransaction) -> Result<bool, StoreError> {
-    Ok(txn.open_table(ADMINS)?.len()? <= 1)
+    UserIndex::open(txn)?.is_last_admin()
 }
 
 pub(in crate::store) fn find(users: &Users, user: PublicId) -> Result<Option<User>, StoreError> {
@@ -232,109 +230,6 @@ pub(in crate::store) fn find_by_email(snapshot: &Snapshot, email: &Email) -> Res
     Ok(None)
 }
 
-/// One page of the users that match a filter, and the total of matches.
-pub struct UserPage {
-    /// In order of registration.
-    pub items: Vec<User>,
-    /// The total number of matches in the same snapshot.
-    pub total: u64,
-}
-
-impl UserPage {
-    fn take(&mut self, user: User, filter: &UserFilter, skip: u64, limit: usize) {
-        if filter.fits(&user) {
-            self.total += 1;
-            if self.total > skip && self.items.len() < limit {
-                self.items.push(user);
-            }
-        }
-    }
-}
-
-/// An entry of [`USERS`] as redb's iterators return it.
-type Entry<'a> = Result<(AccessGuard<'a, [u8; 16]>, AccessGuard<'a, &'static [u8]>), StorageError>;
-
-fn read(entry: Entry<'_>) -> Result<User, StoreError> {
-    let (id, row) = entry?;
-    from_row(PublicId::from_bytes(id.value()), row.value())
-}
-
-/// Without a filter, the cost grows with the number of skipped users; with a filter, every user is read.
-pub(in crate::store) fn page(
-    snapshot: &Snapshot,
-    filter: &UserFilter,
-    skip: u64,
-    limit: usize,
-) -> Result<UserPage, StoreError> {
-    let users = &snapshot.users;
-    if let Some(prefix) = &filter.email_prefix {
-        return page_by_email(snapshot, &prefix.to_lowercase(), filter, skip, limit);
-    }
-    if filter.is_empty() {
-        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
-        let items = users.iter()?.skip(skip).take(limit).map(read).collect::<Result<_, _>>()?;
-        return Ok(UserPage { items, total: users.len()? });
-    }
-    let mut page = UserPage { items: Vec::new(), total: 0 };
-    for entry in users.iter()? {
-        page.take(read(entry)?, filter, skip, limit);
-    }
-    Ok(page)
-}
-
-/// Returns a page of the users whose email starts with `prefix`, which the index finds without reading others.
-fn page_by_email(
-    snapshot: &Snapshot,
-    prefix: &str,
-    filter: &UserFilter,
-    skip: u64,
-    limit: usize,
-) -> Result<UserPage, StoreError> {
-    let by_email = snapshot.open_table(USERS_BY_EMAIL)?;
-    let mut ids = Vec::new();
-    for entry in by_email.range(prefix..)? {
-        let (email, id) = entry?;
-        if !email.value().starts_with(prefix) {
-            break;
-        }
-        ids.push(id.value());
-    }
-    ids.sort_unstable(); // the order of registration
-    let mut page = UserPage { items: Vec::new(), total: 0 };
-    for id in ids {
-        if let Some(user) = find(&snapshot.users, PublicId::from_bytes(id))? {
-            page.take(user, filter, skip, limit);
-        }
-    }
-    Ok(page)
-}
-
 pub(in crate::store) fn count(snapshot: &Snapshot) -> Result<u64, StoreError> {
     Ok(snapshot.users.len()?)
-}
-
-fn to_row(user: &User) -> UserRow {
-    UserRow {
-        email: user.email.as_str().to_owned(),
-        password_hash: user.password_hash.as_str().to_owned(),
-        admin: user.admin,
-        disabled: user.disabled,
-        epoch: user.epoch,
-        registered_on_s: user.registered_on.unix_timestamp(),
-    }
-}
-
-pub(in crate::store) fn from_row(public_id: PublicId, bytes: &[u8]) -> Result<User, StoreError> {
-    let row: UserRow = record::decode("users", bytes)?;
-    let damaged = |cause: String| StoreError::Record { table: "users", cause };
-    Ok(User {
-        public_id,
-        email: Email::from_trusted(row.email),
-        password_hash: PasswordHash::new(row.password_hash),
-        admin: row.admin,
-        disabled: row.disabled,
-        epoch: row.epoch,
-        registered_on: OffsetDateTime::from_unix_timestamp(row.registered_on_s)
-            .map_err(|error| damaged(error.to_string()))?,
-    })
 }

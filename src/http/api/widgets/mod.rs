@@ -55,7 +55,7 @@ impl WidgetsApi {
         let mut fields = RequestFields::of_query(request)?;
         let paging = Paging::of(&mut fields);
         fields.finish()?;
-        let found = self.store.widget_page(paging.skip(), paging.per_page as usize)?;
+        let found = self.store.widget_page(paging.skip(), paging.per_page as usize).await?;
         let now = self.clock.now();
         let items = found.items.into_iter().map(|item| WidgetJson::new(item, now)).collect();
         Ok(ListResponse::new(items, found.total, &paging, &format!("{BASE_PATH}/widgets"), ""))

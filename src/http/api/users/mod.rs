@@ -3,11 +3,13 @@
 //! Guarantees: a change takes effect on the next request of every issued token, because each request reads the user. The last enabled
 //! administrator cannot be removed, disabled or demoted (I9).
 
+mod list;
+mod wire;
+
 use std::sync::Arc;
 
 use poem::Request;
-use poem_openapi::{ApiResponse, Object, OpenApi, registry::MetaSchema, types::Example};
-use serde::Serialize;
+use poem_openapi::OpenApi;
 use zeroize::Zeroizing;
 
 use crate::{
@@ -16,20 +18,23 @@ use crate::{
         passwords::policy::{Password, WeakPassword},
     },
     http::{
-        api::{auth::SuccessBody, tag::Tag, timestamp},
+        api::{auth::SuccessBody, tag::Tag},
         middleware::{
             client_address::ClientAddress,
             error::{ApiError, Documented, Realm},
-            extract::{Body, Parameter, Path, Query, RequestFields},
+            extract::{Body, Path, Query, RequestFields},
             guard::{AdminOrOperatorAuth, AuthGuard},
             json::Json,
-            paging::{ListResponse, PageParam, Paging, PerPageParam},
-            router::BASE_PATH,
+            paging::{PageParam, PerPageParam},
         },
     },
-    model::{Email, PublicId, User, UserChange, UserFilter},
+    model::{Email, PublicId, User, UserChange},
     store::Store,
 };
+use list::{CursorParam, FlagParam, SearchParam, UserListRequest, UserListResponse};
+use wire::{Added, Change, Deleted, IdParam, NewUser, link};
+
+pub(in crate::http) use wire::UserJson;
 
 /// The operations under `/users`.
 pub struct UsersApi {
@@ -39,137 +44,26 @@ pub struct UsersApi {
     pub store: Arc<Store>,
 }
 
-/// The `{public_id}` in the path.
-struct IdParam;
-
-impl Parameter for IdParam {
-    fn schema() -> MetaSchema {
-        MetaSchema::new_with_format("string", "uuid")
-    }
-}
-
-/// `?search=`
-struct SearchParam;
-
-impl Parameter for SearchParam {
-    fn schema() -> MetaSchema {
-        MetaSchema::new("string")
-    }
-}
-
-/// `?admin=`, `?disabled=`
-struct FlagParam;
-
-impl Parameter for FlagParam {
-    fn schema() -> MetaSchema {
-        MetaSchema::new("boolean")
-    }
-}
-
-/// A user to make.
-#[derive(Object)]
-#[oai(example)]
-struct NewUser {
-    /// An email address; its letter case does not matter.
-    #[oai(validator(max_length = 254))]
-    email: String,
-    /// Compared exactly.
-    password: String,
-    /// Whether the user is an administrator.
-    #[oai(default)]
-    admin: bool,
-}
-
-impl Example for NewUser {
-    fn example() -> Self {
-        let password = "correct horse battery staple".to_owned();
-        Self { email: "someone@example.com".to_owned(), password, admin: false }
-    }
-}
-
-/// What to change; what is absent or `null` stays as it is.
-#[derive(Object)]
-#[oai(example, skip_serializing_if_is_none)]
-struct Change {
-    /// Whether the user is an administrator.
-    admin: Option<bool>,
-    /// Whether the user is kept out. Disabling ends every session.
-    disabled: Option<bool>,
-    /// A new password. It ends every session.
-    password: Option<String>,
-}
-
-impl Example for Change {
-    fn example() -> Self {
-        Self { admin: None, disabled: Some(true), password: None }
-    }
-}
-
-/// A user, as administrators see one.
-#[derive(Object, Serialize)]
-#[oai(rename = "User")]
-struct UserJson {
-    email: String,
-    public_id: String,
-    admin: bool,
-    disabled: bool,
-    /// Such as `02/28/20 11:38:53 PM UTC`.
-    registered_on: String,
-    registered_on_iso8601: String,
-    /// The path of this user.
-    link: String,
-}
-
-impl UserJson {
-    fn new(user: &User) -> Self {
-        Self {
-            email: user.email.to_string(),
-            public_id: user.public_id.to_string(),
-            admin: user.admin,
-            disabled: user.disabled,
-            registered_on: timestamp::us(user.registered_on),
-            registered_on_iso8601: timestamp::iso8601(user.registered_on),
-            link: link(user.public_id),
-        }
-    }
-}
-
-#[derive(ApiResponse)]
-enum Added {
-    /// The user was made.
-    #[oai(status = 201)]
-    Created(
-        Json<UserJson>,
-        /// The path of the new user.
-        #[oai(header = "Location")]
-        String,
-    ),
-}
-
-#[derive(ApiResponse)]
-enum Deleted {
-    /// The user is gone, and with the user every token.
-    #[oai(status = 204)]
-    NoContent,
-}
-
 #[OpenApi(prefix_path = "/users", tag = "Tag::Users")]
 impl UsersApi {
     /// List users
     ///
-    /// In pages, in order of registration.
+    /// In pages, in order of registration; with `search`, in order of emails. Follow `links.next`: it leads to any page at the same cost.
     #[oai(path = "/", method = "get", operation_id = "list_users")]
     #[expect(clippy::too_many_arguments, reason = "the document needs each parameter")]
     async fn list_users(
         &self,
         _manager: AdminOrOperatorAuth,
         request: &Request,
-        /// Which page, from 1.
+        /// Which page, from 1. With `search` it must be within the first 10000 users that are found.
         #[oai(name = "page")]
         _page: Query<PageParam>,
         /// How many users a page has.
         #[oai(name = "per_page")]
         _per_page: Query<PerPageParam>,
+        /// The place that the page begins after, from `links.next` of another page. `page` is then only its number.
+        #[oai(name = "after")]
+        _after: Query<CursorParam>,
         /// The beginning of the email, in any letter case.
         #[oai(name = "search")]
         _search: Query<SearchParam>,
@@ -179,27 +73,11 @@ impl UsersApi {
         /// Only administrators, or only those who are none.
         #[oai(name = "admin")]
         _admin: Query<FlagParam>,
-    ) -> Result<ListResponse<UserJson>, ApiError> {
-        let mut fields = RequestFields::of_query(request)?;
-        let paging = Paging::of(&mut fields);
-        let filter = UserFilter {
-            email_prefix: fields.optional("search", None, |text| Ok::<_, String>(Some(text.to_string()))).flatten(),
-            admin: fields.flag("admin"),
-            disabled: fields.flag("disabled"),
-        };
-        fields.finish()?;
-        let found = self.store.user_page(&filter, paging.skip(), paging.per_page as usize)?;
-        let mut query = url::form_urlencoded::Serializer::new(String::new());
-        if let Some(prefix) = &filter.email_prefix {
-            query.append_pair("search", prefix);
-        }
-        for (name, flag) in [("disabled", filter.disabled), ("admin", filter.admin)] {
-            if let Some(flag) = flag {
-                query.append_pair(name, &flag.to_string());
-            }
-        }
-        let items = found.items.iter().map(UserJson::new).collect();
-        Ok(ListResponse::new(items, found.total, &paging, &format!("{BASE_PATH}/users"), &query.finish()))
+    ) -> Result<UserListResponse, ApiError> {
+        let list = UserListRequest::read(RequestFields::of_query(request)?)?;
+        let (filter, from) = (list.filter.clone(), list.from());
+        let (page, total) = self.store.user_page_with_total(filter, from, list.paging.per_page as usize).await?;
+        Ok(list.respond(&page, total))
     }
 
     /// Make a user
@@ -315,8 +193,4 @@ impl UsersApi {
     fn refuse(&self, error: AuthError) -> ApiError {
         ApiError::from_auth(error, self.guard.challenge(Realm::AdminUsers))
     }
-}
-
-fn link(public_id: PublicId) -> String {
-    format!("{BASE_PATH}/users/{public_id}")
 }
