@@ -21,7 +21,10 @@ use crate::{
     config::{self, Config, Signup},
     http::{
         self,
-        operator::{AdminSocket, transfer::OperatorRoutes},
+        operator::{
+            AdminSocket,
+            transfer::{OperatorRoutes, TransferLimit},
+        },
     },
     purge, random,
     store::{DataDir, Store},
@@ -203,6 +206,7 @@ impl Server {
                 clock: Arc::clone(&state.clock),
                 dir: state.dir.path().to_owned(),
                 address,
+                transfers: TransferLimit::default(),
             };
             tokio::spawn(socket.serve(Arc::new(routes), wait_for(asked), DRAIN))
         });

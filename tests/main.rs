@@ -21,3 +21,4 @@ mod swagger_ui;
 mod tidy;
 mod tls;
 mod upgrade;
+mod user_pages;

@@ -28,8 +28,14 @@ async fn open(schema: u32) -> (TestServer, Value) {
 }
 
 #[tokio::test]
-async fn a_file_of_schema_1_keeps_its_users_its_widgets_and_its_blacklist() {
-    let (server, facts) = open(1).await;
+async fn a_file_of_each_schema_keeps_its_users_its_widgets_and_its_blacklist() {
+    for schema in [1, 2] {
+        keeps_everything(schema).await;
+    }
+}
+
+async fn keeps_everything(schema: u32) {
+    let (server, facts) = open(schema).await;
     for (who, admin) in [("user", false), ("admin", true)] {
         let (email, password) = (facts[who]["email"].as_str().unwrap(), facts[who]["password"].as_str().unwrap());
         let answer = server.post("/auth/login").form(&[("email", email), ("password", password)]).await;
@@ -50,10 +56,13 @@ async fn a_file_of_schema_1_keeps_its_users_its_widgets_and_its_blacklist() {
     }
     assert_eq!(first, expected);
 
-    // Schema 2 counts administrators: with a second one, the first can be demoted, and then the second can't.
+    // Each migration counts administrators: with a second one, the first can be demoted, and then the second can't.
     let (admin, user) = (&facts["admin"], &facts["user"]);
     let form = [("email", admin["email"].as_str().unwrap()), ("password", admin["password"].as_str().unwrap())];
     let token = server.post("/auth/login").form(&form).await.token();
+    let page = server.get("/users?admin=true").bearer(&token).send().await.json();
+    assert_eq!((&page["total_items"], &page["items"][0]["email"]), (&1.into(), &admin["email"]));
+    assert_eq!(server.get("/users?admin=false").bearer(&token).send().await.json()["total_items"], 1);
     let change = async |who: &Value, admin: bool| {
         let call = server.request(reqwest::Method::PATCH, &format!("/users/{}", who["public_id"].as_str().unwrap()));
         call.bearer(&token).json(&serde_json::json!({ "admin": admin })).await.status

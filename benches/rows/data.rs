@@ -50,11 +50,20 @@ pub(crate) enum Set {
     Million,
     /// A thousand users, a million expired entries.
     Expired,
+    /// Ten million users, a million live entries. One user is an administrator, and one in a thousand is disabled.
+    TenMillion,
 }
+
+/// The number of the administrator among ten million users.
+const ADMIN: usize = 5;
 
 impl Set {
     pub(crate) fn users(self) -> usize {
-        if self == Self::Million { MILLION } else { 1000 }
+        match self {
+            Self::TenMillion => 10 * MILLION,
+            Self::Million => MILLION,
+            Self::Thousand | Self::Expired => 1000,
+        }
     }
 
     fn name(self) -> &'static str {
@@ -62,6 +71,7 @@ impl Set {
             Self::Thousand => "thousand",
             Self::Million => "million",
             Self::Expired => "expired",
+            Self::TenMillion => "ten-million",
         }
     }
 }
@@ -125,6 +135,7 @@ fn built(work: &Path, set: Set) -> anyhow::Result<PathBuf> {
     for source in [
         include_str!("../../src/store/redb/schema.rs"),
         include_str!("../../src/store/redb/record.rs"),
+        include_str!("../../src/store/redb/user_index.rs"),
         include_str!("data.rs"),
     ] {
         digest.update(source);
@@ -153,12 +164,18 @@ fn build(dir: &Path, set: Set) -> anyhow::Result<()> {
     let hash = PasswordHash::new(Cost::default_setting().phc());
     for first in (0..set.users()).step_by(USERS_AT_ONCE) {
         let numbers = first..set.users().min(first + USERS_AT_ONCE);
-        let users = numbers.map(|number| user(number, hash.clone()).map(|user| UserToImport { user, id_given: true }));
+        let users = numbers.map(|number| {
+            let mut user = user(number, hash.clone())?;
+            if set == Set::TenMillion {
+                (user.admin, user.disabled) = (number == ADMIN, number % 1000 == 7);
+            }
+            Ok(UserToImport { user, id_given: true })
+        });
         store.import_users(users.collect::<anyhow::Result<_>>()?)?;
     }
     let (entries, from_s) = match set {
         Set::Thousand => (1000, LIVE_FROM_S),
-        Set::Million => (MILLION, LIVE_FROM_S),
+        Set::Million | Set::TenMillion => (MILLION, LIVE_FROM_S),
         Set::Expired => (MILLION, EXPIRED_FROM_S),
     };
     let store = blacklist(store, entries, from_s)?;
@@ -267,6 +284,11 @@ impl Signer {
     pub(crate) fn of_last_hour(&self, set: Set, count: usize) -> Vec<String> {
         let expiry = |turn: usize| self.now_s + HOUR_S / 4 + anyone(turn, 2700) as u64;
         (0..count).map(|turn| self.sign(anyone(turn, set.users()), expiry(turn))).collect()
+    }
+
+    /// A token of the administrator of [`Set::TenMillion`].
+    pub(crate) fn of_admin(&self) -> String {
+        self.sign(ADMIN, LIVE_FROM_S)
     }
 
     fn sign(&self, user: usize, expires_at_s: u64) -> String {

@@ -23,6 +23,7 @@ mod settings;
 mod size;
 mod start;
 mod stats;
+mod ten_million;
 mod wrk;
 
 use std::{cell::OnceCell, path::Path, process::ExitCode, time::Instant};
@@ -33,7 +34,7 @@ use crate::{bench::Bench, row::Row};
 
 type Measure = fn(&Bench) -> anyhow::Result<Row>;
 
-const ROWS: [(&str, Measure); 12] = [
+const ROWS: [(&str, Measure); 18] = [
     ("P1", read::p1),
     ("P2", read::p2),
     ("P3", logout::p3),
@@ -46,6 +47,12 @@ const ROWS: [(&str, Measure); 12] = [
     ("P10", size::p10),
     ("P11", logout::p11),
     ("P12", size::p12),
+    ("P13", ten_million::p13),
+    ("P14", ten_million::p14),
+    ("P15", ten_million::p15),
+    ("P16", ten_million::p16),
+    ("P17", ten_million::p17),
+    ("P18", ten_million::p18),
 ];
 /// The variable that names the program under test.
 const PROGRAM: &str = "BENCH_PROGRAM";

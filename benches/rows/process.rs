@@ -5,7 +5,7 @@ use std::{
     io::{BufRead as _, BufReader, Read as _},
     net::SocketAddr,
     path::Path,
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, ChildStdout, Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -73,6 +73,11 @@ impl Process {
         Ok(text)
     }
 
+    /// Its stdout, which can be taken once.
+    pub(crate) fn stdout(&mut self) -> anyhow::Result<BufReader<ChildStdout>> {
+        Ok(BufReader::new(self.0.stdout.take().context("stdout was taken")?))
+    }
+
     /// Resident memory in bytes.
     pub(crate) fn memory_bytes(&self) -> anyhow::Result<f64> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.id()))?;
@@ -97,7 +102,7 @@ pub(crate) struct Server {
 impl Server {
     /// Waits until the program says where it listens: in a line of stdout, behind `mark` and `http://`.
     pub(crate) fn of(mut process: Process, mark: &str) -> anyhow::Result<Self> {
-        let mut stdout = BufReader::new(process.0.stdout.take().context("stdout was taken")?);
+        let mut stdout = process.stdout()?;
         let mut line = String::new();
         let address = loop {
             line.clear();

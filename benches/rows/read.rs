@@ -59,13 +59,18 @@ fn pattern(answer: &Answer) -> (u16, usize, Vec<&(String, String)>, &[u8]) {
     (answer.status, answer.bytes, headers, &answer.body)
 }
 
-pub(crate) fn p2(bench: &Bench) -> anyhow::Result<Row> {
+/// The rates among the users of `set` against those among a thousand.
+pub(crate) fn against_a_thousand(bench: &Bench, set: Set) -> anyhow::Result<Rounds> {
     let (_thousand, few) = bench.serve(Set::Thousand, &[])?;
-    let (_million, many) = bench.serve(Set::Million, &[])?;
-    let (few_tokens, many_tokens) = (readers(bench, Set::Thousand)?, readers(bench, Set::Million)?);
+    let (_copy, many) = bench.serve(set, &[])?;
+    let (few_tokens, many_tokens) = (readers(bench, Set::Thousand)?, readers(bench, set)?);
     rate(&few, &few_tokens)?;
     rate(&many, &many_tokens)?;
-    let rounds = Rounds::alternate(|| rate(&few, &few_tokens), || rate(&many, &many_tokens))?;
+    Rounds::alternate(|| rate(&few, &few_tokens), || rate(&many, &many_tokens))
+}
+
+pub(crate) fn p2(bench: &Bench) -> anyhow::Result<Row> {
+    let rounds = against_a_thousand(bench, Set::Million)?;
     Ok(Row {
         name: "P2",
         what: "the same with 1,000,000 users and 1,000,000 live blacklist entries",

@@ -3,6 +3,7 @@
 use std::{
     fs::{self, File},
     io::{BufWriter, Write as _},
+    path::Path,
     process::Command,
     thread,
     time::{Duration, Instant},
@@ -75,15 +76,20 @@ pub(crate) fn p10(bench: &Bench) -> anyhow::Result<Row> {
     })
 }
 
+/// Writes a million lines for an import, with emails that start with `name`.
+pub(crate) fn write_users(file: &Path, name: &str) -> anyhow::Result<()> {
+    let hash = Cost::default_setting().phc();
+    let mut writer = BufWriter::new(File::create(file)?);
+    for number in 0..MILLION {
+        writeln!(writer, r#"{{"email":"{name}{number}@example.com","password_hash":"{hash}"}}"#)?;
+    }
+    Ok(writer.flush()?)
+}
+
 pub(crate) fn p12(bench: &Bench) -> anyhow::Result<Row> {
     let lines = data::empty(&bench.work)?;
     let file = lines.path().join("users.ndjson");
-    let hash = Cost::default_setting().phc();
-    let mut writer = BufWriter::new(File::create(&file)?);
-    for number in 0..MILLION {
-        writeln!(writer, r#"{{"email":"{}","password_hash":"{hash}"}}"#, data::email(number))?;
-    }
-    writer.flush()?;
+    write_users(&file, "user")?;
     let mut rates = Vec::new();
     for _ in 0..IMPORTS {
         let dir = data::empty(&bench.work)?;

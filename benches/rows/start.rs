@@ -54,7 +54,7 @@ fn start(bench: &Bench, dir: &Path) -> anyhow::Result<(Process, SocketAddr, f64)
 }
 
 /// The middle of several starts after a clean stop.
-fn after_clean_stops(bench: &Bench, copy: &Copy) -> anyhow::Result<f64> {
+pub(crate) fn after_clean_stops(bench: &Bench, copy: &Copy) -> anyhow::Result<f64> {
     start(bench, copy.path())?.0.stop()?;
     let mut took = Vec::new();
     for _ in 0..ROUNDS {
@@ -66,12 +66,12 @@ fn after_clean_stops(bench: &Bench, copy: &Copy) -> anyhow::Result<f64> {
 }
 
 /// The middle of several starts after the server was killed while tokens were logged out.
-fn after_kills(bench: &Bench, copy: &Copy) -> anyhow::Result<f64> {
+pub(crate) fn after_kills(bench: &Bench, copy: &Copy, set: Set) -> anyhow::Result<f64> {
     let signer = Signer::new();
     let mut took = Vec::new();
     for _ in 0..ROUNDS {
         let (mut process, address, _) = start(bench, copy.path())?;
-        let tokens = signer.of_last_hour(Set::Million, WRITERS * 10_000);
+        let tokens = signer.of_last_hour(set, WRITERS * 10_000);
         let killed = AtomicBool::new(false);
         let log_out = |tokens: &[String]| -> anyhow::Result<()> {
             let mut client = Client::connect(address)?;
@@ -105,7 +105,7 @@ pub(crate) fn p8(bench: &Bench) -> anyhow::Result<Row> {
     let thousand = after_clean_stops(bench, &data::copy(&bench.work, Set::Thousand)?)?;
     let million = data::copy(&bench.work, Set::Million)?;
     let clean = after_clean_stops(bench, &million)?;
-    let killed = after_kills(bench, &million)?;
+    let killed = after_kills(bench, &million, Set::Million)?;
     Ok(Row {
         name: "P8",
         what: "from exec to the first 200: 1,000 users / 1,000,000 users after a clean stop / after `kill -9` under writes",

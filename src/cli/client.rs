@@ -2,20 +2,25 @@
 //!
 //! Guarantees: both ways run the same routes, so that a command behaves the same whether or not a server runs.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
-use anyhow::{anyhow, bail};
+use anyhow::{Context as _, anyhow, bail, ensure};
+use futures_util::StreamExt as _;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use super::{
     runtime::runtime,
-    socket::{AdminSocketClient, RequestBody},
+    socket::{AdminSocketClient, BROKE_OFF, RequestBody},
 };
 use crate::{
     clock::SystemClock,
     config::{self, Config},
-    http::{self, Routes, operator},
+    http::{
+        self, Routes,
+        operator::{self, transfer::TRANSFER_PATH_PREFIX, user_list},
+    },
+    model::UserFilter,
     server::ApplicationState,
     store::DataDir,
 };
@@ -27,7 +32,7 @@ pub(super) struct Client {
 }
 
 enum Connection {
-    AdminSocketClient(AdminSocketClient),
+    Socket(AdminSocketClient),
     InProcess(Box<ApplicationState>, Routes),
 }
 
@@ -44,7 +49,7 @@ impl Client {
     pub(super) fn connect(config: &Config) -> anyhow::Result<Self> {
         let runtime = runtime()?;
         let connection = if let Some(server) = runtime.block_on(AdminSocketClient::connect(config)) {
-            Connection::AdminSocketClient(server)
+            Connection::Socket(server)
         } else {
             let state = ApplicationState::open(config, Arc::new(SystemClock))?;
             let routes = state.routes(config);
@@ -81,7 +86,7 @@ impl Client {
             Connection::InProcess(_, routes) => {
                 self.runtime.block_on(operator::call(&**routes, method, &path, bearer, body))
             }
-            Connection::AdminSocketClient(server) => self.runtime.block_on(async {
+            Connection::Socket(server) => self.runtime.block_on(async {
                 let body = body.map_or_else(RequestBody::nothing, RequestBody::json);
                 let answer = server.ask(method, &path, bearer, body).await?;
                 anyhow::Ok((answer.status, answer.whole().await?))
@@ -89,6 +94,45 @@ impl Client {
         };
         let json = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes)? };
         if (200..300).contains(&status) { Ok(json) } else { Err(refused(&json)) }
+    }
+
+    /// Calls `each` with consecutive lines of JSON, one user per line, until all users that `filter` selects were passed or `each` returns
+    /// false.
+    pub(super) fn for_each_user_lines(
+        &mut self,
+        filter: UserFilter,
+        mut each: impl FnMut(&[u8]) -> anyhow::Result<bool>,
+    ) -> anyhow::Result<()> {
+        self.runtime.block_on(async {
+            match &mut self.connection {
+                Connection::InProcess(state, _) => {
+                    let mut parts = pin!(user_list::lines(Arc::clone(&state.store), filter));
+                    while let Some(part) = parts.next().await {
+                        if !each(&part.context("cannot read the users")?)? {
+                            break;
+                        }
+                    }
+                }
+                Connection::Socket(server) => {
+                    let path = format!("{TRANSFER_PATH_PREFIX}/users?{}", user_list::query(&filter));
+                    let mut answer = server.ask("GET", &path, None, RequestBody::nothing()).await?;
+                    if answer.status != 200 {
+                        return Err(refused(&serde_json::from_slice(&answer.whole().await?).unwrap_or_default()));
+                    }
+                    let mut lines = Vec::new();
+                    while let Some(data) = answer.next().await? {
+                        lines.extend_from_slice(&data);
+                        let end = lines.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+                        if end > 0 && !each(&lines[..end])? {
+                            return Ok(());
+                        }
+                        lines.drain(..end);
+                    }
+                    ensure!(lines.is_empty(), BROKE_OFF);
+                }
+            }
+            Ok(())
+        })
     }
 
     /// Closes the connection or the data.
@@ -99,7 +143,7 @@ impl Client {
                 drop(self.runtime); // and with it the tasks that still hold the store
                 state.close()
             }
-            Connection::AdminSocketClient(_) => Ok(()),
+            Connection::Socket(_) => Ok(()),
         }
     }
 }

@@ -6,21 +6,24 @@
 mod backup;
 mod check;
 mod client;
+mod documents;
 mod health;
 mod import;
 mod log;
 mod output_file;
 mod password;
-mod program_info;
 mod progress;
 mod restore;
 mod runtime;
 mod serve;
+mod settings;
 mod socket;
+mod stdout;
 mod token;
 mod transfer;
 mod usage_error;
 mod user;
+mod user_list;
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -107,10 +110,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             health::run(&cli.config, matches.value_source("listen") == Some(ValueSource::CommandLine), json)
         }
         Some(Command::User(command)) => quietly(&cli.config, |config| user::run(command, config)),
-        Some(Command::Config { json }) => program_info::config::<Cli>(&cli.config, &matches, json),
-        Some(Command::Openapi) => program_info::openapi(&cli.config),
-        Some(Command::Completions { shell }) => program_info::completions::<Cli>(shell),
-        Some(Command::Man) => program_info::man::<Cli>(),
+        Some(Command::Config { json }) => settings::config::<Cli>(&cli.config, &matches, json),
+        Some(Command::Openapi) => documents::openapi(&cli.config),
+        Some(Command::Completions { shell }) => documents::completions::<Cli>(shell),
+        Some(Command::Man) => documents::man::<Cli>(),
         Some(Command::Token(command)) => quietly(&cli.config, |config| token::run(&command, config)),
         Some(Command::Backup(backup)) => quietly(&cli.config, |config| backup.run(config)),
         Some(Command::Check(check)) => quietly(&cli.config, |config| check.run(config)),

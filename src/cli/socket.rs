@@ -22,6 +22,9 @@ use tokio::net::UnixStream;
 
 use crate::{config::Config, store::ADMIN_SOCKET};
 
+/// The message about a truncated response.
+pub(super) const BROKE_OFF: &str = "the server broke off";
+
 /// A connection to a running server.
 pub(super) struct AdminSocketClient(SendRequest<RequestBody>);
 
@@ -68,7 +71,7 @@ impl Answer {
             match std::future::poll_fn(|task| Pin::new(&mut self.body).poll_frame(task)).await {
                 None => return Ok(None),
                 Some(frame) => {
-                    if let Ok(data) = frame.context("the server broke off")?.into_data() {
+                    if let Ok(data) = frame.context(BROKE_OFF)?.into_data() {
                         return Ok(Some(data));
                     }
                 }

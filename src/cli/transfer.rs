@@ -14,7 +14,7 @@ use super::{
     client::{must_exist, refused},
     progress::ProgressBar,
     runtime::runtime,
-    socket::{AdminSocketClient, Answer, RequestBody},
+    socket::{AdminSocketClient, Answer, BROKE_OFF, RequestBody},
 };
 use crate::{
     auth::transfer::{self, ImportReport},
@@ -142,8 +142,6 @@ async fn ask(
     ensure!(received == length, BROKE_OFF);
     Ok(())
 }
-
-const BROKE_OFF: &str = "the server broke off";
 
 /// Receives the next line of the response. Bytes after it stay in `came`.
 async fn line(answer: &mut Answer, came: &mut Vec<u8>) -> anyhow::Result<TransferMessage> {

@@ -2,14 +2,16 @@
 //!
 //! Guarantees: a user is named by email, in any letter case. The result is one line, or JSON with `--json`.
 
-use std::io::{self, Write as _};
-
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{client::Client, password::PasswordSource, usage_error::UsageError};
-use crate::{config::Config, model::Email};
+use super::{client::Client, password::PasswordSource, usage_error::UsageError, user_list::UserList};
+use crate::{
+    config::Config,
+    http::operator::user_list,
+    model::{Email, UserFilter},
+};
 
 /// What to do with users.
 #[derive(Subcommand)]
@@ -17,7 +19,7 @@ pub(super) enum UserCommand {
     /// Make a user; asks for the password unless told where to get it
     Add(Add),
     /// List the users in order of registration
-    List(List),
+    List(UserList),
     /// Show a user
     Show(UserArgument),
     /// Keep a user out and end all sessions of that user
@@ -58,18 +60,6 @@ pub(super) struct SetPassword {
 
     #[command(flatten)]
     password: PasswordSource,
-}
-
-/// Which users.
-#[derive(Args)]
-pub(super) struct List {
-    /// Only users whose email begins with this
-    #[arg(long, value_name = "BEGINNING")]
-    search: Option<String>,
-
-    /// Print one JSON object a line
-    #[arg(long)]
-    json: bool,
 }
 
 /// The user that a command acts on.
@@ -188,83 +178,14 @@ impl SetPassword {
 
 /// Finds the user with this email, in any letter case.
 fn find(client: &mut Client, email: &Email) -> anyhow::Result<Value> {
-    let mut users = Users::new(client, Some(email.as_str()));
-    let same = |user: &Value| user["email"].as_str().and_then(|found| Email::parse(found).ok()).map(|e| e.key());
-    while let Some(user) = users.next()? {
-        if same(&user) == Some(email.key()) {
-            return Ok(user);
-        }
+    let query = user_list::query(&UserFilter { email_prefix: Some(email.to_string()), ..UserFilter::default() });
+    // In the order of emails, the whole email comes before all that start with it.
+    let page = client.call("GET", &format!("/users?per_page=5&{query}"), None)?;
+    let user = &page["items"][0];
+    let found = user["email"].as_str().and_then(|found| Email::parse(found).ok());
+    if found.is_some_and(|found| found.key() == email.key()) {
+        Ok(user.clone())
+    } else {
+        Err(anyhow!("there is no user {email}"))
     }
-    Err(anyhow!("there is no user {email}"))
-}
-
-/// Iterates over the users whose email starts with a text, page by page.
-struct Users<'a> {
-    client: &'a mut Client,
-    search: String,
-    page: u32,
-    waiting: std::vec::IntoIter<Value>,
-    more: bool,
-}
-
-impl<'a> Users<'a> {
-    fn new(client: &'a mut Client, search: Option<&str>) -> Self {
-        let mut query = url::form_urlencoded::Serializer::new(String::new());
-        if let Some(search) = search {
-            query.append_pair("search", search);
-        }
-        Self { client, search: query.finish(), page: 1, waiting: Vec::new().into_iter(), more: true }
-    }
-
-    fn next(&mut self) -> anyhow::Result<Option<Value>> {
-        if self.waiting.len() == 0 && self.more {
-            let path = format!("/users?per_page=100&page={}&{}", self.page, self.search);
-            let mut page = self.client.call("GET", &path, None)?;
-            self.more = page["has_next"] == true;
-            self.page += 1;
-            self.waiting = page["items"].as_array_mut().map(std::mem::take).unwrap_or_default().into_iter();
-        }
-        Ok(self.waiting.next())
-    }
-}
-
-impl List {
-    fn run(self, config: &Config) -> anyhow::Result<()> {
-        let mut client = Client::connect_existing(config)?;
-        let mut users = Users::new(&mut client, self.search.as_deref());
-        let mut out = io::BufWriter::new(io::stdout().lock());
-        let mut rows = Vec::new();
-        while let Some(user) = users.next()? {
-            if self.json {
-                writeln!(out, "{user}").or_else(enough)?;
-            } else {
-                rows.push(user);
-            }
-        }
-        client.close()?;
-        if !self.json {
-            table(&mut out, &rows).or_else(enough)?;
-        }
-        out.flush().or_else(enough).context("cannot print")
-    }
-}
-
-/// A closed pipe, as after `| head`, is not a failure.
-fn enough(error: io::Error) -> io::Result<()> {
-    if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) }
-}
-
-fn table(out: &mut impl io::Write, users: &[Value]) -> io::Result<()> {
-    let text = |user: &Value, name: &str| user[name].as_str().unwrap_or_default().to_owned();
-    let yes = |user: &Value, name: &str| if user[name] == true { "yes" } else { "no" };
-    let emails = users.iter().map(|user| text(user, "email").chars().count());
-    let width = emails.max().unwrap_or(0).max("EMAIL".len());
-    writeln!(out, "{:width$}  {:5}  {:8}  {:20}  PUBLIC ID", "EMAIL", "ADMIN", "DISABLED", "REGISTERED")?;
-    for user in users {
-        let (email, id) = (text(user, "email"), text(user, "public_id"));
-        let registered = text(user, "registered_on_iso8601");
-        let (admin, disabled) = (yes(user, "admin"), yes(user, "disabled"));
-        writeln!(out, "{email:width$}  {admin:5}  {disabled:8}  {registered:20}  {id}")?;
-    }
-    Ok(())
 }

@@ -5,6 +5,7 @@
 //! socket has mode 0600 from the moment it has its name. A socket left by a crash is replaced. A request over TCP is never the operator's.
 
 pub mod transfer;
+pub mod user_list;
 
 use std::{
     convert::Infallible,

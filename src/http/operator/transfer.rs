@@ -1,6 +1,8 @@
-//! Whole files over the admin socket: backup and export as downloads, import as an upload; and the address that the API is served at.
+//! Whole files over the admin socket: backup and export as downloads, import as an upload. Also the list of users as a stream, and the
+//! address of the API.
 //!
-//! Guarantees: these paths exist on the admin socket alone. A response reports progress, then the length of the file, then the file, so
+//! Guarantees: these paths exist on the admin socket alone. Long work runs on threads of its own, few at a time and with a lower priority
+//! than those that answer requests. A response reports progress, then the length of the file, then the file, so
 //! that a truncated response is never taken for a whole file. The working data of a long import is on disk and not in memory.
 
 use std::{
@@ -8,22 +10,30 @@ use std::{
     io::{self, Read as _, Seek as _, Write as _},
     path::PathBuf,
     sync::Arc,
+    thread,
 };
 
 use futures_util::{StreamExt as _, stream};
 use poem::{Body, Endpoint, Request, Response, http::StatusCode};
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    task::spawn_blocking,
+};
 
 use crate::{
     auth::transfer::{self, TransferError},
     clock::Clock,
-    http::middleware::stack::Routes,
+    http::{middleware::stack::Routes, operator::user_list},
     store::{Progress, Store, scratch_file},
+    thread_priority,
 };
 
 /// How many chunks of a response may be queued for the client.
 const CHUNKS_QUEUED_MAX: usize = 16;
+
+/// The maximum number of transfers at the same time.
+const TRANSFERS_MAX: usize = 4;
 
 /// Prefix of these paths. No path of the API begins with it.
 pub const TRANSFER_PATH_PREFIX: &str = "/operator";
@@ -63,6 +73,17 @@ pub struct OperatorRoutes {
     pub dir: PathBuf,
     /// The URL of the API over TCP: scheme, address and actual port.
     pub address: String,
+    /// The permits of the transfers.
+    pub transfers: TransferLimit,
+}
+
+/// Limits the number of transfers at the same time.
+pub struct TransferLimit(Arc<Semaphore>);
+
+impl Default for TransferLimit {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(TRANSFERS_MAX)))
+    }
 }
 
 impl Endpoint for OperatorRoutes {
@@ -71,25 +92,47 @@ impl Endpoint for OperatorRoutes {
     async fn call(&self, request: Request) -> poem::Result<Response> {
         let path = request.uri().path().strip_prefix(TRANSFER_PATH_PREFIX).map(ToOwned::to_owned);
         match path.as_deref() {
-            Some("/backup") => Ok(self.answer(|store, file, progress| Ok(store.backup(file.try_clone()?, progress)?))),
-            Some("/export") => Ok(self.answer(|store, file, progress| {
-                let mut out = io::BufWriter::new(file);
-                transfer::export(store, &mut out, progress)?;
-                Ok(out.flush()?)
-            })),
-            Some("/import") => Ok(self.import(request).await.unwrap_or_else(|error| {
-                // The operator may see the cause.
-                let body = serde_json::json!({"message": error.to_string()}).to_string();
-                Response::builder().status(StatusCode::INTERNAL_SERVER_ERROR).body(body)
-            })),
+            Some(name @ ("/backup" | "/export" | "/import")) => Ok(self.transfer(name, request).await),
+            Some("/users") => Ok(match user_list::read_filter(&request) {
+                Ok(filter) => {
+                    let lines = user_list::lines(Arc::clone(&self.store), filter);
+                    Response::builder().body(Body::from_bytes_stream(lines))
+                }
+                Err(error) => error.into_response(),
+            }),
             Some("/address") => Ok(self.address.clone().into()),
             _ => self.routes.call(request).await,
         }
     }
 }
 
+/// Returns a response with a message for the operator, who may see the cause.
+fn refusal(status: StatusCode, message: &str) -> Response {
+    Response::builder().status(status).body(serde_json::json!({ "message": message }).to_string())
+}
+
 impl OperatorRoutes {
-    async fn import(&self, request: Request) -> io::Result<Response> {
+    async fn transfer(&self, name: &str, request: Request) -> Response {
+        let Ok(permit) = Arc::clone(&self.transfers.0).try_acquire_owned() else {
+            let message =
+                format!("{TRANSFERS_MAX} transfers are running already; try again when one of them has ended");
+            return refusal(StatusCode::SERVICE_UNAVAILABLE, &message);
+        };
+        match name {
+            "/backup" => self.answer(permit, |store, file, progress| Ok(store.backup(file.try_clone()?, progress)?)),
+            "/export" => self.answer(permit, |store, file, progress| {
+                let mut out = io::BufWriter::new(file);
+                transfer::export(store, &mut out, progress)?;
+                Ok(out.flush()?)
+            }),
+            _ => {
+                let failed = |error: io::Error| refusal(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string());
+                self.import(permit, request).await.unwrap_or_else(failed)
+            }
+        }
+    }
+
+    async fn import(&self, permit: OwnedSemaphorePermit, request: Request) -> io::Result<Response> {
         let dry_run = request.uri().query() == Some("dry_run");
         let mut lines = scratch_file(&self.dir)?;
         let mut body = request.into_body().into_bytes_stream();
@@ -97,11 +140,14 @@ impl OperatorRoutes {
         while let Some(piece) = body.next().await {
             let piece = piece?;
             // The body is read to its end also after a failed write, because a client that is still sending reads no response.
-            written = written.and_then(|()| lines.write_all(&piece));
+            if written.is_ok() {
+                let write = move || (lines.write_all(&piece), lines);
+                (written, lines) = spawn_blocking(write).await?; // a write may wait for the disk
+            }
         }
         written?;
         let now = self.clock.now();
-        Ok(self.answer(move |store, mut file, progress| {
+        Ok(self.answer(permit, move |store, mut file, progress| {
             let report = transfer::import(store, &mut lines, now, dry_run, progress)?;
             let (added, unchanged, differing, bad) = (report.added, report.unchanged, report.differing, report.bad);
             tracing::info!(target: "audit", event = "import", by = "operator", dry_run, added, unchanged, differing, bad);
@@ -109,15 +155,17 @@ impl OperatorRoutes {
         }))
     }
 
-    /// Responds with what `work` writes into an unnamed file. `work` runs on a blocking thread, and to its end also if the client
-    /// disconnects.
+    /// Responds with what `work` writes into an unnamed file. `work` runs on a thread of its own, and to its end also if the client
+    /// disconnects. `permit` is held until then.
     fn answer(
         &self,
+        permit: OwnedSemaphorePermit,
         work: impl FnOnce(&Store, &File, Progress<'_>) -> Result<(), TransferError> + Send + 'static,
     ) -> Response {
         let (to, mut pieces) = mpsc::channel(CHUNKS_QUEUED_MAX);
         let (store, dir) = (Arc::clone(&self.store), self.dir.clone());
-        tokio::task::spawn_blocking(move || {
+        let run = move || {
+            thread_priority::lower();
             let made = scratch_file(&dir).map_err(TransferError::from).and_then(|mut file| {
                 // A progress message that does not fit into the queue is dropped.
                 work(&store, &file, &mut |done, all| {
@@ -131,7 +179,11 @@ impl OperatorRoutes {
                 Ok((bytes, file)) => send(&to, bytes, file),
                 Err(error) => to.blocking_send(line(&TransferMessage::Failed { message: error.to_string() })),
             }; // fails if the client has disconnected
-        });
+            drop(permit);
+        };
+        if let Err(error) = thread::Builder::new().name("latchkey-transfer".to_owned()).spawn(run) {
+            return refusal(StatusCode::SERVICE_UNAVAILABLE, &error.to_string());
+        }
         Response::builder().body(Body::from_bytes_stream(stream::poll_fn(move |task| pieces.poll_recv(task))))
     }
 }

@@ -24,7 +24,7 @@ use crate::{
 /// The maximum number of users that a search counts or skips.
 pub const SEARCH_COUNTED_MAX: u64 = 10_000;
 /// The maximum number of users that one page of a search reads to find those with the wanted flags.
-const ROWS_READ_MAX: u64 = 2_000;
+const ROWS_READ_MAX: u64 = 1_000;
 
 /// The place of a user in any list of users. The user need not exist any more.
 #[derive(Debug, Clone, PartialEq, Eq)]

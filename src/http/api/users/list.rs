@@ -59,6 +59,27 @@ fn parse_cursor(text: &str) -> Option<UserCursor> {
     Some(UserCursor { id: PublicId::from_bytes(*id), email_key: str::from_utf8(email).ok()?.to_owned() })
 }
 
+/// Reads the parameters that select users. Errors are recorded in `fields`, which the caller must finish.
+pub(in crate::http) fn read_filter(fields: &mut RequestFields) -> UserFilter {
+    UserFilter {
+        email_prefix: fields.optional("search", None, |text| Ok::<_, String>(Some(text.to_string()))).flatten(),
+        admin: fields.flag("admin"),
+        disabled: fields.flag("disabled"),
+    }
+}
+
+/// Writes them, as [`read_filter`] reads them.
+pub(in crate::http) fn write_filter(filter: &UserFilter, query: &mut Serializer<'_, String>) {
+    if let Some(prefix) = &filter.email_prefix {
+        query.append_pair("search", prefix);
+    }
+    for (name, flag) in [("disabled", filter.disabled), ("admin", filter.admin)] {
+        if let Some(flag) = flag {
+            query.append_pair(name, &flag.to_string());
+        }
+    }
+}
+
 /// A request for a page of users.
 pub(super) struct UserListRequest {
     pub(super) filter: UserFilter,
@@ -76,11 +97,7 @@ impl UserListRequest {
     pub(super) fn read(mut fields: RequestFields) -> Result<Self, ApiError> {
         let has_page = fields.has("page");
         let paging = Paging::of(&mut fields);
-        let filter = UserFilter {
-            email_prefix: fields.optional("search", None, |text| Ok::<_, String>(Some(text.to_string()))).flatten(),
-            admin: fields.flag("admin"),
-            disabled: fields.flag("disabled"),
-        };
+        let filter = read_filter(&mut fields);
         let parse = |text: &str| parse_cursor(text).map(Some).ok_or("must be from the links of another page");
         let after = fields.optional("after", None, |text| parse(&text)).flatten();
         if after.is_none() && filter.email_prefix.is_some() && paging.skip() >= SEARCH_COUNTED_MAX {
@@ -106,14 +123,7 @@ impl UserListRequest {
         if let Some(after) = after {
             query.append_pair("after", &cursor_text(after));
         }
-        if let Some(prefix) = &self.filter.email_prefix {
-            query.append_pair("search", prefix);
-        }
-        for (name, flag) in [("disabled", self.filter.disabled), ("admin", self.filter.admin)] {
-            if let Some(flag) = flag {
-                query.append_pair(name, &flag.to_string());
-            }
-        }
+        write_filter(&self.filter, &mut query);
         format!("{BASE_PATH}/users?{}", query.finish())
     }
 

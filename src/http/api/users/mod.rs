@@ -34,6 +34,7 @@ use crate::{
 use list::{CursorParam, FlagParam, SearchParam, UserListRequest, UserListResponse};
 use wire::{Added, Change, Deleted, IdParam, NewUser, link};
 
+pub(in crate::http) use list::{read_filter, write_filter};
 pub(in crate::http) use wire::UserJson;
 
 /// The operations under `/users`.

@@ -1,18 +1,14 @@
-//! Commands that describe the program: the settings in force, the OpenAPI document, shell completions, the man page.
+//! `latchkey config`: every setting, its value and where that came from.
 //!
-//! Guarantees: a secret is never shown, only its source. None of these commands opens the data.
+//! Guarantees: a secret is never shown, only its source. The data is not opened.
 
-use std::{
-    env,
-    ffi::OsStr,
-    io::{self, Write as _},
-};
+use std::{env, ffi::OsStr};
 
-use anyhow::Context as _;
 use clap::{ArgMatches, CommandFactory, parser::ValueSource};
 use serde_json::json;
 
-use crate::config::{Config, SECRET_VARIABLE, Signup};
+use super::stdout::print;
+use crate::config::{Config, SECRET_VARIABLE};
 
 /// Prints every setting, its value and where that came from.
 pub(super) fn config<C: CommandFactory>(config: &Config, matches: &ArgMatches, as_json: bool) -> anyhow::Result<()> {
@@ -52,30 +48,4 @@ pub(super) fn config<C: CommandFactory>(config: &Config, matches: &ArgMatches, a
     };
     let text: Vec<String> = rows.iter().map(line).collect();
     print(text.concat().as_bytes())
-}
-
-/// Prints the OpenAPI document that a server with these settings serves.
-pub(super) fn openapi(config: &Config) -> anyhow::Result<()> {
-    print(format!("{}\n", crate::http::document(config.signup == Signup::Open, &config.password_policy())).as_bytes())
-}
-
-/// Prints the completions for `shell`.
-pub(super) fn completions<C: CommandFactory>(shell: clap_complete::Shell) -> anyhow::Result<()> {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut C::command(), "latchkey", &mut script);
-    print(&script)
-}
-
-/// Prints the man page.
-pub(super) fn man<C: CommandFactory>() -> anyhow::Result<()> {
-    let mut page = Vec::new();
-    clap_mangen::Man::new(C::command()).render(&mut page)?;
-    print(&page)
-}
-
-fn print(bytes: &[u8]) -> anyhow::Result<()> {
-    match io::stdout().lock().write_all(bytes) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()), // a closed pipe, as after `| head`, is not a failure
-        printed => printed.context("cannot print"),
-    }
 }

@@ -1,0 +1,105 @@
+//! `latchkey user list`: all users as a table or as lines of JSON.
+//!
+//! Guarantees: users are printed while they are read, so that memory does not grow with their number and `| head` ends the command early.
+
+use std::{
+    borrow::Cow,
+    io::{self, Write},
+};
+
+use anyhow::Context as _;
+use clap::Args;
+use serde::Deserialize;
+
+use super::client::Client;
+use crate::{config::Config, model::UserFilter};
+
+/// Which users.
+#[derive(Args)]
+pub(super) struct UserList {
+    /// Only users whose email begins with this, in the order of emails
+    #[arg(long, value_name = "BEGINNING")]
+    search: Option<String>,
+
+    /// Only administrators
+    #[arg(long)]
+    admin: bool,
+
+    /// Only disabled users
+    #[arg(long)]
+    disabled: bool,
+
+    /// Print one JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+impl UserList {
+    pub(super) fn run(self, config: &Config) -> anyhow::Result<()> {
+        let mut client = Client::connect_existing(config)?;
+        let filter = UserFilter {
+            email_prefix: self.search,
+            admin: self.admin.then_some(true),
+            disabled: self.disabled.then_some(true),
+        };
+        let mut out = io::BufWriter::new(io::stdout().lock());
+        let mut table = Table { email_width: None };
+        let printed = client.for_each_user_lines(filter, |lines| {
+            let printed = if self.json { out.write_all(lines) } else { table.print(&mut out, lines) };
+            is_open(printed.and_then(|()| out.flush()))
+        });
+        printed?;
+        client.close()?;
+        if !self.json && table.email_width.is_none() {
+            is_open(table.print(&mut out, b"").and_then(|()| out.flush()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether more can be printed. A closed pipe, as after `| head`, is not a failure.
+fn is_open(printed: io::Result<()>) -> anyhow::Result<bool> {
+    match printed {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error).context("cannot print"),
+    }
+}
+
+/// A line of JSON.
+#[derive(Deserialize)]
+struct Row<'a> {
+    #[serde(borrow)]
+    email: Cow<'a, str>,
+    admin: bool,
+    disabled: bool,
+    registered_on_iso8601: &'a str,
+    public_id: &'a str,
+}
+
+struct Table {
+    /// The width of the column, set by the first users. `None` before the head of the table was printed.
+    email_width: Option<usize>,
+}
+
+impl Table {
+    fn print(&mut self, out: &mut impl Write, lines: &[u8]) -> io::Result<()> {
+        let rows =
+            lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(serde_json::from_slice::<Row>);
+        let rows = rows.collect::<Result<Vec<_>, _>>()?;
+        let width = if let Some(width) = self.email_width {
+            width
+        } else {
+            let emails = rows.iter().map(|row| row.email.chars().count());
+            let width = emails.max().unwrap_or(0).max("EMAIL".len());
+            writeln!(out, "{:width$}  {:5}  {:8}  {:20}  PUBLIC ID", "EMAIL", "ADMIN", "DISABLED", "REGISTERED")?;
+            *self.email_width.insert(width)
+        };
+        let yes = |flag| if flag { "yes" } else { "no" };
+        for Row { email, admin, disabled, registered_on_iso8601, public_id } in rows {
+            let (admin, disabled) = (yes(admin), yes(disabled));
+            writeln!(out, "{email:width$}  {admin:5}  {disabled:8}  {registered_on_iso8601:20}  {public_id}")?;
+        }
+        Ok(())
+    }
+}
