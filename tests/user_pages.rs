@@ -34,8 +34,8 @@ fn user(number: u64) -> Value {
 
 fn furnish(data: &Path) {
     add_user(data, ADMIN, true);
-    let lines: String = (0..USERS).map(|number| format!("{}\n", user(number))).collect();
-    let output = import(data, &["-"], &lines);
+    let lines: Vec<String> = (0..USERS).map(|number| user(number).to_string()).collect();
+    let output = import(data, &["-"], &lines.join("\n"));
     assert!(output.status.success(), "{}", text(&output.stderr));
 }
 
