@@ -17,7 +17,7 @@ use super::{
     socket::{AdminSocketClient, Answer, BROKE_OFF, RequestBody},
 };
 use crate::{
-    auth::transfer::{self, ImportReport},
+    auth::transfer::{self, ImportReport, OtherWriters},
     clock::{Clock as _, SystemClock},
     config::{self, Config},
     http::operator::transfer::{TRANSFER_PATH_PREFIX, TransferMessage},
@@ -87,7 +87,7 @@ impl DataAccess {
             Self::InProcess(dir, cache_bytes) => {
                 let store = Store::open(&dir, cache_bytes)?;
                 let show = &mut |done, all| bar.show(done, all);
-                let report = transfer::import(&store, &mut file, SystemClock.now(), dry_run, show)?;
+                let report = transfer::import(&store, &mut file, SystemClock.now(), dry_run, OtherWriters::None, show)?;
                 store.close()?;
                 Ok(report)
             }

@@ -6,6 +6,7 @@
 use std::{
     collections::HashSet,
     io::{self, BufRead, BufReader, Read, Seek, Write},
+    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
@@ -20,9 +21,22 @@ use crate::{
 
 /// The longest line in bytes. An export writes at most about 1,000 per line.
 const LINE_BYTES_MAX: usize = 8 * 1024;
-/// Users per transaction. Emails are unordered, so a batch touches every page of their index, and a larger batch writes fewer pages in
-/// all. But other writers wait for one batch, about a fifth of a second.
+/// The maximum number of users per transaction. Emails are unordered, so a batch touches every page of their index, and a larger batch
+/// writes fewer pages in all.
 const BATCH: usize = 8192;
+/// The minimum number of users per transaction.
+const BATCH_MIN: usize = 256;
+/// How long a transaction should take at most while a server runs, because its other writers wait for it.
+const SHARED_BATCH_MAX: Duration = Duration::from_millis(50);
+
+/// Who else writes to the store during an import.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OtherWriters {
+    /// Nobody: transactions have the size that is fastest.
+    None,
+    /// The requests of a server: transactions are short.
+    Requests,
+}
 /// How many invalid lines are named. The rest are counted.
 const NAMED_MAX: usize = 100;
 
@@ -139,6 +153,7 @@ pub fn import(
     file: &mut (impl Read + Seek),
     now: OffsetDateTime,
     dry_run: bool,
+    others: OtherWriters,
     progress: Progress<'_>,
 ) -> Result<ImportReport, TransferError> {
     let bytes = file.seek(io::SeekFrom::End(0))?;
@@ -147,7 +162,7 @@ pub fn import(
     file.rewind()?;
     let mut lines = Lines::new(&mut *file, now, bytes * passes, progress);
     let mut found = ImportReport::default();
-    lines.in_batches(&mut found, Some(&mut seen), |users| store.import_outcomes(&users))?;
+    lines.in_batches(&mut found, Some(&mut seen), OtherWriters::None, |users| store.import_outcomes(&users))?;
     if dry_run || found.bad > 0 {
         if found.bad > 0 {
             (found.added, found.unchanged) = (0, 0);
@@ -159,7 +174,7 @@ pub fn import(
     file.rewind()?;
     let mut lines = Lines { done, ..Lines::new(file, now, bytes * passes, progress) };
     let mut report = ImportReport::default();
-    let added = lines.in_batches(&mut report, None, |users| store.import_users(users));
+    let added = lines.in_batches(&mut report, None, others, |users| store.import_users(users));
     added.map_err(|error| TransferError::HalfWay(Box::new(error)))?;
     Ok(report)
 }
@@ -183,13 +198,15 @@ impl<'a, R: Read> Lines<'a, R> {
         &mut self,
         report: &mut ImportReport,
         mut seen: Option<&mut HashSet<u128>>,
+        others: OtherWriters,
         act: impl Fn(Vec<UserToImport>) -> Result<Vec<ImportOutcome>, StoreError>,
     ) -> Result<(), TransferError> {
         let mut text = Vec::new();
+        let mut batch = if others == OtherWriters::None { BATCH } else { BATCH_MIN };
         loop {
-            let (mut users, mut whose) = (Vec::with_capacity(BATCH), Vec::with_capacity(BATCH));
+            let (mut users, mut whose) = (Vec::with_capacity(batch), Vec::with_capacity(batch));
             let mut more = true;
-            while more && users.len() < BATCH {
+            while more && users.len() < batch {
                 text.clear();
                 let limit = LINE_BYTES_MAX as u64 + 1;
                 let read = (&mut self.reader).take(limit).read_until(b'\n', &mut text)?;
@@ -220,7 +237,19 @@ impl<'a, R: Read> Lines<'a, R> {
                     }
                 }
             }
+            let started = Instant::now();
             report.count(&act(users)?, &whose);
+            if others == OtherWriters::Requests {
+                let took = started.elapsed();
+                batch = if took > SHARED_BATCH_MAX {
+                    batch / 2
+                } else if took < SHARED_BATCH_MAX / 2 {
+                    batch * 2
+                } else {
+                    batch
+                };
+                batch = batch.clamp(BATCH_MIN, BATCH);
+            }
             (self.progress)(self.done, self.bytes);
             if !more {
                 return Ok(());

@@ -22,7 +22,7 @@ use tokio::{
 };
 
 use crate::{
-    auth::transfer::{self, TransferError},
+    auth::transfer::{self, OtherWriters, TransferError},
     clock::Clock,
     http::{middleware::stack::Routes, operator::user_list},
     store::{Progress, Store, scratch_file},
@@ -148,7 +148,7 @@ impl OperatorRoutes {
         written?;
         let now = self.clock.now();
         Ok(self.answer(permit, move |store, mut file, progress| {
-            let report = transfer::import(store, &mut lines, now, dry_run, progress)?;
+            let report = transfer::import(store, &mut lines, now, dry_run, OtherWriters::Requests, progress)?;
             let (added, unchanged, differing, bad) = (report.added, report.unchanged, report.differing, report.bad);
             tracing::info!(target: "audit", event = "import", by = "operator", dry_run, added, unchanged, differing, bad);
             Ok(file.write_all(serde_json::json!(report).to_string().as_bytes())?)
