@@ -8,10 +8,11 @@ fn file(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
 }
 
-const PAGES: [&str; 6] = [
+const PAGES: [&str; 7] = [
     "docs/api.md",
     "docs/deployment.md",
     "docs/moving-users.md",
+    "docs/limits.md",
     "docs/operations.md",
     "docs/performance.md",
     "docs/settings.md",

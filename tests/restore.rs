@@ -19,6 +19,7 @@ use crate::{
 const USERS: TableDefinition<[u8; 16], &[u8]> = TableDefinition::new("users_1");
 const BY_EMAIL: TableDefinition<&str, [u8; 16]> = TableDefinition::new("users_by_email_1");
 const BY_FLAGS: TableDefinition<[u8; 17], ()> = TableDefinition::new("users_by_flags_1");
+const WIDGET_COUNTS: TableDefinition<u64, u64> = TableDefinition::new("widgets_counts_1");
 const COUNTS: TableDefinition<[u8; 17], u64> = TableDefinition::new("users_by_flags_counts_1");
 const BY_SEQUENCE: TableDefinition<u64, &str> = TableDefinition::new("widgets_by_sequence_1");
 const META: TableDefinition<&str, u64> = TableDefinition::new("latchkey");
@@ -118,6 +119,12 @@ fn unsound(good: &Path) -> Vec<(PathBuf, &'static str)> {
             }),
             "names a widget that is not there",
         ),
+        (
+            changed(good, "widgets-miscounted", |txn| {
+                drop(txn.open_table(WIDGET_COUNTS).unwrap().insert(0, 7).unwrap())
+            }),
+            "the order of widgets is counted wrong",
+        ),
     ]
 }
 
@@ -155,7 +162,7 @@ async fn what_is_sound_is_counted_and_keeps_every_byte_also_after_a_kill_and_of_
     let bytes = fs::read(&file).unwrap();
     let output = check(&file);
     done(&output);
-    let said = "is sound: 2 users, 1 of them an administrator, 1 widget, 1 logged-out token, schema 3";
+    let said = "is sound: 2 users, 1 of them an administrator, 1 widget, 1 logged-out token, schema 4";
     assert!(text(&output.stdout).contains(said), "{}", text(&output.stdout));
     done(&run(&["check"], &data, ""));
     assert!(fs::read(&file).unwrap() == bytes);

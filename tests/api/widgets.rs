@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use latchkey::clock::ManualClock;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -43,6 +44,32 @@ fn relations(header: &str) -> Value {
         (rel.strip_suffix('"').unwrap().to_owned(), Value::from(to))
     };
     Value::Object(header.split(", ").map(relation).collect())
+}
+
+/// More widgets than are counted in one row of the database, of which some are deleted.
+#[tokio::test]
+async fn pages_of_many_widgets_have_each_widget_once_also_where_others_were_deleted() {
+    let server = TestServer::with_admin(&[]);
+    let token = server.admin().await;
+    let names: Vec<String> = (0..4_300).map(|number| format!("w{number:04}")).collect();
+    for part in names.chunks(430) {
+        let added = join_all(part.iter().map(|name| add(&server, &token, name))).await;
+        assert!(added.iter().all(|answer| answer.status == 201));
+    }
+    let (deleted, kept) = names.split_at(40);
+    for name in deleted {
+        let call = server.request(Method::DELETE, &format!("/widgets/{name}")).bearer(&token);
+        assert_eq!(call.send().await.status, 204);
+    }
+    let mut listed = Vec::new();
+    for page in 1..=43 {
+        let page = server.get(&format!("/widgets?per_page=100&page={page}")).bearer(&token).send().await.json();
+        assert_eq!(page["total_items"], kept.len());
+        let items = page["items"].as_array().unwrap().iter();
+        listed.extend(items.map(|item| item["name"].as_str().unwrap().to_owned()));
+    }
+    listed.sort_unstable();
+    assert!(listed == kept);
 }
 
 #[tokio::test]

@@ -31,6 +31,7 @@ pub(in crate::store) fn copy(from: &ReadTransaction, into: File, progress: Progr
     copy.table(tables::BLACKLIST)?;
     copy.table(tables::WIDGETS)?;
     copy.table(tables::WIDGETS_BY_SEQUENCE)?;
+    copy.table(tables::WIDGET_COUNTS)?;
     copy.table(tables::META)?;
     let all = copy.tables == tables;
     database.close()?;

@@ -3,7 +3,7 @@
 //! Guarantees: the file is not changed. An error is one sentence. Verified are every page's checksum, the schema (an older one is
 //! migrated in memory), every record, every index in both directions, and every password hash.
 
-use std::{fs::File, path::Path};
+use std::{collections::BTreeMap, fs::File, path::Path};
 
 use redb::{
     ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageBackend, backends::FileBackend,
@@ -165,6 +165,14 @@ impl Checker<'_> {
         }
         if by_sequence.len()? != all {
             return Err(self.wrong("the order of widgets names a widget that is not there"));
+        }
+        let mut counts = BTreeMap::new();
+        for row in self.txn.open_table(tables::WIDGET_COUNTS)?.iter()? {
+            let (range, count) = row?;
+            counts.insert(range.value(), count.value());
+        }
+        if counts != widgets::count_ranges(&by_sequence)? {
+            return Err(self.wrong("the order of widgets is counted wrong"));
         }
         Ok(all)
     }

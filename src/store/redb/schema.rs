@@ -27,7 +27,7 @@ use crate::{
             copy_on_write::CopyOnWriteStorage,
             tables::{self, META},
             transaction::transact,
-            user_index, users,
+            user_index, users, widgets,
         },
     },
 };
@@ -45,7 +45,7 @@ const VERIFY_CACHE_BYTES: usize = 16 * 1024 * 1024;
 type Step = fn(&WriteTransaction) -> Result<(), StoreError>;
 
 /// Step `n` migrates schema `n` to schema `n + 1`. A released step is never changed.
-const STEPS: &[Step] = &[create_first_tables, users::index_admins, user_index::create];
+const STEPS: &[Step] = &[create_first_tables, users::index_admins, user_index::create, widgets::create_counts];
 
 fn create_first_tables(txn: &WriteTransaction) -> Result<(), StoreError> {
     txn.open_table(tables::USERS)?;

@@ -30,6 +30,9 @@ pub(in crate::store) const WIDGETS: TableDefinition<&str, &[u8]> = TableDefiniti
 pub(in crate::store) const WIDGETS_BY_SEQUENCE: TableDefinition<u64, &str> =
     TableDefinition::new("widgets_by_sequence_1");
 
+/// Place in the order of creation, divided by 4,096, to the number of widgets whose place has this quotient.
+pub(in crate::store) const WIDGET_COUNTS: TableDefinition<u64, u64> = TableDefinition::new("widgets_counts_1");
+
 /// Named numbers about the file itself. A redb file without this table is not a latchkey database.
 pub(in crate::store) const META: TableDefinition<&str, u64> = TableDefinition::new("latchkey");
 

@@ -1,8 +1,11 @@
-//! The table of widgets and its index by order of creation. No other file writes to them.
+//! The table of widgets, its index by order of creation, and the number of widgets in each range of the index. No other file writes to
+//! them.
 //!
-//! Guarantees: the table and its index change in one transaction. There is one widget per name.
+//! Guarantees: the tables change in one transaction. There is one widget per name. Skipping widgets reads one row per 4,096 of them.
 
-use redb::{ReadableTable, ReadableTableMetadata, WriteTransaction};
+use std::collections::BTreeMap;
+
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, WriteTransaction};
 use time::OffsetDateTime;
 
 use crate::{
@@ -12,11 +15,14 @@ use crate::{
         redb::{
             handle::Snapshot,
             record::{self, WidgetRow},
-            tables::{Users, WIDGETS, WIDGETS_BY_SEQUENCE},
+            tables::{Users, WIDGET_COUNTS, WIDGETS, WIDGETS_BY_SEQUENCE},
             users,
         },
     },
 };
+
+/// The number of places in the order of creation that are counted in one row.
+const RANGE_PLACES: u64 = 4096;
 
 /// A widget with its owner.
 pub struct OwnedWidget {
@@ -42,6 +48,9 @@ pub(in crate::store) fn insert(txn: &WriteTransaction, widget: &Widget) -> Resul
     let mut by_sequence = txn.open_table(WIDGETS_BY_SEQUENCE)?;
     let sequence = by_sequence.last()?.map_or(0, |(last, _)| last.value() + 1);
     by_sequence.insert(sequence, widget.name.as_str())?;
+    let mut counts = txn.open_table(WIDGET_COUNTS)?;
+    let count = counts.get(sequence / RANGE_PLACES)?.map_or(0, |count| count.value());
+    counts.insert(sequence / RANGE_PLACES, count + 1)?;
     widgets.insert(widget.name.as_str(), record::encode(&to_row(sequence, widget)).as_slice())?;
     Ok(true)
 }
@@ -72,6 +81,14 @@ pub(in crate::store) fn remove(txn: &WriteTransaction, name: &WidgetName) -> Res
         .transpose()?;
     if let Some(row) = &row {
         txn.open_table(WIDGETS_BY_SEQUENCE)?.remove(row.sequence)?;
+        let mut counts = txn.open_table(WIDGET_COUNTS)?;
+        let range = row.sequence / RANGE_PLACES;
+        let count = counts.get(range)?.map_or(0, |count| count.value());
+        if count > 1 {
+            counts.insert(range, count - 1)?;
+        } else {
+            counts.remove(range)?;
+        }
     }
     Ok(row.is_some())
 }
@@ -86,8 +103,8 @@ pub(in crate::store) fn page(snapshot: &Snapshot, skip: u64, limit: usize) -> Re
     let total = by_sequence.len()?;
     let mut items = Vec::new();
     if skip < total {
-        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
-        for entry in by_sequence.iter()?.skip(skip).take(limit) {
+        let (first, skip) = start(snapshot, skip)?;
+        for entry in by_sequence.range(first..)?.skip(skip).take(limit) {
             let (_, name) = entry?;
             let damaged = || StoreError::Record { table: "widgets_by_sequence", cause: "no such widget".to_owned() };
             let name = WidgetName::parse(name.value()).map_err(|_| damaged())?;
@@ -95,6 +112,41 @@ pub(in crate::store) fn page(snapshot: &Snapshot, skip: u64, limit: usize) -> Re
         }
     }
     Ok(WidgetPage { items, total })
+}
+
+/// Returns the place from which less than [`RANGE_PLACES`] widgets must be skipped one by one to skip `skip` widgets, and how many those are.
+fn start(txn: &ReadTransaction, mut skip: u64) -> Result<(u64, usize), StoreError> {
+    let mut first = 0;
+    for row in txn.open_table(WIDGET_COUNTS)?.iter()? {
+        let (range, count) = row?;
+        first = range.value() * RANGE_PLACES;
+        if skip < count.value() {
+            break;
+        }
+        skip -= count.value();
+        first += RANGE_PLACES;
+    }
+    Ok((first, usize::try_from(skip).unwrap_or(usize::MAX)))
+}
+
+/// Counts the widgets of each range.
+pub(in crate::store) fn count_ranges(
+    by_sequence: &impl ReadableTable<u64, &'static str>,
+) -> Result<BTreeMap<u64, u64>, StoreError> {
+    let mut counts = BTreeMap::new();
+    for entry in by_sequence.iter()? {
+        *counts.entry(entry?.0.value() / RANGE_PLACES).or_default() += 1;
+    }
+    Ok(counts)
+}
+
+/// Migration to schema 4: counts the widgets.
+pub(in crate::store) fn create_counts(txn: &WriteTransaction) -> Result<(), StoreError> {
+    let mut counts = txn.open_table(WIDGET_COUNTS)?;
+    for (range, count) in count_ranges(&txn.open_table(WIDGETS_BY_SEQUENCE)?)? {
+        counts.insert(range, count)?;
+    }
+    Ok(())
 }
 
 fn to_row(sequence: u64, widget: &Widget) -> WidgetRow {
