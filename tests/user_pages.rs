@@ -2,11 +2,20 @@
 //!
 //! The users have all combinations of flags and ids in random order, and more than fit into one counted range of the index.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
+use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::sync::Notify;
 
 use crate::{
     api::harness::{ADMIN, TestServer, add_user},
@@ -200,6 +209,31 @@ async fn a_search_goes_in_the_order_of_emails_and_says_where_its_total_is_not_ex
     assert_eq!(emails(&without_number), expected(&users, None, None, "u01")[10..15]);
     assert!(without_number["page"].is_null() && without_number["links"]["prev"].is_null());
     assert_eq!(without_number["has_prev"], true);
+}
+
+/// A request that is sent after many pages were asked for is answered before most of them.
+#[tokio::test]
+async fn pages_do_not_hold_up_other_requests() {
+    let dir = Arc::new(TempDir::new().unwrap());
+    furnish(&dir.path().join("data"));
+    let server = TestServer::on(dir, &[]);
+    let token = server.log_in(ADMIN).await;
+    let (answered, first) = (AtomicUsize::new(0), Notify::new());
+    let page = async || {
+        let query = "/users?per_page=100&search=u&disabled=true&admin=false";
+        let status = server.get(query).bearer(&token).send().await.status;
+        answered.fetch_add(1, Ordering::SeqCst);
+        first.notify_one();
+        status
+    };
+    let other = async {
+        first.notified().await;
+        assert_eq!(server.status_of(&token).await, 200);
+        answered.load(Ordering::SeqCst)
+    };
+    let (pages, before) = futures_util::join!(join_all((0..60).map(|_| page())), other);
+    assert!(pages.iter().all(|status| *status == 200));
+    assert!(before < 20, "{before} of 60 pages were answered before");
 }
 
 #[tokio::test]
