@@ -1,11 +1,11 @@
-//! The purge task: removes blacklist entries whose token has expired, in bounded batches.
+//! The purge task: removes blacklist entries whose token has expired, and known devices without a recent login, in bounded batches.
 //!
 //! Guarantees: a batch is one short transaction, so that a logout never waits long behind it; an entry goes only after its
 //! token has expired (I2).
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{clock::Clock, metrics::METRICS, store::Store};
+use crate::{auth::known_devices::KNOWN_FOR_S, clock::Clock, metrics::METRICS, store::Store};
 
 /// How many entries one transaction removes.
 const BATCH: usize = 1000;
@@ -27,6 +27,16 @@ pub async fn run(store: Arc<Store>, clock: Arc<dyn Clock>, interval: Duration) {
                 }
                 Err(error) => {
                     tracing::error!(%error, "the blacklist was not purged; the next run tries again");
+                    break;
+                }
+            }
+        }
+        loop {
+            match store.purge_known_devices(clock.unix_s().saturating_sub(KNOWN_FOR_S), BATCH).await {
+                Ok(BATCH) => {}
+                Ok(_) => break,
+                Err(error) => {
+                    tracing::error!(%error, "known devices were not purged; the next run tries again");
                     break;
                 }
             }

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use crate::{
     auth::{
         Auth, AuthError,
+        known_devices::KnownDevices,
         passwords::hasher::Hasher,
         throttle::Throttle,
         tokens::{KEY_BYTES_MIN, Tokens},
@@ -69,8 +70,8 @@ impl ApplicationState {
         let hasher = Hasher::start(config.scrypt, config.hash_threads());
         let tokens = Tokens::new(&key, store.data_generation()?, config.token_lifetime.as_secs());
         let throttle = Throttle::new(config.guessing.limits());
-        let auth =
-            Auth::new(Arc::clone(&store), Arc::clone(&clock), hasher, config.password_policy(), tokens, throttle);
+        let (policy, devices) = (config.password_policy(), KnownDevices::new(&key));
+        let auth = Auth::new(Arc::clone(&store), Arc::clone(&clock), hasher, policy, tokens, throttle, devices);
         Ok(Self { auth: Arc::new(auth), store, clock, dir })
     }
 
@@ -132,7 +133,7 @@ impl Server {
             tracing::warn!(cost = %config.scrypt, "password hashes are cheap to guess; this is for tests");
         }
         if let Some((email, password)) = config.first_admin()? {
-            match state.auth.add_user(email, password, true).await {
+            match state.auth.add_user(email, password, true, None).await {
                 Ok(user) => tracing::info!(email = %user.email, "made the first administrator"),
                 Err(AuthError::EmailTaken(_)) => {} // later changes of the account are kept
                 Err(error) => return Err(error.into()),

@@ -6,6 +6,7 @@ mod browser;
 mod bulk;
 mod cli;
 mod disk;
+mod fairness;
 mod full_disk;
 mod hashes;
 mod import;

@@ -5,6 +5,8 @@
 //! the rules of any resource other than users.
 
 mod error;
+pub mod known_devices;
+pub mod network;
 pub mod passwords;
 pub mod throttle;
 pub mod tokens;
@@ -17,9 +19,10 @@ use time::OffsetDateTime;
 use crate::{
     clock::Clock,
     metrics::METRICS,
-    model::{BlacklistedToken, Email, PasswordHash, PublicId, TokenId, User, UserChange},
+    model::{BlacklistedToken, Email, KnownDevice, PasswordHash, PublicId, TokenId, User, UserChange},
     store::{Store, UpdateOutcome},
 };
+use known_devices::KnownDevices;
 use passwords::{
     hasher::Hasher,
     policy::{Password, PasswordPolicy},
@@ -70,6 +73,7 @@ pub struct Auth {
     policy: PasswordPolicy,
     tokens: Tokens,
     throttle: Throttle,
+    known_devices: KnownDevices,
 }
 
 impl Auth {
@@ -82,8 +86,9 @@ impl Auth {
         policy: PasswordPolicy,
         tokens: Tokens,
         throttle: Throttle,
+        known_devices: KnownDevices,
     ) -> Self {
-        Self { store, clock, hasher, policy, tokens, throttle }
+        Self { store, clock, hasher, policy, tokens, throttle, known_devices }
     }
 
     /// Returns the requirements for new passwords.
@@ -104,15 +109,22 @@ impl Auth {
         from: Option<IpAddr>,
     ) -> Result<AccessToken, AuthError> {
         self.throttle.register(from)?;
-        let user = self.add_user(email, password, false).await?;
+        let user = self.add_user(email, password, false, from).await?;
         Ok(self.issue(&user))
     }
 
-    /// Creates an account, which is an administrator's if `admin`. The account is on disk when this returns.
+    /// Creates an account, which is an administrator's if `admin`. The account is on disk when this returns. `from` is the client's address,
+    /// or `None` for the operator.
     ///
     /// # Errors
     /// [`AuthError::EmailTaken`], [`AuthError::Busy`], [`AuthError::Store`].
-    pub async fn add_user(&self, email: Email, password: Password, admin: bool) -> Result<User, AuthError> {
+    pub async fn add_user(
+        &self,
+        email: Email,
+        password: Password,
+        admin: bool,
+        from: Option<IpAddr>,
+    ) -> Result<User, AuthError> {
         if self.store.find_user(&email)?.is_some() {
             return Err(AuthError::EmailTaken(email)); // this saves the hash; the insert below decides
         }
@@ -120,7 +132,7 @@ impl Auth {
         let user = User {
             public_id: PublicId::new(now),
             email,
-            password_hash: self.hasher.hash(password).await?,
+            password_hash: self.hasher.hash(password, from).await?,
             admin,
             disabled: false,
             epoch: 0,
@@ -143,7 +155,7 @@ impl Auth {
         from: Option<IpAddr>,
     ) -> Result<AccessToken, AuthError> {
         let guess = self.throttle.guess(email, from).await?;
-        let answer = self.check_and_issue(email, password).await;
+        let answer = self.check_and_issue(email, password, from).await;
         let count = match &answer {
             Ok(_) => {
                 guess.was_right();
@@ -159,9 +171,16 @@ impl Auth {
         answer
     }
 
-    async fn check_and_issue(&self, email: &Email, password: Password) -> Result<AccessToken, AuthError> {
+    async fn check_and_issue(
+        &self,
+        email: &Email,
+        password: Password,
+        from: Option<IpAddr>,
+    ) -> Result<AccessToken, AuthError> {
         let user = self.store.find_user(email)?;
-        let verdict = self.hasher.verify(password, user.as_ref().map(|user| user.password_hash.clone())).await?;
+        let device = self.device(user.as_ref(), from)?;
+        let stored = user.as_ref().map(|user| user.password_hash.clone());
+        let verdict = self.hasher.verify(password, stored, from, device.is_known).await?;
         let Some(user) = user.filter(|user| verdict.matches && !user.disabled) else {
             return Err(AuthError::InvalidCredentials);
         };
@@ -172,7 +191,22 @@ impl Auth {
                 tracing::warn!(%error, "a password hash was not replaced by a stronger one");
             }
         }
+        if let Some(device) = device.to_be_stored {
+            let stored = self.store.insert_known_device(user.clone(), device, self.clock.unix_s()).await;
+            if let Err(error) = stored {
+                tracing::warn!(%error, "a known device was not stored"); // neither must this
+            }
+        }
         Ok(self.issue(&user))
+    }
+
+    /// Looks up the device at `from`. `None` for `user`, where there is no account, takes the same steps (I7).
+    fn device(&self, user: Option<&User>, from: Option<IpAddr>) -> Result<FoundDevice, AuthError> {
+        let Some(from) = from else { return Ok(FoundDevice { is_known: false, to_be_stored: None }) };
+        let device = self.known_devices.device(user.map(|user| user.public_id), from);
+        let (last_s, now_s) = (self.store.last_login_s(device)?, self.clock.unix_s());
+        let to_be_stored = known_devices::is_to_be_stored(last_s, now_s).then_some(device);
+        Ok(FoundDevice { is_known: known_devices::is_known(last_s, now_s), to_be_stored })
     }
 
     /// Verifies an access token and returns its user.
@@ -226,7 +260,7 @@ impl Auth {
         from: Option<IpAddr>,
     ) -> Result<AccessToken, AuthError> {
         self.confirm(caller, current, from).await?;
-        let password_hash = Some(self.hasher.hash(new).await?);
+        let password_hash = Some(self.hasher.hash(new, from).await?);
         let expected = Some(caller.user.password_hash.clone());
         let change = UserChange { password_hash, ..UserChange::default() };
         match self.store.update_user(caller.user.public_id, expected, change).await? {
@@ -274,17 +308,18 @@ impl Auth {
         changed(self.store.remove_user(user).await?)
     }
 
-    /// Hashes a new password.
+    /// Hashes a new password. `from` is the client's address, or `None` for the operator.
     ///
     /// # Errors
     /// [`AuthError::Busy`].
-    pub async fn hash(&self, password: Password) -> Result<PasswordHash, AuthError> {
-        Ok(self.hasher.hash(password).await?)
+    pub async fn hash(&self, password: Password, from: Option<IpAddr>) -> Result<PasswordHash, AuthError> {
+        Ok(self.hasher.hash(password, from).await?)
     }
 
     async fn confirm(&self, caller: &Caller, password: Password, from: Option<IpAddr>) -> Result<(), AuthError> {
         let guess = self.throttle.guess(&caller.user.email, from).await?;
-        let verdict = self.hasher.verify(password, Some(caller.user.password_hash.clone())).await?;
+        let is_known = self.device(Some(&caller.user), from)?.is_known;
+        let verdict = self.hasher.verify(password, Some(caller.user.password_hash.clone()), from, is_known).await?;
         if verdict.matches {
             guess.was_right();
             Ok(())
@@ -314,6 +349,13 @@ impl Auth {
     pub fn now(&self) -> OffsetDateTime {
         self.clock.now()
     }
+}
+
+/// The device of a login, as it was found before the password was verified.
+struct FoundDevice {
+    is_known: bool,
+    /// The device, if a login from it is to be stored.
+    to_be_stored: Option<KnownDevice>,
 }
 
 fn changed(changed: UpdateOutcome) -> Result<User, AuthError> {

@@ -20,7 +20,11 @@ use std::{
 
 use tokio::sync::Notify;
 
-use crate::{auth::error::AuthError, metrics::METRICS, model::Email};
+use crate::{
+    auth::{error::AuthError, network::Network},
+    metrics::METRICS,
+    model::Email,
+};
 
 /// The wait after the first failure beyond the free ones. Each further failure doubles it.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
@@ -93,7 +97,7 @@ impl Throttle {
     pub async fn guess(&self, account: &Email, from: Option<IpAddr>) -> Result<Guess<'_>, AuthError> {
         count(self.logins.as_ref(), from)?;
         let (Some(failures), Some(from)) = (&self.failures, from) else { return Ok(Guess { of: None }) };
-        let owner = failures.table.owner((network(from), account.key()));
+        let owner = failures.table.owner((Network::of(from), account.key()));
         let turn = async {
             loop {
                 let settled = failures.settled.notified(); // before looking, so that nothing is missed in between
@@ -171,7 +175,7 @@ impl AddressLimit {
 
     /// Counts a call, or returns how long to wait. A refused call is not counted.
     fn count(&self, from: IpAddr) -> Result<(), Duration> {
-        let owner = self.table.owner(network(from));
+        let owner = self.table.owner(Network::of(from));
         let now = self.table.now();
         let mut slots = self.table.lock();
         let Some(slot) = claim(&mut slots, owner, now) else { return Ok(()) };
@@ -284,14 +288,6 @@ fn claim(slots: &mut [Slot], owner: u64, now: u64) -> Option<&mut Slot> {
     let taken = set.iter_mut().filter(|slot| slot.in_flight == 0).min_by_key(|slot| slot.forgotten_at)?;
     *taken = Slot { owner, ..Slot::default() };
     Some(taken)
-}
-
-/// The part of an address that one subscriber has: all of an IPv4 address, the first 64 bits of an IPv6 address.
-fn network(address: IpAddr) -> (u8, u64) {
-    match address.to_canonical() {
-        IpAddr::V4(address) => (4, address.to_bits().into()),
-        IpAddr::V6(address) => (6, u64::try_from(address.to_bits() >> 64).expect("BUG: half of 128 bits is 64")),
-    }
 }
 
 fn micros(duration: Duration) -> u64 {

@@ -7,6 +7,7 @@ mod blacklisted_token;
 mod deadline;
 mod email;
 mod ids;
+mod known_device;
 mod user;
 mod widget;
 
@@ -14,5 +15,6 @@ pub use blacklisted_token::BlacklistedToken;
 pub use deadline::{Deadline, DeadlineError};
 pub use email::{Email, EmailError};
 pub use ids::{PublicId, TokenId};
+pub use known_device::KnownDevice;
 pub use user::{PasswordHash, User, UserChange, UserFilter};
 pub use widget::{InfoUrl, InfoUrlError, Widget, WidgetName, WidgetNameError};

@@ -24,13 +24,15 @@ use std::{
 
 use crate::{
     metrics::DatabaseSizes,
-    model::{BlacklistedToken, Email, PasswordHash, PublicId, User, UserChange, UserFilter, Widget, WidgetName},
+    model::{
+        BlacklistedToken, Email, KnownDevice, PasswordHash, PublicId, User, UserChange, UserFilter, Widget, WidgetName,
+    },
 };
 
 use self::redb::{
     backup, blacklist,
     engine::{RedbEngine, StorageBackend},
-    schema, user_list, users, widgets,
+    known_devices, schema, user_list, users, widgets,
 };
 
 pub use self::redb::{
@@ -301,6 +303,33 @@ impl Store {
             Ok(purged)
         };
         self.engine.write(purge).await
+    }
+
+    /// Returns the time of the last stored login from `device`, in seconds since 1970, or `None` if there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the disk fails.
+    pub fn last_login_s(&self, device: KnownDevice) -> Result<Option<u64>, StoreError> {
+        self.engine.read(|snapshot| known_devices::last_login_s(snapshot, device))
+    }
+
+    /// Stores a login of `user` from `device` at `now_s`, in seconds since 1970.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the disk fails.
+    pub async fn insert_known_device(&self, user: User, device: KnownDevice, now_s: u64) -> Result<(), StoreError> {
+        self.engine.write(move |txn| known_devices::insert(txn, (&user, device), now_s)).await
+    }
+
+    /// Removes up to `limit` known devices whose last stored login was at `through_s` or before, and returns their number.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the disk fails.
+    pub async fn purge_known_devices(&self, through_s: u64, limit: usize) -> Result<usize, StoreError> {
+        if !self.engine.read(|snapshot| known_devices::has_expired(snapshot, through_s))? {
+            return Ok(0);
+        }
+        self.engine.write(move |txn| known_devices::purge(txn, through_s, limit)).await
     }
 
     /// Returns up to `limit` widgets in order of creation after the first `skip`, and the total number.

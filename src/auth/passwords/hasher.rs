@@ -3,16 +3,20 @@
 //! Guarantees: no hash runs on a thread that answers requests, and request threads have the higher priority. The number of running and
 //! of queued hashes is bounded, and so is their memory. A stored hash whose parameters exceed the bounds never runs.
 
-use std::{sync::Arc, thread, time::Duration};
+use std::{net::IpAddr, sync::Arc, thread, time::Duration};
 
 use tokio::sync::oneshot;
 
 use crate::{
-    auth::passwords::{
-        policy::Password,
-        queue::{HashPermit, HashPriority, HashQueue},
-        scrypt_cost::ScryptCost,
-        stored_hash::{StoredHash, UnusableHash},
+    auth::{
+        network::Client,
+        passwords::{
+            fair_queue::{Class, Demand},
+            policy::Password,
+            queue::{HashPermit, HashQueue},
+            scrypt_cost::ScryptCost,
+            stored_hash::{StoredHash, UnusableHash},
+        },
     },
     model::PasswordHash,
     thread_priority,
@@ -62,24 +66,36 @@ impl Hasher {
         Self { cost, decoy: cost.decoy(), queue }
     }
 
-    /// Hashes `password` with a new salt. Queued verifications go first.
+    /// Hashes `password` with a new salt for the client at `from`, or for the operator. Queued verifications go first, except before the
+    /// operator's hash.
     ///
     /// # Errors
     /// [`HashError::Busy`].
-    pub async fn hash(&self, password: Password) -> Result<PasswordHash, HashError> {
+    pub async fn hash(&self, password: Password, from: Option<IpAddr>) -> Result<PasswordHash, HashError> {
         let cost = self.cost;
-        self.run(HashPriority::NewHash, cost.work(), move |_| cost.hash(&password)).await
+        let class = if from.is_some() { Class::NewHash } else { Class::Known };
+        let demand = Demand { class, client: Client::at(from), work: cost.work() };
+        self.run(demand, move |_| cost.hash(&password)).await
     }
 
-    /// Verifies `password` against `stored`. `None` takes the same work and never matches (I7).
+    /// Verifies `password` against `stored` for the client at `from`, or for the operator. `None` takes the same work and never matches
+    /// (I7). `known_device` says whether the account lately logged in from there.
     ///
     /// # Errors
     /// [`HashError`].
-    pub async fn verify(&self, password: Password, stored: Option<PasswordHash>) -> Result<Verification, HashError> {
+    pub async fn verify(
+        &self,
+        password: Password,
+        stored: Option<PasswordHash>,
+        from: Option<IpAddr>,
+        known_device: bool,
+    ) -> Result<Verification, HashError> {
         let cost = self.cost;
         let known = stored.is_some();
+        let class = if known_device || from.is_none() { Class::Known } else { Class::Unknown };
         let stored = StoredHash::read(stored.as_ref().unwrap_or(&self.decoy))?;
-        self.run(HashPriority::Verify, stored.work(), move |permit| {
+        let demand = Demand { class, client: Client::at(from), work: stored.work() };
+        self.run(demand, move |permit| {
             let matches = stored.matches(&password) && known;
             // The new hash is made in the same job, so that the password is not kept longer. Under load it is left to a later login.
             let weak = matches && stored.is_weaker_than(cost);
@@ -91,8 +107,7 @@ impl Hasher {
 
     async fn run<T: Send + 'static>(
         &self,
-        priority: HashPriority,
-        work: u64,
+        demand: Demand,
         job: impl FnOnce(&HashPermit<'_>) -> T + Send + 'static,
     ) -> Result<T, HashError> {
         let (reply, answer) = oneshot::channel();
@@ -102,8 +117,8 @@ impl Hasher {
             let _ = reply.send(done);
         };
         // The entry is dropped with this future, which happens when the client disconnects.
-        let _entry = self.queue.join(priority, work, Box::new(run)).map_err(HashError::Busy)?;
-        answer.await.map_err(|_| HashError::Busy(self.queue.wait(priority)))
+        let _entry = self.queue.join(demand, Box::new(run)).map_err(HashError::Busy)?;
+        answer.await.map_err(|_| HashError::Busy(self.queue.wait(demand)))
     }
 }
 

@@ -29,6 +29,8 @@ pub(in crate::store) fn copy(from: &ReadTransaction, into: File, progress: Progr
     copy.table(tables::USERS_BY_FLAGS)?;
     copy.table(tables::USER_COUNTS)?;
     copy.table(tables::BLACKLIST)?;
+    copy.table(tables::KNOWN_DEVICES)?;
+    copy.table(tables::KNOWN_DEVICES_BY_TIME)?;
     copy.table(tables::WIDGETS)?;
     copy.table(tables::WIDGETS_BY_SEQUENCE)?;
     copy.table(tables::WIDGET_COUNTS)?;

@@ -15,7 +15,7 @@ use crate::{
         error::StoreError,
         progress::Progress,
         redb::{
-            backup,
+            backup, known_devices,
             record::{self, WidgetRow},
             schema, tables, user_index, user_row, widgets,
         },
@@ -80,6 +80,7 @@ pub fn check_on(
     let mut checker = Checker { txn: &txn, path, done: 0, rows: backup::count(&txn)?.1, progress };
     let (users, administrators) = checker.users(check_hash).map_err(damaged)?;
     let widgets = checker.widgets().map_err(damaged)?;
+    checker.known_devices().map_err(damaged)?;
     let blacklisted = txn.open_table(tables::BLACKLIST)?.len()?;
     Ok(DatabaseContents { schema, users, administrators, widgets, blacklisted })
 }
@@ -145,6 +146,15 @@ impl Checker<'_> {
             return Err(self.wrong("the index of users by flags is counted wrong"));
         }
         Ok((all, administrators))
+    }
+
+    fn known_devices(&self) -> Result<(), StoreError> {
+        let sound = known_devices::are_sound(self.txn)?;
+        if sound {
+            Ok(())
+        } else {
+            Err(self.wrong("a known device belongs to no user, or is not in the order of logins"))
+        }
     }
 
     fn widgets(&mut self) -> Result<u64, StoreError> {

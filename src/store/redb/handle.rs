@@ -18,7 +18,7 @@ use redb::{Database, ReadOnlyTable, ReadTransaction, ReadableDatabase as _};
 
 use crate::store::{
     error::StoreError,
-    redb::tables::{BLACKLIST, USERS, Users},
+    redb::tables::{BLACKLIST, KNOWN_DEVICES, USERS, Users},
 };
 
 /// How often the wait for the last reader polls. Reads take microseconds, a backup takes seconds.
@@ -38,6 +38,7 @@ struct OpenDatabase {
 pub(in crate::store) struct Snapshot {
     pub(in crate::store) users: Users,
     pub(in crate::store) blacklist: ReadOnlyTable<[u8; 24], ()>,
+    pub(in crate::store) known_devices: ReadOnlyTable<[u8; 32], u64>,
     txn: ReadTransaction,
     /// Keeps the database open.
     _database: Arc<Database>,
@@ -47,7 +48,8 @@ impl Snapshot {
     fn of(database: &Arc<Database>) -> Result<Arc<Self>, StoreError> {
         let txn = database.begin_read()?;
         let (users, blacklist) = (txn.open_table(USERS)?, txn.open_table(BLACKLIST)?);
-        Ok(Arc::new(Self { users, blacklist, txn, _database: Arc::clone(database) }))
+        let known_devices = txn.open_table(KNOWN_DEVICES)?;
+        Ok(Arc::new(Self { users, blacklist, known_devices, txn, _database: Arc::clone(database) }))
     }
 }
 

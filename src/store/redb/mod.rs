@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `tables` | the definitions of all tables |
 //! | `record`, `user_row` | the bytes of a row; a user as a row |
-//! | `users`, `blacklist`, `widgets` | reads and writes of their tables |
+//! | `users`, `blacklist`, `known_devices`, `widgets` | reads and writes of their tables |
 //! | `user_index`, `user_list` | the index of users by flags; pages of users |
 //! | `engine` | the open engine: reads on the snapshot, writes through the commit worker |
 //! | `handle` | the open database and the cached snapshot that reads share |
@@ -26,6 +26,7 @@ mod copy_on_write;
 pub(super) mod engine;
 mod error;
 mod handle;
+pub(super) mod known_devices;
 mod record;
 pub(super) mod restore;
 pub(super) mod schema;

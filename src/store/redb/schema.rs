@@ -25,6 +25,7 @@ use crate::{
         redb::{
             backend::{self, StorageFactory},
             copy_on_write::CopyOnWriteStorage,
+            known_devices,
             tables::{self, META},
             transaction::transact,
             user_index, users, widgets,
@@ -45,7 +46,8 @@ const VERIFY_CACHE_BYTES: usize = 16 * 1024 * 1024;
 type Step = fn(&WriteTransaction) -> Result<(), StoreError>;
 
 /// Step `n` migrates schema `n` to schema `n + 1`. A released step is never changed.
-const STEPS: &[Step] = &[create_first_tables, users::index_admins, user_index::create, widgets::create_counts];
+const STEPS: &[Step] =
+    &[create_first_tables, users::index_admins, user_index::create, widgets::create_counts, known_devices::create];
 
 fn create_first_tables(txn: &WriteTransaction) -> Result<(), StoreError> {
     txn.open_table(tables::USERS)?;

@@ -1,7 +1,7 @@
 //! The definitions of all tables: their names, keys and values.
 //!
 //! Guarantees: every other file of this folder takes a table from here. Deliberately absent: reading and writing; `users`,
-//! `blacklist`, `widgets` and `schema` each own the rows of their tables.
+//! `blacklist`, `known_devices`, `widgets` and `schema` each own the rows of their tables.
 
 use redb::{ReadOnlyTable, TableDefinition};
 
@@ -23,6 +23,12 @@ pub(in crate::store) const ADMINS: TableDefinition<[u8; 16], ()> = TableDefiniti
 
 /// Expiry in seconds since 1970 (8 bytes, big endian, so that the order of keys is the order of time) and token id (16 bytes). No value.
 pub(in crate::store) const BLACKLIST: TableDefinition<[u8; 24], ()> = TableDefinition::new("blacklist_1");
+
+/// Public id (16 bytes) and hash of a client's network (16 bytes) to the time of the last login, in seconds since 1970.
+pub(in crate::store) const KNOWN_DEVICES: TableDefinition<[u8; 32], u64> = TableDefinition::new("known_devices_1");
+/// Time of the last login (8 bytes, big endian) and key of [`KNOWN_DEVICES`]. No value.
+pub(in crate::store) const KNOWN_DEVICES_BY_TIME: TableDefinition<[u8; 40], ()> =
+    TableDefinition::new("known_devices_by_time_1");
 
 /// Name to `record::WidgetRow`.
 pub(in crate::store) const WIDGETS: TableDefinition<&str, &[u8]> = TableDefinition::new("widgets_1");

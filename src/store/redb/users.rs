@@ -11,7 +11,7 @@ use crate::{
         error::StoreError,
         redb::{
             handle::Snapshot,
-            record,
+            known_devices, record,
             tables::{ADMINS, USERS, USERS_BY_EMAIL, Users},
             user_index::UserIndex,
             user_row::{from_row, read, to_row},
@@ -55,6 +55,9 @@ pub(in crate::store) fn update(
         return Ok(UpdateOutcome::LastAdmin);
     }
     replace(txn, Some(&before), Some(&after))?;
+    if after.epoch != before.epoch {
+        known_devices::remove_of_user(txn, user)?; // whoever was logged in so far may be someone else
+    }
     Ok(UpdateOutcome::Done(after))
 }
 
@@ -64,6 +67,7 @@ pub(in crate::store) fn remove(txn: &WriteTransaction, user: PublicId) -> Result
         return Ok(UpdateOutcome::LastAdmin);
     }
     replace(txn, Some(&before), None)?;
+    known_devices::remove_of_user(txn, user)?;
     Ok(UpdateOutcome::Done(before))
 }
 

@@ -97,7 +97,8 @@ impl UsersApi {
         let admin = fields.flag("admin").unwrap_or(false);
         let (Some(email), Some(password)) = (email, password) else { return Err(fields.failed().into()) };
         fields.finish()?;
-        let user = self.guard.auth.add_user(email, password, admin).await.map_err(|error| self.refuse(error))?;
+        let user = self.guard.auth.add_user(email, password, admin, client.address()).await;
+        let user = user.map_err(|error| self.refuse(error))?;
         manager.audit("user_created", &user, client);
         Ok(Added::Created(Json(UserJson::new(&user)), link(user.public_id)))
     }
@@ -134,7 +135,9 @@ impl UsersApi {
             fields.optional("password", None, |text| self.new_password(text, Some(&user.email)).map(Some)).flatten();
         fields.finish()?;
         let password_hash = match password {
-            Some(password) => Some(self.guard.auth.hash(password).await.map_err(|error| self.refuse(error))?),
+            Some(password) => {
+                Some(self.guard.auth.hash(password, client.address()).await.map_err(|error| self.refuse(error))?)
+            }
             None => None,
         };
         let change = UserChange { admin, disabled, password_hash, end_sessions: false };
