@@ -10,11 +10,11 @@
 //! | [`cli`] | the command line: one file per command with its flags, terminal output, exit codes (`cli/mod.rs`), format and levels of the log (`cli/log.rs`) | the terminal |
 //! | [`server`] | opens the data, binds, serves, drains, stops | |
 //! | [`supervisor`] | the service manager's protocol: socket activation, readiness, watchdog | sd-notify, listenfd |
-//! | [`purge`] | when and in which batches expired blacklist entries are removed | |
+//! | [`purge`] | when and in which batches expired blacklist entries and known devices are removed | |
 //! | [`config`] | every setting: flag, variable, default, unit, check (`mod.rs`; limits on guessing in `guessing.rs`) | |
 //! | [`http`] | HTTP: see the table below | poem, hyper, rustls |
-//! | [`auth`] | decides who may enter: `passwords/` (policy, hashing, `stored_hash.rs` for hash formats), `tokens/` (claims, signature), `throttle.rs` (limits on guessing), `transfer/` (import and export of users), `error.rs` (reasons of a refusal) | jsonwebtoken, scrypt, hash formats |
-//! | [`store`] | remembers: `store/mod.rs` has one method per thing that happens; `redb/` is the engine (`tables.rs` defines tables, `record.rs` is the codec of rows with their columns, `schema.rs` migrates, `blacklist.rs` purges); `data_dir.rs` has the other files | redb, bincode |
+//! | [`auth`] | decides who may enter: `passwords/` (policy, hashing, `fair_queue.rs` for whose password is hashed next, `stored_hash.rs` for hash formats), `tokens/` (claims, signature), `throttle.rs` (limits on guessing), `known_devices.rs` (from where an account logged in), `network.rs` (which addresses are one client), `transfer/` (import and export of users), `error.rs` (reasons of a refusal) | jsonwebtoken, scrypt, hash formats |
+//! | [`store`] | remembers: `store/mod.rs` has one method per thing that happens; `redb/` is the engine (`tables.rs` defines tables, `record.rs` is the codec of rows with their columns, `schema.rs` migrates, `blacklist.rs` and `known_devices.rs` purge); `data_dir.rs` has the other files | redb, bincode |
 //! | [`metrics`] | every metric, and its text for Prometheus | |
 //! | [`model`] | plain data, parsed once: email, user, widget, deadline, ids | |
 //! | [`clock`], [`random`], [`thread_priority`] | the only readers of wall-clock time and of the system's random numbers; the priority of threads with long work | |
@@ -33,8 +33,8 @@
 //!
 //! ```text
 //! POST /auth/login    http::api::auth  form or JSON -> Email, Password: the only place with a 400
-//!                     auth::Auth       too often? (throttle), find the user, verify the password (a decoy if there is none), sign
-//!                     store            one read
+//!                     auth::Auth       too often? (throttle), find the user, known device?, verify the password (a decoy if there is none), sign
+//!                     store            two reads; a write if the device is new or its stored login is a day old
 //! GET /auth/user      http::…::guard   header -> token text
 //!                     auth::Auth       signature and expiry first: garbage never reaches the disk
 //!                     store            ONE snapshot: blacklisted? still a user? -> Caller; the handler does no I/O

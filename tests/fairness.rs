@@ -25,6 +25,8 @@ const AT_ONCE: u32 = 60;
 /// The first login that is looked at, which finds the flood there.
 const FLOODED: Duration = Duration::from_secs(10);
 const END: Duration = Duration::from_mins(20);
+/// The same for floods from hundreds of addresses.
+const EARLY_END: Duration = Duration::from_mins(4);
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
@@ -45,10 +47,11 @@ struct Simulation {
     /// Client and time of each login that was not answered yet, by number.
     open: HashMap<usize, (usize, Duration)>,
     logins: usize,
+    end: Duration,
 }
 
 impl Simulation {
-    fn new() -> Self {
+    fn until(end: Duration) -> Self {
         let start = Instant::now();
         Self {
             start,
@@ -58,6 +61,7 @@ impl Simulation {
             running: [None; THREADS],
             open: HashMap::new(),
             logins: 0,
+            end,
         }
     }
 
@@ -70,27 +74,29 @@ impl Simulation {
 
     /// A client that sends as many logins as it may.
     fn flooder(&mut self, from: IpAddr) {
+        let end = self.end;
         let phase = Duration::from_millis(self.clients.len() as u64 * 37 % 1000);
         let burst = (0..AT_ONCE).map(move |n| phase + n * Duration::from_millis(5));
-        let later = (1..).map(move |n| phase + n * Duration::from_secs(1)).take_while(|at| *at < END);
+        let later = (1..).map(move |n| phase + n * Duration::from_secs(1)).take_while(move |at| *at < end);
         self.client(Class::Unknown, from, burst.chain(later));
     }
 
     /// A client that logs in every now and then.
     fn user(&mut self, class: Class, from: IpAddr, every: Duration) -> usize {
-        let times = (0..).map(move |n| FLOODED + n * every).take_while(|at| *at < END);
+        let end = self.end;
+        let times = (0..).map(move |n| FLOODED + n * every).take_while(move |at| *at < end);
         self.client(class, from, times)
     }
 
-    /// Runs to the end, and returns how many of each hundred logins of `client` were answered, and the 95th percentile of the time.
-    fn run(mut self, client: usize) -> (f64, Duration) {
+    /// Runs to the end, and returns how many of each hundred logins of `client` were answered, rounded down, and the 95th percentile of the time.
+    fn run(mut self, client: usize) -> (usize, Duration) {
         while let Some(Reverse((at, event))) = self.events.pop() {
             let now = self.start + at;
             match event {
                 Event::Finish(thread) => {
                     self.scheduler.finish(thread, now);
                     let login = self.running[thread].take().unwrap();
-                    self.answer(login, |asked| Some(at - asked));
+                    self.answer(login, |asked| Some(at.saturating_sub(asked)));
                 }
                 Event::Login(client) => {
                     let login = self.logins;
@@ -115,7 +121,7 @@ impl Simulation {
         let outcomes = &self.clients[client].1;
         let mut times: Vec<_> = outcomes.iter().flatten().copied().collect();
         times.sort_unstable();
-        let percent = 100.0 * times.len() as f64 / outcomes.len() as f64;
+        let percent = 100 * times.len() / outcomes.len();
         (percent, times.get(times.len() * 95 / 100).copied().unwrap_or(Duration::MAX))
     }
 
@@ -136,23 +142,23 @@ const NOW_AND_THEN: Duration = Duration::from_secs(10);
 #[test]
 fn beside_a_flood_from_some_addresses_a_newcomer_gets_in_soon() {
     for addresses in [1, 4, 16, 60] {
-        let mut simulation = Simulation::new();
+        let mut simulation = Simulation::until(END);
         (0..addresses).for_each(|n| simulation.flooder(stranger(n)));
         let newcomer = simulation.user(Class::Unknown, NEWCOMER, NOW_AND_THEN);
         let (percent, p95) = simulation.run(newcomer);
-        println!("{addresses} addresses: {percent:.1} %, {p95:?}");
-        assert!(percent >= 99.0 && p95 <= Duration::from_secs(3), "{addresses} addresses: {percent} %, {p95:?}");
+        println!("{addresses} addresses: {percent} %, {p95:?}");
+        assert!(percent >= 99 && p95 <= Duration::from_secs(3), "{addresses} addresses: {percent} %, {p95:?}");
     }
 }
 
 #[test]
 fn beside_a_flood_from_a_thousand_addresses_a_known_device_gets_in_soon() {
-    let mut simulation = Simulation::new();
+    let mut simulation = Simulation::until(EARLY_END);
     (0..1000).for_each(|n| simulation.flooder(stranger(n)));
     let known = simulation.user(Class::Known, NEWCOMER, NOW_AND_THEN);
     let (percent, p95) = simulation.run(known);
-    println!("{percent:.1} %, {p95:?}");
-    assert!(percent >= 99.0 && p95 <= Duration::from_secs(3), "{percent} %, {p95:?}");
+    println!("{percent} %, {p95:?}");
+    assert!(percent >= 99 && p95 <= Duration::from_secs(3), "{percent} %, {p95:?}");
 }
 
 #[test]
@@ -160,13 +166,13 @@ fn a_block_of_addresses_counts_as_one_crowd() {
     let ipv4 = |n: u32| IpAddr::from(Ipv4Addr::from(0x0b00_0000 + n));
     let ipv6 = |n: u32| IpAddr::from(Ipv6Addr::from((0x2001_0db8_0001_u128 << 80) + (u128::from(n) << 64) + 1));
     for block in [&ipv4 as &dyn Fn(u32) -> IpAddr, &ipv6] {
-        let mut simulation = Simulation::new();
+        let mut simulation = Simulation::until(EARLY_END);
         (0..250).for_each(|n| simulation.flooder(block(n)));
         // Once a second: more than its share if each of the addresses had one.
         let newcomer = simulation.user(Class::Unknown, NEWCOMER, Duration::from_secs(1));
         let (percent, p95) = simulation.run(newcomer);
-        println!("{percent:.1} %, {p95:?}");
-        assert!(percent >= 99.0 && p95 <= Duration::from_secs(3), "{percent} %, {p95:?}");
+        println!("{percent} %, {p95:?}");
+        assert!(percent >= 99 && p95 <= Duration::from_secs(3), "{percent} %, {p95:?}");
     }
 }
 
@@ -219,7 +225,7 @@ fn where_the_queue_is_full_a_newcomer_takes_the_place_of_who_used_most() {
     };
     while join(&mut scheduler, stranger(0)).is_ok() {}
     let own_line = scheduler.take_discarded()[0] - 1;
-    assert!((16..=128).contains(&own_line), "a client has {own_line} places");
+    assert!((100..=500).contains(&own_line), "a client has {own_line} places");
     let mut first_of = Vec::new();
     for n in 1..2000 {
         // Two each, as long as there is room without a look at who used most.

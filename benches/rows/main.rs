@@ -11,6 +11,7 @@ mod bench;
 mod chart;
 mod client;
 mod data;
+mod fairness;
 mod login;
 mod logout;
 mod password_hash;
@@ -34,7 +35,7 @@ use crate::{bench::Bench, row::Row};
 
 type Measure = fn(&Bench) -> anyhow::Result<Row>;
 
-const ROWS: [(&str, Measure); 18] = [
+const ROWS: [(&str, Measure); 19] = [
     ("P1", read::p1),
     ("P2", read::p2),
     ("P3", logout::p3),
@@ -53,6 +54,7 @@ const ROWS: [(&str, Measure); 18] = [
     ("P16", ten_million::p16),
     ("P17", ten_million::p17),
     ("P18", ten_million::p18),
+    ("P19", fairness::p19),
 ];
 /// The variable that names the program under test.
 const PROGRAM: &str = "BENCH_PROGRAM";
@@ -70,7 +72,7 @@ fn run() -> anyhow::Result<bool> {
     };
     let known = |arg: &String| ROWS.iter().any(|(name, _)| name == arg);
     if let Some(unknown) = args.iter().find(|arg| !known(arg)) {
-        bail!("{unknown} is no row; there are P1 to P{}", ROWS.len());
+        bail!("{unknown} is no row; there are {}", ROWS.map(|(name, _)| name).join(", "));
     }
     let work = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/load");
     data::remove_leftovers(&work)?;

@@ -128,8 +128,8 @@ impl Server {
 pub(crate) fn latchkey(program: &Path, dir: &Path, listen: &str, args: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.env("MALLOC_ARENA_MAX", "2"); // as the unit and the image have it
-    // Everyone here comes from one address.
-    command.args(["--login-limit", "off", "--failure-limit", "off"]);
+    // Everyone here comes from one address. As variables, so that a row can set them otherwise.
+    command.envs([("LATCHKEY_LOGIN_LIMIT", "off"), ("LATCHKEY_FAILURE_LIMIT", "off")]);
     command.args(["--listen", listen]).args(args).arg("--data-dir").arg(dir);
     command.arg("--secret-key-file").arg(crate::data::key_file(dir));
     command

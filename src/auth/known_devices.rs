@@ -34,7 +34,8 @@ impl KnownDevices {
     }
 
     /// Returns the device of `user` at `from`. `None` is nobody, whose devices are never stored.
-    pub(in crate::auth) fn device(&self, user: Option<PublicId>, from: IpAddr) -> KnownDevice {
+    #[must_use]
+    pub fn device(&self, user: Option<PublicId>, from: IpAddr) -> KnownDevice {
         let user = user.unwrap_or(PublicId::from_bytes([0; 16]));
         let mut message = hmac::Context::with_key(&self.key);
         message.update(&user.to_bytes());

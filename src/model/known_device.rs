@@ -1,6 +1,6 @@
 //! A known device: an account, and the network from which it logged in.
 
-use crate::model::PublicId;
+use crate::model::ids::PublicId;
 
 /// An account, and a keyed hash of a client's network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

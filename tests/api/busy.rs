@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// About a tenth of a second: also on a busy machine far from being refused for taking too long.
-const SHORT: &str = "ln=14,r=8,p=3";
+pub(super) const SHORT: &str = "ln=14,r=8,p=3";
 /// About half a second.
 const LONG: &str = "ln=15,r=8,p=7";
 
@@ -43,7 +43,7 @@ fn one_thread(cost: &str) -> TestServer {
 }
 
 /// Returns once one password is being hashed and so many wait for it.
-async fn until_waiting(server: &TestServer, expected: f64) {
+pub(super) async fn until_waiting(server: &TestServer, expected: f64) {
     let seen = async {
         loop {
             let text = scrape(server).await;

@@ -11,6 +11,7 @@ mod busy;
 mod cache;
 mod disk;
 mod document;
+mod fair_logins;
 mod forgery;
 mod ground_rules;
 mod guessing;

@@ -21,8 +21,8 @@ use crate::auth::{
 
 /// The most queued jobs of one class.
 const CLASS_JOBS_MAX: usize = 1024;
-/// The most queued jobs of one class and client: as many logins as `--login-limit` allows at once by default.
-const LINE_JOBS_MAX: usize = 64;
+/// The most queued jobs of one class and client. All users behind a proxy that is not trusted are one client.
+const LINE_JOBS_MAX: usize = 256;
 
 /// Levels of [`UsageTable`].
 const CLIENT: u8 = 0;
