@@ -35,6 +35,16 @@ enum Event {
     Login(usize),
 }
 
+/// Pseudo-random durations (a linear congruential generator), the same in each run.
+struct Jitter(u64);
+
+impl Jitter {
+    fn below_a_second(&mut self) -> Duration {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        Duration::from_nanos((self.0 >> 33) % 1_000_000_000)
+    }
+}
+
 /// Clients and their logins, by the time since the start.
 struct Simulation {
     start: Instant,
@@ -75,16 +85,19 @@ impl Simulation {
     /// A client that sends as many logins as it may.
     fn flooder(&mut self, from: IpAddr) {
         let end = self.end;
-        let phase = Duration::from_millis(self.clients.len() as u64 * 37 % 1000);
-        let burst = (0..AT_ONCE).map(move |n| phase + n * Duration::from_millis(5));
-        let later = (1..).map(move |n| phase + n * Duration::from_secs(1)).take_while(move |at| *at < end);
+        let mut random = Jitter(self.clients.len() as u64);
+        let begin = random.below_a_second();
+        let burst = (0..AT_ONCE).map(move |n| begin + n * Duration::from_millis(5));
+        let later =
+            (1..).map(move |n| n * Duration::from_secs(1) + random.below_a_second()).take_while(move |at| *at < end);
         self.client(Class::Unknown, from, burst.chain(later));
     }
 
     /// A client that logs in every now and then.
     fn user(&mut self, class: Class, from: IpAddr, every: Duration) -> usize {
         let end = self.end;
-        let times = (0..).map(move |n| FLOODED + n * every).take_while(move |at| *at < end);
+        let mut random = Jitter(u64::MAX);
+        let times = (0..).map(move |n| FLOODED + n * every + random.below_a_second()).take_while(move |at| *at < end);
         self.client(class, from, times)
     }
 
