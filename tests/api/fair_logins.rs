@@ -1,6 +1,7 @@
 //! Whose login goes first where several wait: the one from a known device, then the one of who used least.
 //!
-//! Each server hashes on one thread, which is busy while the others come. `crate::fairness` simulates floods.
+//! Each server hashes on one thread, which verifies an expensive hash while cheap ones are queued: so the order does not depend on how
+//! fast the machine is. `crate::fairness` simulates floods.
 
 use latchkey::{
     auth::known_devices::KnownDevices,
@@ -12,20 +13,29 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::{
-    busy::{SHORT, until_waiting},
+    busy::until_waiting,
     harness::{ADMIN, PASSWORD, TestServer, add_user, latchkey},
 };
+use crate::import::import;
 
 const JO: &str = "jo@example.com";
 const NOBODY: &str = "nobody@example.com";
 const HOME: &str = "192.0.2.1";
+/// An account whose hash takes an eighth of a second, which is longer than it takes to queue some logins behind it, and far from too long to wait.
+const SLOW: &str = "slow@example.com";
+const SLOW_HASH: &str = "$2b$11$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234";
+/// Some milliseconds: enough to measure by it how fast the machine hashes, and to tell the order of the answers.
+const CHEAP: &str = "ln=12,r=8,p=2";
 const DAY_S: u64 = 24 * 60 * 60;
 
 fn one_thread() -> TestServer {
     let dir = std::sync::Arc::new(tempfile::TempDir::new().unwrap());
-    add_user(&dir.path().join("data"), ADMIN, true);
+    let data = dir.path().join("data");
+    add_user(&data, ADMIN, true);
+    let slow = json!({ "email": SLOW, "password_hash": SLOW_HASH });
+    assert!(import(&data, &["-"], &slow.to_string()).status.success());
     let proxy = ["--trusted-proxy", "127.0.0.1", "--metrics-listen", "127.0.0.1:0"];
-    TestServer::on(dir, &[&["--hash-threads", "1", "--scrypt", SHORT], &proxy[..]].concat())
+    TestServer::on(dir, &[&["--hash-threads", "1", "--scrypt", CHEAP], &proxy[..]].concat())
 }
 
 async fn log_in(server: &TestServer, from: &str) {
@@ -43,7 +53,7 @@ async fn order(server: &TestServer, logins: &[(&str, &'static str)]) -> Vec<usiz
             number
         });
     };
-    send(None, "203.0.113.1", NOBODY);
+    send(None, "203.0.113.1", SLOW);
     until_waiting(server, 0.0).await;
     for (number, (from, email)) in logins.iter().enumerate() {
         send(Some(number), from, email);
