@@ -43,7 +43,7 @@ fn one_thread(cost: &str) -> TestServer {
 }
 
 /// Returns once one password is being hashed and so many wait for it.
-pub(super) async fn until_waiting(server: &TestServer, expected: f64) {
+async fn until_waiting(server: &TestServer, expected: f64) {
     let seen = async {
         loop {
             let text = scrape(server).await;
