@@ -1,7 +1,7 @@
 //! The hashing threads and the lock around the [`Scheduler`] that gives them jobs.
 //!
-//! Guarantees: a job whose caller has gone leaves the queue and counts no more. A job that is refused, evicted or dropped is wiped after
-//! the lock is released. Deliberately absent: what a job computes, and which job runs next.
+//! Guarantees: a job whose caller has gone leaves the queue and counts no more. A job that is refused, evicted or dropped is wiped
+//! after the lock is released. Deliberately absent: what a job computes, and which job runs next.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
