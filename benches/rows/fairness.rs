@@ -1,7 +1,8 @@
 //! P19: logins of a newcomer beside floods of logins from a few addresses, each of which stays within `--login-limit`.
 //!
 //! The server trusts this machine as a proxy, so that each login says from where it comes. A flooding address sends as many logins as the
-//! default limit lets through: 60 at once, then one a second, on connections of its own. The newcomer logs in every few seconds, each time
+//! default limit lets through: 60 at once, then one a second, on connections of its own. What is
+//! refused is sent again when the answer says so. The newcomer logs in every few seconds, each time
 //! as another user, so that no device is known.
 
 use std::{
@@ -26,12 +27,10 @@ const FLOODS: [usize; 2] = [4, 16];
 /// How long the flood goes on before the first login of the newcomer.
 const RISE: Duration = Duration::from_secs(5);
 /// How many logins the newcomer sends, and how often.
-const LOGINS: usize = 50;
-const EVERY: Duration = Duration::from_secs(3);
+const LOGINS: usize = 40;
+const EVERY: Duration = Duration::from_secs(5);
 /// Connections of one flooding address.
 const CONNECTIONS: usize = 16;
-/// How long a flooding connection waits after an answer that is a refusal: what is refused costs the server little and counts little.
-const PAUSE: Duration = Duration::from_millis(200);
 const NEWCOMER: &str = "192.0.2.1";
 
 fn login(user: usize, from: &str) -> Vec<u8> {
@@ -46,7 +45,7 @@ fn flood(server: SocketAddr, from: &str, stop: &mpsc::Receiver<()>) -> anyhow::R
         let answer = client.ask(&login(data::anyone(user, Set::Thousand.users()), from))?;
         let pause = match answer.status {
             200 => Duration::ZERO,
-            429 | 503 => PAUSE,
+            429 | 503 => Duration::from_secs(answer.header("retry-after").context("no Retry-After")?.parse()?),
             status => bail!("a login of the flood was answered {status}"),
         };
         if !matches!(stop.recv_timeout(pause), Err(mpsc::RecvTimeoutError::Timeout)) {

@@ -160,7 +160,7 @@ async fn a_hash_that_came_from_elsewhere_counts_for_what_it_takes() {
 #[tokio::test]
 async fn a_hash_that_takes_long_by_itself_is_made_where_a_thread_is_free_and_nowhere_else() {
     let server = TestServer::with(&["--hash-threads", "1", "--metrics-listen", "127.0.0.1:0"]);
-    let hash = "$scrypt$ln=17,r=8,p=6$c2FsdHNhbHRzYWx0$iyvOuAN5FSMxR/tZTq71Eyr+3EuaqMC6KR1HIOxGykQ";
+    let hash = "$scrypt$ln=17,r=8,p=10$c2FsdHNhbHRzYWx0$iyvOuAN5FSMxR/tZTq71Eyr+3EuaqMC6KR1HIOxGykQ";
     for email in ["first@example.com", "second@example.com"] {
         let user = json!({ "email": email, "password_hash": hash });
         done(&import(&server.dir.path().join("data"), &[], &user.to_string()));

@@ -18,6 +18,9 @@ use crate::auth::{
 /// [`FINISH_MAX`], because the queue may fill while the machine is idle and be worked off while requests take most of the processor:
 /// an admitted job should finish, not be dropped after seconds.
 const ADMITTED_FINISH_MAX: Duration = Duration::from_millis(1500);
+/// The same for a job that runs next. Nothing but the running jobs delays it, so it may take longer: where other programs use the
+/// processors, a hash takes a second or more, and whoever used least must get in nevertheless.
+const NEXT_FINISH_MAX: Duration = Duration::from_millis(2500);
 /// An admitted job that is now expected to finish later than this after its arrival is dropped.
 const FINISH_MAX: Duration = Duration::from_secs(4);
 /// A job that has waited less than this is never dropped, so that a hash that takes seconds by itself is possible.
@@ -58,7 +61,9 @@ impl<T> Scheduler<T> {
     pub fn join(&mut self, demand: Demand, content: T, now: Instant) -> Result<Ticket, Duration> {
         self.drop_late_jobs(now);
         let wait = self.wait(demand, now);
-        if !self.has_free_thread() && wait + self.current_rate(now).expected(demand.work) > ADMITTED_FINISH_MAX {
+        let is_next = self.rounds_before(demand, now) <= 1.0;
+        let finish_max = if is_next { NEXT_FINISH_MAX } else { ADMITTED_FINISH_MAX };
+        if !self.has_free_thread() && wait + self.current_rate(now).expected(demand.work) > finish_max {
             self.discarded.push(content);
             return Err(wait);
         }
@@ -126,6 +131,12 @@ impl<T> Scheduler<T> {
         let running: Duration = self.running.iter().flatten().map(rest).sum();
         let before = rate.expected_bytes(self.waiting.work_before(demand, now));
         (running + before) / u32::try_from(self.running.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Estimates how many jobs of this size each thread would run before a new job, without the running ones.
+    #[expect(clippy::cast_precision_loss, reason = "an estimate")]
+    fn rounds_before(&self, demand: Demand, now: Instant) -> f64 {
+        self.waiting.work_before(demand, now) / (demand.work.max(1) as f64 * self.running.len() as f64)
     }
 
     fn has_free_thread(&self) -> bool {
