@@ -21,11 +21,11 @@ use crate::import::import;
 const JO: &str = "jo@example.com";
 const NOBODY: &str = "nobody@example.com";
 const HOME: &str = "192.0.2.1";
-/// An account whose hash takes an eighth of a second, which is longer than it takes to queue some logins behind it, and far from too long to wait.
+/// An account whose hash takes a quarter of a second, which is longer than it takes to queue some logins behind it, and far from too long to wait.
 const SLOW: &str = "slow@example.com";
-const SLOW_HASH: &str = "$2b$11$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234";
-/// Some milliseconds: enough to measure by it how fast the machine hashes, and to tell the order of the answers.
-const CHEAP: &str = "ln=12,r=8,p=2";
+const SLOW_HASH: &str = "$2b$12$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234";
+/// About 50 ms, so that a client also sees the order of the responses when the machine is busy.
+const CHEAP: &str = "ln=13,r=8,p=3";
 const DAY_S: u64 = 24 * 60 * 60;
 
 fn one_thread() -> TestServer {
