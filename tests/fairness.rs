@@ -104,7 +104,8 @@ impl Simulation {
         self.client(class, from, times)
     }
 
-    /// Runs to the end, and returns how many of each hundred logins of `client` were answered, rounded down, and the 95th percentile of the time.
+    /// Runs to the end, and returns how many of each hundred logins of `client` were answered, rounded down, and the 95th percentile of the
+    /// time.
     fn run(mut self, client: usize) -> (usize, Duration) {
         while let Some(Reverse((at, event))) = self.events.pop() {
             let now = self.start + at;

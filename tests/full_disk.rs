@@ -1,7 +1,7 @@
-//! What happens where the disk is full: it is said, nothing that was there is lost, and nothing is left lying around.
+//! A full disk: the error is reported, nothing stored is lost, and no temporary file is left.
 //!
-//! A limit on the size of a file stands in for the disk: to who writes, both are an error half-way. Where a file system can be
-//! mounted, one of two megabytes is filled for real.
+//! A limit on the file size simulates the full disk: both make a write fail half-way. If a file system can be mounted, one of two
+//! megabytes is really filled.
 
 use std::{
     fmt::Write as _,

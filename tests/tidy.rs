@@ -1,4 +1,4 @@
-//! The house rules as tests: they read the source.
+//! Rules for the source code, as tests that read the source.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,7 +8,7 @@ use std::{
 
 const LINES_MAX: usize = 400;
 
-/// From the doors down. A room names rooms further down, never further up.
+/// All floors, from the top down. A floor may use floors below it, never above it.
 const ROOMS: [&str; 13] = [
     "main",
     "cli",
@@ -25,14 +25,14 @@ const ROOMS: [&str; 13] = [
     "thread_priority",
 ];
 
-/// Which room, or which file of it, may name which crate.
+/// Which floor, or which file, may use which crate.
 const CRATES: [(&str, &[&str]); 23] = [
     ("anyhow", &["cli/", "server.rs"]),
     (
         "aws_lc_rs",
         &["auth/tokens/mod.rs", "auth/known_devices.rs", "http/connection/tls.rs", "http/connection/tls_client.rs"],
     ),
-    // What others hashed with is read in one place.
+    // Hashes of other systems are parsed in one file.
     ("argon2", &["auth/passwords/stored_hash.rs"]),
     ("bcrypt", &["auth/passwords/stored_hash.rs"]),
     ("bincode", &["store/redb/record.rs"]),
@@ -111,7 +111,7 @@ fn names(code: &str, name: &str) -> bool {
     })
 }
 
-/// The rooms that the code names after `crate::`.
+/// Returns the floors that the code names after `crate::`.
 fn rooms_named(code: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for (at, _) in code.match_indices("crate::") {

@@ -14,14 +14,14 @@ use crate::{
     wrk,
 };
 
-/// How often memory is looked at while something else is measured.
+/// The interval of memory samples.
 const MEMORY_EVERY: Duration = Duration::from_millis(50);
 
-/// What every row needs.
+/// The shared input of all rows.
 pub(crate) struct Bench {
     /// The program under test.
     pub(crate) program: PathBuf,
-    /// Where data sets and what a row needs for a while are kept.
+    /// The directory of data sets and temporary files.
     pub(crate) work: PathBuf,
     /// See `login::flood`.
     pub(crate) flood: OnceCell<Flood>,
@@ -35,7 +35,7 @@ impl Bench {
         Ok((copy, server))
     }
 
-    /// Does `work` and says the most resident memory that `server` had meanwhile, in bytes.
+    /// Runs `work` and returns its result and the peak resident memory of `server` meanwhile, in bytes.
     pub(crate) fn most_memory<T>(
         server: &Server,
         work: impl FnOnce() -> anyhow::Result<T>,
@@ -58,7 +58,7 @@ impl Bench {
     }
 }
 
-/// What a flood found.
+/// The results of the flood.
 pub(crate) struct Flood {
     pub(crate) without: Vec<wrk::Found>,
     pub(crate) during: Vec<wrk::Found>,

@@ -105,7 +105,7 @@ pub(crate) fn empty(work: &Path) -> anyhow::Result<Copy> {
     Ok(Copy(dir))
 }
 
-/// Removes what a run left that was killed: what is named for a process that is gone.
+/// Removes the files of killed runs, whose names have the id of a process that no longer exists.
 pub(crate) fn remove_leftovers(work: &Path) -> anyhow::Result<()> {
     for entry in fs::read_dir(work)? {
         let path = entry?.path();
@@ -122,7 +122,7 @@ pub(crate) fn remove_leftovers(work: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A copy of `set` below `work`; builds the set where it is not there yet.
+/// Copies `set` to a directory below `work`. Builds the set first if it does not exist.
 pub(crate) fn copy(work: &Path, set: Set) -> anyhow::Result<Copy> {
     let built = built(work, set).with_context(|| format!("cannot build the data set {}", set.name()))?;
     let copy = empty(work)?;
@@ -183,10 +183,10 @@ fn build(dir: &Path, set: Set) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How large a file is, in bytes.
+/// The size of a file in bytes.
 #[derive(Clone, Copy)]
 pub(crate) struct Size {
-    /// What it takes of the disk; redb makes a file twice as long where it is full, and what is not written takes nothing.
+    /// The allocated size. redb doubles the length of a full file, and unwritten parts take no space.
     pub(crate) on_disk: u64,
     pub(crate) length: u64,
 }
@@ -259,7 +259,7 @@ fn user(number: usize, password_hash: PasswordHash) -> anyhow::Result<User> {
     })
 }
 
-/// A user who follows from `turn` and lies anywhere among `users`, so that neighbours in time are none in the tables.
+/// Returns the number of a user derived from `turn`. Consecutive turns give users that are not neighbours in the tables.
 pub(crate) fn anyone(turn: usize, users: usize) -> usize {
     turn.wrapping_mul(0x9E37_79B1) % users
 }

@@ -116,8 +116,8 @@ struct Arrival {
     took: Duration,
 }
 
-/// Sends a login at each tick, whatever became of those before, until told to stop; each on a new connection, timed from
-/// before it is opened until its answer is read.
+/// Sends a login at each tick, independently of the responses, until told to stop. Each uses a new connection and is timed from before the
+/// connection is opened until its response is read.
 fn pour(server: SocketAddr, per_s: f64, stop: &mpsc::Receiver<()>) -> anyhow::Result<Vec<Arrival>> {
     let arrivals = Mutex::new(Vec::new());
     let started = Instant::now();
@@ -144,7 +144,7 @@ fn pour(server: SocketAddr, per_s: f64, stop: &mpsc::Receiver<()>) -> anyhow::Re
     Ok(arrivals.into_inner().expect("nobody panics with it"))
 }
 
-/// What the flood found. It runs once, since several rows look at it.
+/// Runs the flood once and returns its results, which several rows use.
 pub(crate) fn flood(bench: &Bench) -> anyhow::Result<&Flood> {
     if bench.flood.get().is_none() {
         let _ = bench.flood.set(measure_flood(bench)?); // it was empty

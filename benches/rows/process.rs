@@ -19,8 +19,8 @@ const PATIENCE: Duration = Duration::from_mins(1);
 pub(crate) struct Process(Child);
 
 impl Process {
-    /// Starts it with a readable stdout. Its log goes where nobody reads it: what it costs to write it is measured, what a disk
-    /// or a terminal costs is not.
+    /// Starts the program with its stdout piped. Its log goes to `/dev/null`: the cost of writing it is measured, that of a disk or a
+    /// terminal is not.
     pub(crate) fn spawn(mut command: Command) -> anyhow::Result<Self> {
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("LATCHKEY_")) {
             command.env_remove(name);
@@ -39,7 +39,7 @@ impl Process {
         Ok(())
     }
 
-    /// Asks it to stop and waits until it has.
+    /// Sends SIGTERM and waits for the end of the process.
     pub(crate) fn stop(&mut self) -> anyhow::Result<()> {
         let sent = Command::new("kill").args(["-s", "TERM", &self.id().to_string()]).status()?;
         let ended = self.wait(PATIENCE)?;
@@ -49,7 +49,7 @@ impl Process {
         Ok(())
     }
 
-    /// Waits for its end; what takes longer than `patience` is killed.
+    /// Waits for the end of the process, and kills it after `patience`.
     pub(crate) fn wait(&mut self, patience: Duration) -> anyhow::Result<ExitStatus> {
         let until = Instant::now() + patience;
         while Instant::now() < until {
@@ -62,7 +62,7 @@ impl Process {
         bail!("did not end within {patience:?}")
     }
 
-    /// What it printed, all of it, once it has ended. For programs that print little.
+    /// Waits for the end of the process and returns its output, which must be short.
     pub(crate) fn output(mut self, patience: Duration) -> anyhow::Result<String> {
         let status = self.wait(patience)?;
         let mut text = String::new();
@@ -100,7 +100,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Waits until the program says where it listens: in a line of stdout, behind `mark` and `http://`.
+    /// Waits until the program prints its address: in a line of stdout, after `mark` and `http://`.
     pub(crate) fn of(mut process: Process, mark: &str) -> anyhow::Result<Self> {
         let mut stdout = process.stdout()?;
         let mut line = String::new();
@@ -118,7 +118,7 @@ impl Server {
         Ok(Self { process, address })
     }
 
-    /// The program under test on the data in `dir`, with its defaults but for `args`.
+    /// Starts the program under test on the data in `dir`, with default settings except `args`.
     pub(crate) fn latchkey(program: &Path, dir: &Path, args: &[&str]) -> anyhow::Result<Self> {
         Self::of(Process::spawn(latchkey(program, dir, "127.0.0.1:0", args))?, "Start page  ")
     }
@@ -128,7 +128,7 @@ impl Server {
 pub(crate) fn latchkey(program: &Path, dir: &Path, listen: &str, args: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.env("MALLOC_ARENA_MAX", "2"); // as the unit and the image have it
-    // Everyone here comes from one address. As variables, so that a row can set them otherwise.
+    // All clients of the benchmark have one address. As variables, so that a row can set them otherwise.
     command.envs([("LATCHKEY_LOGIN_LIMIT", "off"), ("LATCHKEY_FAILURE_LIMIT", "off")]);
     command.args(["--listen", listen]).args(args).arg("--data-dir").arg(dir);
     command.arg("--secret-key-file").arg(crate::data::key_file(dir));

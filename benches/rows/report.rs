@@ -1,4 +1,4 @@
-//! The table: on the terminal, in `benches/RESULTS.md` with the machine, the commit and the date, and in docs/performance.md.
+//! The table of results: on the terminal, in `benches/RESULTS.md` with the machine, the commit and the date, and in docs/performance.md.
 
 use std::{
     fs,
@@ -24,7 +24,7 @@ fn results() -> PathBuf {
     repository().join("benches/RESULTS.md")
 }
 
-/// What a command says, without its line end; nothing where it cannot be run.
+/// Returns the output of a command without its line end, or an empty text if it cannot be run.
 fn said(program: &str, args: &[&str]) -> String {
     let output = Command::new(program).args(args).current_dir(repository()).output();
     output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()

@@ -29,7 +29,7 @@ const PAUSE: Duration = Duration::from_micros(200);
 const WRITERS: usize = 16;
 const WRITING: Duration = Duration::from_secs(1);
 
-/// An address that nobody listens on.
+/// Returns a free address.
 pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
@@ -53,7 +53,7 @@ fn start(bench: &Bench, dir: &Path) -> anyhow::Result<(Process, SocketAddr, f64)
     bail!("no answer within {PATIENCE:?}")
 }
 
-/// The middle of several starts after a clean stop.
+/// Returns the median duration of several starts after a clean stop, in milliseconds.
 pub(crate) fn after_clean_stops(bench: &Bench, copy: &Copy) -> anyhow::Result<f64> {
     start(bench, copy.path())?.0.stop()?;
     let mut took = Vec::new();
@@ -65,7 +65,7 @@ pub(crate) fn after_clean_stops(bench: &Bench, copy: &Copy) -> anyhow::Result<f6
     Ok(median(took))
 }
 
-/// The middle of several starts after the server was killed while tokens were logged out.
+/// Returns the median duration of several starts after the server was killed during logouts, in milliseconds.
 pub(crate) fn after_kills(bench: &Bench, copy: &Copy, set: Set) -> anyhow::Result<f64> {
     let signer = Signer::new();
     let mut took = Vec::new();

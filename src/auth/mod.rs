@@ -113,8 +113,8 @@ impl Auth {
         Ok(self.issue(&user))
     }
 
-    /// Creates an account, which is an administrator's if `admin`. The account is on disk when this returns. `from` is the client's address,
-    /// or `None` for the operator.
+    /// Creates an account, which is an administrator's if `admin`. The account is on disk when this returns. `from` is the client's
+    /// address, or `None` for the operator.
     ///
     /// # Errors
     /// [`AuthError::EmailTaken`], [`AuthError::Busy`], [`AuthError::Store`].

@@ -1,4 +1,4 @@
-//! What users do with their own account: a new password, logging out everywhere, deleting it.
+//! Operations on one's own account: a new password, logging out everywhere, deletion.
 
 use reqwest::Method;
 use serde_json::json;

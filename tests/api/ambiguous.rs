@@ -30,7 +30,7 @@ const CODINGS: [&str; 23] = [
     "Transfer-Encoding: chunked\r\nConnection: Transfer-Encoding",
 ];
 
-/// None of them is a request that we take.
+/// Requests that must all be rejected.
 pub(crate) fn ambiguous() -> Vec<String> {
     let get = |fields: &str| format!("GET /api/v1/auth/user HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
     let post = |fields: &str, body: &str| format!("{POST}{fields}\r\n{body}");

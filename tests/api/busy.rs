@@ -1,4 +1,4 @@
-//! More passwords than can be hashed: who waits, who is refused, who goes first, and who is forgotten.
+//! The queue of password hashes under load: what is queued, refused, preferred and dropped.
 //!
 //! Each server hashes on one thread, and a hash takes long enough to look at the queue behind it.
 
@@ -42,7 +42,7 @@ fn one_thread(cost: &str) -> TestServer {
     TestServer::with(&["--hash-threads", "1", "--scrypt", cost, "--metrics-listen", "127.0.0.1:0"])
 }
 
-/// Returns once one password is being hashed and so many wait for it.
+/// Waits until one password is being hashed and `expected` are queued.
 async fn until_waiting(server: &TestServer, expected: f64) {
     let seen = async {
         loop {
@@ -57,7 +57,7 @@ async fn until_waiting(server: &TestServer, expected: f64) {
     timeout(PATIENCE, seen).await.unwrap_or_else(|_| panic!("never did {expected} wait"));
 }
 
-/// Sends an email that nobody has, with a password, and keeps the connection.
+/// Sends a login or registration with an unused email, and returns the open connection.
 async fn send(server: &TestServer, path: &str, email: &str) -> TcpStream {
     let body = format!("email={email}&password={}", PASSWORD.replace(' ', "+"));
     let length = body.len();
@@ -70,7 +70,7 @@ async fn send(server: &TestServer, path: &str, email: &str) -> TcpStream {
     stream
 }
 
-/// Does the same in the background, and says `name` when there is an answer.
+/// The same in the background. Sends `name` to `answered` when the response arrives.
 async fn ask(server: &TestServer, path: &str, name: &'static str, answered: &UnboundedSender<&'static str>) {
     let stream = send(server, path, &format!("{name}@example.com")).await;
     let answered = answered.clone();
@@ -127,8 +127,7 @@ async fn who_would_wait_too_long_is_refused_at_once_and_told_when_to_come_back()
     assert!(counted >= 1.0 && counted >= refused_logins, "{counted} of {refused_logins}");
 }
 
-/// Hashes from elsewhere, which the setting says nothing about: eight that take long are too many at once, two that do not are
-/// no trouble.
+/// Imported hashes have their own cost: eight expensive ones are too many at once, two cheap ones are not.
 #[tokio::test]
 async fn a_hash_that_came_from_elsewhere_counts_for_what_it_takes() {
     let phc = "c2FsdHNhbHRzYWx0$iyvOuAN5FSMxR/tZTq71Eyr+3EuaqMC6KR1HIOxGykQ";
@@ -255,7 +254,7 @@ async fn the_password_of_a_client_that_hung_up_is_not_hashed() {
     assert!(value(&scrape(&server).await, "hashes_running") < 0.5);
 }
 
-/// Requests are answered first, whatever is hashed.
+/// Hashing threads have a lower priority than those that answer requests.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn hashing_threads_are_as_many_as_asked_for_and_nicer_than_the_others() {

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::harness::{ADMIN, TestServer, add_user};
 use crate::{backup::done, cli::run, import::line};
 
-/// More than twenty megabytes of users and their index: what opening takes is no more.
+/// More than twenty megabytes of users and their index, which is more than opening the database takes.
 const USERS: usize = 80_000;
 
 /// Resident memory in MiB once every user was looked at, on a copy of `database`.

@@ -21,7 +21,7 @@ async fn register(server: &TestServer, email: &str) -> Answer {
     server.post("/auth/register").may_fail().form(&[("email", email), ("password", PASSWORD)]).await
 }
 
-/// The disk is well again. Asks until the server has seen that, and gives the answer.
+/// Repairs the disk, repeats a request until the server has reopened its database, and returns the response.
 async fn mended(server: &TestServer, ask: impl AsyncFn() -> Answer) -> Answer {
     server.limit_files("unlimited");
     let mended = Instant::now();
@@ -102,7 +102,7 @@ async fn who_brings_a_foreign_hash_is_let_in_also_where_it_cannot_be_replaced() 
     assert!(!text(&exported.stdout).contains(BCRYPT), "and is replaced when it can be");
 }
 
-/// The record of a widget is damaged: to delete it fails when half of that is done.
+/// Deletes a widget with a damaged record, which fails after half of the transaction.
 #[tokio::test]
 async fn writes_share_a_commit_and_one_that_fails_leaves_nothing_and_takes_no_other_along() {
     let dir = Arc::new(TempDir::new().unwrap());

@@ -99,7 +99,7 @@ async fn every_route_and_status_that_is_served_is_in_the_document_and_the_other_
     }
 }
 
-/// What each operation that is limited answers on a server that has had enough.
+/// Calls each operation with a limit on guessing on a server whose limits are used up.
 async fn throttled() -> Vec<(&'static str, String)> {
     let server = TestServer::with(&["--login-limit", "1/1h", "--register-limit", "1/1h"]);
     let token = server.user("someone@example.com").await;
@@ -141,7 +141,7 @@ async fn a_method_that_is_not_in_the_document_is_not_served() {
     }
 }
 
-/// Requests that make the operation answer everything it can.
+/// Requests that provoke every status of the operation.
 async fn provoke(server: &TestServer, method: &Method, path: &str) -> Vec<Call> {
     let admin = server.admin().await;
     let user = server.anybody("someone@example.com").await;

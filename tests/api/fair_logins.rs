@@ -21,7 +21,8 @@ use crate::import::import;
 const JO: &str = "jo@example.com";
 const NOBODY: &str = "nobody@example.com";
 const HOME: &str = "192.0.2.1";
-/// An account whose hash takes a quarter of a second, which is longer than it takes to queue some logins behind it, and far from too long to wait.
+/// An account whose hash takes a quarter of a second, which is longer than it takes to queue some logins behind it, and far from too long
+/// to wait.
 const SLOW: &str = "slow@example.com";
 const SLOW_HASH: &str = "$2b$12$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234";
 /// About 50 ms, so that a client also sees the order of the responses when the machine is busy.

@@ -1,4 +1,4 @@
-//! Tokens that are wrong in one way each, signed with the right key where that is not the wrong thing.
+//! Forged tokens: each is invalid in one respect, and otherwise valid, including the signature.
 //!
 //! The server runs with a key that the test knows, so that a forgery fails for its own reason and not for its signature.
 
@@ -29,7 +29,7 @@ fn header(token: &str) -> Value {
     serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(header).unwrap()).unwrap()
 }
 
-/// A token that says this, signed with the server's key.
+/// Returns a token with these claims, signed with the server's key.
 fn token(header: &Value, claims: &Value) -> String {
     sign(&format!("{}.{}", segment(header), segment(claims)), KEY.as_bytes())
 }
@@ -107,7 +107,7 @@ async fn a_changed_payload_header_or_signature_is_refused() {
     }
 }
 
-/// The table of forgeries: one to a line, signed with the right key unless `token` says what it is to the letter.
+/// The table of forgeries, one per line. Each is signed with the right key unless `token` has its exact text.
 const TABLE: &str = include_str!("../data/forgeries.jsonl");
 
 /// The members of an object as JSON, without its braces.
@@ -116,7 +116,7 @@ fn members(object: &Value) -> String {
     text[1..text.len() - 1].to_owned()
 }
 
-/// The same base64 but for the bits of its last character that say nothing. Where there are none, another last character.
+/// Changes the unused bits of the last base64 character, or if there are none, that character.
 fn with_unused_bits(encoded: &str) -> String {
     let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let (rest, last) = encoded.split_at(encoded.len() - 1);

@@ -1,4 +1,4 @@
-//! The ground rules of every call: how a body is read, what comes before it, and that no broken input does harm.
+//! Rules of every request: how a body is parsed, what is checked before it, and malformed input.
 
 use proptest::{
     collection::vec,
@@ -22,7 +22,7 @@ pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
 const FAILED: &str = "Input payload validation failed";
 const NOT_JSON: &str = "The body is not a JSON object";
 const NOT_FORM: &str = "The body is not valid UTF-8 form encoding";
-/// What a body may have at most.
+/// The maximum size of a body.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
 pub(crate) async fn register(server: &TestServer, content_type: &str, body: impl Into<reqwest::Body>) -> Answer {
@@ -342,7 +342,7 @@ async fn who_may_enter_is_decided_before_the_body_is_looked_at() {
     }
 }
 
-/// Bytes that are nearly a body, and any bytes at all.
+/// Generates nearly valid bodies, and arbitrary bytes.
 fn bodies() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         vec(any::<u8>(), 0..600),

@@ -37,7 +37,7 @@ async fn statuses(server: &TestServer, from: &str, tries: &[(&str, &str)]) -> Ve
     statuses
 }
 
-/// Tries until it is not turned away, and returns that answer.
+/// Repeats the request until it is not answered with 429, and returns that response.
 async fn let_in(server: &TestServer, from: &str, email: &str, password: &str) -> Answer {
     let begun = Instant::now();
     loop {
@@ -250,7 +250,7 @@ fn a_limit_or_a_proxy_that_cannot_be_read_stops_the_start() {
     }
 }
 
-/// What the process has in memory, in KiB.
+/// Returns the resident memory of the process in KiB.
 fn resident_kib(server: &TestServer) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();

@@ -1,4 +1,4 @@
-//! A server of its own for each test, and the personas. The house-wide rules (`house_rules`) are checked on every answer.
+//! Starts a server for each test, and creates the personas. Every response is checked against the rules of `house_rules`.
 //!
 //! [`TestServer::start`] runs the real executable; [`TestServer::at`] runs the same server in this process under a clock that
 //! the test sets. Both listen on a free port of the loopback and keep their data in a directory of their own.
@@ -26,7 +26,7 @@ use super::log::Log;
 const CHEAP: &str = "ln=1,r=8,p=1";
 pub(crate) const PASSWORD: &str = "correct horse battery";
 pub(crate) const ADMIN: &str = "admin@example.com";
-/// The limits on guessing, off in most tests, which try as often as they like.
+/// Turns the limits on guessing off, because most tests send many logins.
 pub(crate) const LIMITS: [&str; 3] = ["LATCHKEY_LOGIN_LIMIT", "LATCHKEY_REGISTER_LIMIT", "LATCHKEY_FAILURE_LIMIT"];
 /// How long something that must happen may take before the test fails.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -47,7 +47,7 @@ pub(crate) fn latchkey_with_signals() -> Command {
     command
 }
 
-/// Waits for a program to end, and not for ever.
+/// Waits for a program to end, for a bounded time.
 pub(crate) fn ended(mut child: Child) -> ExitStatus {
     let pid = child.id();
     let (to, from) = mpsc::channel();
@@ -202,7 +202,7 @@ impl TestServer {
         send_signal(self.pid(), name);
     }
 
-    /// From now on no file of the executable's may be written behind this many bytes: to it, a disk that is full.
+    /// Limits the size of the files of the executable, which to it is a full disk.
     pub(crate) fn limit_files(&self, bytes: &str) {
         let limit = format!("--fsize={bytes}:");
         let limited = Command::new("prlimit").args([&limit, "--pid", &self.pid().to_string()]).status().unwrap();
@@ -297,7 +297,7 @@ fn client() -> reqwest::Client {
     reqwest::Client::builder().timeout(PATIENCE).no_proxy().build().unwrap()
 }
 
-/// A request in the making.
+/// A request that is being built.
 pub(crate) struct Call {
     request: reqwest::RequestBuilder,
     may_fail: bool,
@@ -324,7 +324,7 @@ impl Call {
         self
     }
 
-    /// For the few tests in which the server is meant to answer 5xx.
+    /// Allows a 5xx response, for the few tests that expect one.
     pub(crate) fn may_fail(mut self) -> Self {
         self.may_fail = true;
         self
@@ -368,12 +368,12 @@ impl Answer {
         self.json()["message"].as_str().unwrap().to_owned()
     }
 
-    /// What is said of a field that failed; empty where nothing is.
+    /// Returns the error of a field, or an empty text if it has none.
     pub(crate) fn error(&self, field: &str) -> String {
         self.json()["errors"][field].as_str().unwrap_or_default().to_owned()
     }
 
-    /// A header that must be there once.
+    /// Returns the value of a header that the response must have once.
     pub(crate) fn header(&self, name: &str) -> &str {
         let mut values = self.headers.get_all(name).iter();
         let value = values.next().unwrap_or_else(|| panic!("no {name} in {:?}", self.headers));

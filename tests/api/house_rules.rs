@@ -1,4 +1,4 @@
-//! What holds of every answer, whatever was asked.
+//! Rules that every response follows.
 
 use reqwest::StatusCode;
 

@@ -102,7 +102,7 @@ async fn head_answers_like_get_without_a_body() {
     }
 }
 
-/// All that comes back until the server closes: an answer to HEAD has a length and no body.
+/// Returns everything that the server sends before it closes the connection. A response to HEAD has a length and no body.
 async fn raw_head(server: &TestServer, request: &str) -> String {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let mut stream = tokio::net::TcpStream::connect(server.base.strip_prefix("http://").unwrap()).await.unwrap();
@@ -299,7 +299,7 @@ async fn what_is_no_http_does_no_harm() {
     server.user("jo@example.com").await;
 }
 
-/// They would have up to 512, each of which takes memory.
+/// tokio would start up to 512 blocking threads, each of which takes memory.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn who_ask_for_a_page_at_once_do_not_get_a_thread_each() {

@@ -1,4 +1,4 @@
-//! What a server logs, as it comes.
+//! Reading the log of a running server.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -9,7 +9,7 @@ use std::{
 /// How long something that must be logged may take before the test fails.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What a process wrote to stderr so far.
+/// The output of a process on stderr so far.
 #[derive(Clone, Default)]
 pub(crate) struct Log(Arc<(Mutex<String>, Condvar)>);
 

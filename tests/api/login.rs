@@ -75,7 +75,7 @@ async fn an_unknown_email_and_a_wrong_password_get_the_same_bytes() {
     assert_eq!(seen[0], seen[2]);
 }
 
-/// What the server has computed so far, in ticks of 10 ms. Time on the clock would depend on what else the machine does.
+/// Returns the processor time of the server in ticks of 10 ms. Wall-clock time would depend on other load.
 pub(crate) fn cpu_ticks(server: &TestServer) -> u64 {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", server.pid())).unwrap();
     let (_, fields) = stat.rsplit_once(')').unwrap();
@@ -100,7 +100,7 @@ async fn an_unknown_email_costs_a_hash_like_a_known_one() {
     assert!(unknown * 2 > known, "unknown {unknown}, known {known}");
 }
 
-/// In nanoseconds, on a connection that is there already.
+/// Returns the duration in nanoseconds, on an open connection.
 async fn time_of_login(client: &mut TcpStream, email: &str) -> u128 {
     let body = format!("email={email}&password=not+it+at+all");
     let length = body.len();
@@ -119,7 +119,7 @@ async fn time_of_login(client: &mut TcpStream, email: &str) -> u128 {
     took
 }
 
-/// With a hash that costs next to nothing, so that it hides nothing.
+/// Uses a very cheap hash, so that the hash does not hide other differences in time.
 #[tokio::test]
 #[ignore = "long: 6,000 logins, and a machine that does nothing else"]
 async fn unknown_wrong_and_disabled_take_the_same_time() {
@@ -190,7 +190,7 @@ async fn a_hash_that_costs_what_the_setting_says_is_kept_at_each_login() {
     assert_eq!(exported(&data), before);
 }
 
-/// Somebody else's hash costs next to nothing here, and a new one of ours a tenth of a second.
+/// The imported hash is very cheap, and a new one takes a tenth of a second.
 #[tokio::test]
 async fn a_wrong_password_never_costs_a_new_hash() {
     let server = TestServer::with(&["--scrypt", "ln=15,r=8,p=4"]);

@@ -140,7 +140,7 @@ async fn a_clock_that_is_set_back_revives_no_token_whose_entry_was_purged() {
     assert_eq!(server.status_of(&server.log_in("jo@example.com").await).await, 200);
 }
 
-/// A clock without power starts in 1970 or before; a wrong one is a day off, or a lifetime.
+/// The clock is set back: to 1970 or before, by a day, and by a token lifetime.
 #[tokio::test]
 async fn no_jump_of_the_clock_revives_a_logged_out_token_with_its_entry_or_without() {
     const NOW: i64 = 1_800_000_000;

@@ -1,4 +1,4 @@
-//! Who may do what: every operation of the document against everyone who might ask.
+//! Authorization: every operation of the document is called by every kind of caller.
 //!
 //! The operations come from the document, so a new one without an entry here fails the test.
 
@@ -39,7 +39,7 @@ const ENTRIES: [(&str, For); 18] = [
     ("delete_widget", For::Admins),
 ];
 
-/// What an operation says to someone it does not let in; `None` where it goes on to the request itself.
+/// The status with which an operation refuses a caller, or `None` if it goes on to handle the request.
 fn refusal(who: &str, operation: For) -> Option<u16> {
     match (who, operation) {
         (_, For::Everyone) | ("user" | "demoted", For::Users) | ("admin", _) => None,
@@ -48,7 +48,7 @@ fn refusal(who: &str, operation: For) -> Option<u16> {
     }
 }
 
-/// A fresh token of each kind; what happened to it is in its name.
+/// New tokens, each named after what was done to it.
 async fn token(server: &TestServer, clock: &ManualClock, admin: &str, who: &str) -> Option<String> {
     let email = format!("the-{who}-one@example.com");
     let change = async |token: &str, change: serde_json::Value| {
@@ -113,7 +113,7 @@ async fn every_operation_lets_in_exactly_those_it_is_for() {
     }
 }
 
-/// Once disabled a user cannot log in for the next operation: a new one each time.
+/// Creates a new user each time, because a disabled one cannot log in again.
 async fn disabled(server: &TestServer, admin: &str, operation: &str) -> Option<String> {
     let token = server.user(&format!("disabled-{}@example.com", operation.replace('_', "-"))).await;
     let path = format!("/users/{}", claims(&token)["sub"].as_str().unwrap());
@@ -122,7 +122,7 @@ async fn disabled(server: &TestServer, admin: &str, operation: &str) -> Option<S
     Some(token)
 }
 
-/// Asks without a body, which decides who may enter and nothing more.
+/// Calls the operation without a body, so that only authorization is tested.
 async fn ask(server: &TestServer, method: &str, path: &str, token: Option<&str>) -> Option<u16> {
     let path = path.replace("{name}", "x").replace("{public_id}", "x");
     let call = server.request(method.to_uppercase().parse().unwrap(), &path);

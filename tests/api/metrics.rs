@@ -151,7 +151,7 @@ async fn metrics_have_a_listener_of_their_own_with_nothing_else_on_it() {
     assert!(!plain.log().text().contains("metrics"));
 }
 
-/// It would otherwise keep the database open behind the end of the server.
+/// A metrics connection must not keep the database open after the server has stopped.
 #[tokio::test]
 async fn who_keeps_a_connection_to_the_metrics_does_not_keep_the_server_from_stopping() {
     let mut server = watched();

@@ -1,4 +1,4 @@
-//! A valid token with random damage, very often: none is taken, none breaks anything, none is logged.
+//! Valid tokens with random changes: none is accepted, causes an error of the server, or is logged.
 
 use std::time::Instant;
 
@@ -9,10 +9,10 @@ use tokio::{
 
 use super::harness::TestServer;
 
-/// How many requests are on their way at once: enough that none waits for the one before.
+/// The number of requests in flight, so that none waits for the one before.
 const PIPELINED: usize = 100;
 
-/// xorshift64*: the same damage in each run.
+/// xorshift64*: the same changes in each run.
 struct Dice(u64);
 
 impl Dice {
@@ -24,7 +24,7 @@ impl Dice {
         usize::try_from(high).unwrap() % n
     }
 
-    /// What may stand in a header: half of the time a character of base64, else any byte.
+    /// Returns a byte that is allowed in a header: with probability one half a base64 character, else any.
     fn byte(&mut self) -> u8 {
         let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.=+/";
         if self.below(2) == 0 {
@@ -34,7 +34,7 @@ impl Dice {
         if byte < 0x20 || byte == 0x7f { b'.' } else { byte }
     }
 
-    /// `token` with one to four kinds of damage, and never `token` itself.
+    /// Applies one to four random changes to `token`. The result differs from `token`.
     fn damage(&mut self, token: &[u8]) -> Vec<u8> {
         loop {
             let mut bytes = token.to_vec();

@@ -1,4 +1,4 @@
-//! Hostile strings in every field of every operation, in the headers and in the path: each is answered with a reason, no header
+//! Hostile strings in every field of every operation, in headers and in the path: each gets an error with a reason, no response header
 //! repeats it, and the log stays plain text. The fields come from the document, so that a new one is tried as well.
 
 use std::collections::BTreeMap;
@@ -20,7 +20,7 @@ use super::{
 
 /// One JSON string to a line.
 const STRINGS: &str = include_str!("../data/naughty_strings.jsonl");
-/// How many requests are on their way at once.
+/// The number of requests in flight.
 const AT_ONCE: usize = 16;
 
 fn strings() -> Vec<String> {
@@ -32,7 +32,7 @@ fn strings() -> Vec<String> {
 struct Place {
     method: Method,
     path: String,
-    /// What else the body has.
+    /// The other fields of the body.
     body: BTreeMap<String, Value>,
     field: String,
     kind: Kind,
@@ -105,7 +105,7 @@ impl Place {
     }
 }
 
-/// No header may have what was sent, unless there is nothing in it that any header could mind.
+/// Checks that no response header repeats the string, unless it is harmless in a header.
 fn is_not_reflected(answer: &Answer, text: &str) {
     let harmless = |c: char| c.is_ascii_alphanumeric() || "-_.:/+=*".contains(c);
     if text.len() > 2 && !text.chars().all(harmless) {
@@ -176,7 +176,7 @@ async fn no_string_in_any_field_does_harm_or_leaves_a_trace_in_a_log_of_text() {
     );
 }
 
-/// Texts that are nearly an email, a date, a name or a URL, and any text at all.
+/// Generates nearly valid emails, dates, names and URLs, and arbitrary texts.
 fn texts() -> impl Strategy<Value = String> {
     prop_oneof![
         ".{0,40}",

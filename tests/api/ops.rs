@@ -17,7 +17,7 @@ fn address(base: &str) -> &str {
     base.strip_prefix("http://").unwrap()
 }
 
-/// It says so in one line and exits with 1.
+/// Checks that the command prints one line and exits with 1.
 fn unhealthy(output: &Output, part: &str) {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");

@@ -1,4 +1,4 @@
-//! Where a request comes from: the connection, or what a trusted proxy says in `X-Forwarded-For`.
+//! The client address: that of the connection, or the one in `X-Forwarded-For` of a trusted proxy.
 
 use super::harness::{PASSWORD, TestServer};
 

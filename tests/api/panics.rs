@@ -1,6 +1,6 @@
-//! A handler that panics harms nobody but the one who asked. A clock that panics makes one.
+//! A panic in a handler affects only its own request. The test uses a clock that panics.
 //!
-//! Not looked at: what the panic hook of the language says on stderr beside the log.
+//! Not tested: the output of the panic hook on stderr.
 
 use std::{
     io,
@@ -58,7 +58,7 @@ impl<'a> MakeWriter<'a> for Logged {
     }
 }
 
-/// Asks who one is, on a connection that stays.
+/// Sends `GET /auth/user` on a persistent connection.
 async fn ask(stream: &mut TcpStream, token: &str, id: &str) -> String {
     let head = format!("GET /api/v1/auth/user HTTP/1.1\r\nHost: a\r\nX-Request-Id: {id}\r\n");
     stream.write_all(format!("{head}Authorization: Bearer {token}\r\n\r\n").as_bytes()).await.unwrap();

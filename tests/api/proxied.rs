@@ -1,4 +1,4 @@
-//! Behind `nginx` and `haproxy`, which keep connections to us and send the requests of many clients on each.
+//! The server behind `nginx` and `haproxy`, which send the requests of many clients on the same connections.
 //!
 //! What a client hides in its request must not become a request of its own between the proxy and us (request smuggling). With
 //! `--trusted-proxy` the log tells: the proxy writes the client's address into each request that it knows of, so that one that it
@@ -30,12 +30,12 @@ use super::{
 };
 
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Addresses of the loopback, one for each part; the proxy's is 127.0.0.1.
+/// Loopback addresses of the parties of the test. The proxy has 127.0.0.1.
 const ATTACKER: &str = "127.0.0.2";
 const VICTIM: &str = "127.0.0.3";
-/// What an attacker pretends to be.
+/// The address that an attacker claims to have.
 const SPOOFED: &str = "192.0.2.66";
-/// Those that ask after each attack: more than connections are kept.
+/// The number of clients that send a request after each attack: more than the proxy keeps connections.
 const VICTIMS: usize = 5;
 
 #[derive(Clone, Copy, Debug)]
@@ -113,7 +113,7 @@ impl Proxy {
         talked.unwrap_or_else(|_| panic!("no end: {}\n{}", String::from_utf8_lossy(bytes), self.said()))
     }
 
-    /// Asks on a connection of its own, and gets its own answer and nothing else.
+    /// Sends a request on a new connection, and checks that only its own response arrives.
     async fn ask_as_victim(&self, id: &str, after: &str) {
         let request =
             format!("GET /api/v1/auth/user HTTP/1.1\r\nHost: a\r\nX-Request-Id: {id}\r\nConnection: close\r\n\r\n");

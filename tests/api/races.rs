@@ -1,4 +1,4 @@
-//! Many at once get exactly what one after the other would.
+//! Concurrent requests have the same results as sequential ones.
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::harness::{ADMIN, Answer, PASSWORD, TestServer, claims};
 
-/// How often each status was answered.
+/// Counts the responses by status.
 fn tally(answers: &[Answer]) -> BTreeMap<u16, usize> {
     let mut tally = BTreeMap::new();
     for answer in answers {
@@ -64,7 +64,7 @@ async fn right_passwords_at_once_all_log_in() {
     assert_eq!(tally(&at_once(&server, "/auth/login", &tries).await), [(200, 100)].into());
 }
 
-/// Who can act as an administrator now.
+/// Returns the enabled administrators.
 async fn administrators(server: &TestServer) -> Vec<String> {
     let mut acting = Vec::new();
     for email in [ADMIN, "other@example.com"] {

@@ -1,4 +1,4 @@
-//! HTTP by hand: requests that no client would send, and what comes back to the byte.
+//! Raw HTTP: requests that no HTTP client sends, and the exact bytes of the response.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tokio::{
 
 use super::harness::TestServer;
 
-/// What came back. The status is 0 where the connection was closed without an answer.
+/// The response. The status is 0 if the connection was closed without one.
 pub(crate) struct RawAnswer {
     pub(crate) status: u16,
     /// In lowercase, a line each.
@@ -29,7 +29,7 @@ pub(crate) async fn raw(server: &TestServer, bytes: &[u8]) -> RawAnswer {
     exchange(server, bytes, false).await
 }
 
-/// Like [`raw`]; the client then says that there is no more to come.
+/// Like [`raw`], but closes the sending side afterwards.
 pub(crate) async fn raw_to_the_end(server: &TestServer, bytes: &[u8]) -> RawAnswer {
     exchange(server, bytes, true).await
 }
@@ -63,7 +63,7 @@ async fn exchange(server: &TestServer, bytes: &[u8], end: bool) -> RawAnswer {
     RawAnswer { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
 }
 
-/// Whether an answer with a `Content-Length` is here in full. Others end with their connection.
+/// Whether a response with `Content-Length` is complete. Others end with the connection.
 pub(crate) fn is_complete(answer: &[u8]) -> bool {
     let text = String::from_utf8_lossy(answer).to_ascii_lowercase();
     let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };

@@ -1,5 +1,5 @@
-//! A machine of 256 MiB, and strangers who use up memory. The server has the default settings, and a control group whose memory is that
-//! much; where none can be made, a limit on its data.
+//! Memory under attack: the server with default settings in a control group of 256 MiB, or with a limit on its data if no control group
+//! can be created.
 
 use std::{
     fs,
@@ -25,9 +25,9 @@ use super::{
 const ASK: &str = "GET /api/v1/auth/user HTTP/1.1\r\nHost: a\r\n";
 const MIB: usize = 1024 * 1024;
 const MEMORY_BYTES: usize = 256 * MIB;
-/// A hundred fewer than there are places.
+/// A hundred fewer connections than the server accepts.
 const SLOW: usize = 2900;
-/// Of each address; the default allows twice as many.
+/// Connections per address. The default limit is twice as many.
 const SLOW_OF_ADDRESS: usize = 500;
 const LOGINS_AT_ONCE: usize = 16;
 const ATTACK: Duration = Duration::from_secs(30);
@@ -37,7 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 struct Group(PathBuf);
 
 impl Group {
-    /// None where this process may not make one that limits memory.
+    /// Returns `None` if this process cannot create a control group with a memory limit.
     fn make(name: u32) -> Option<Self> {
         let own = fs::read_to_string("/proc/self/cgroup").ok()?;
         let below = |start: &str, root: &str| {
@@ -55,7 +55,7 @@ impl Group {
         if first.exists() { first } else { self.0.join("memory.max") }
     }
 
-    /// The most that was used.
+    /// Returns the peak memory usage.
     fn most(&self) -> String {
         let read = |name| fs::read_to_string(self.0.join(name));
         read("memory.max_usage_in_bytes").or_else(|_| read("memory.peak")).unwrap_or_default()
@@ -74,7 +74,7 @@ impl Drop for Group {
     }
 }
 
-/// From now on the server has that much memory, what it uses already included.
+/// Limits the memory of the server, including what it uses already.
 fn limit(server: &TestServer) -> Option<Group> {
     let pid = server.pid();
     let Some(group) = Group::make(pid) else {
@@ -102,7 +102,7 @@ async fn connect(server: &str, n: usize) -> std::io::Result<TcpStream> {
     socket.connect(server.parse().unwrap()).await
 }
 
-/// Sends what takes memory, and stays until it is thrown out, again and again.
+/// Repeatedly sends what takes memory, and keeps the connection until the server closes it.
 async fn attack(server: String, n: usize, kinds: &'static [Slow]) {
     let bytes = kinds[n % kinds.len()].bytes();
     loop {
@@ -121,7 +121,7 @@ async fn attack(server: String, n: usize, kinds: &'static [Slow]) {
     }
 }
 
-/// Sends this, and returns the status of the answer; 0 where none came.
+/// Sends these bytes and returns the status of the response, or 0 if there is none.
 async fn status(stream: &mut TcpStream, bytes: &[u8]) -> u16 {
     let mut answer = Vec::new();
     if stream.write_all(bytes).await.is_err() {
@@ -137,13 +137,13 @@ async fn status(stream: &mut TcpStream, bytes: &[u8]) -> u16 {
 
 #[derive(Clone, Copy, Debug)]
 enum Slow {
-    /// A line of a header, and headers, that do not end.
+    /// A header line without an end, and a head without an end.
     Line,
     Header,
-    /// A body that is not complete, and one that is too large.
+    /// An incomplete body, and one that is too large.
     Body,
     TooLarge,
-    /// Asks for pages and does not take them.
+    /// Requests pages and does not read the responses.
     Reading,
     Idle,
 }

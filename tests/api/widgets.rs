@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::harness::{ADMIN, Answer, TestServer};
 
-/// A deadline that no run of these tests will see pass.
+/// A deadline in the far future.
 pub(crate) const LATER: &str = "2999-12-31";
 pub(crate) const URL: &str = "https://www.example.com/info";
 /// 2020-02-28T23:38:53Z

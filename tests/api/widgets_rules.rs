@@ -258,7 +258,7 @@ async fn every_field_that_failed_is_named_and_nothing_is_stored() {
     assert_eq!((&widget["info_url"], &widget["deadline_iso8601"]), (&json!(URL), &json!("2999-12-31T23:59:59Z")));
 }
 
-/// Some texts that are nearly right, and any text at all.
+/// Generates nearly valid texts, and arbitrary ones.
 fn texts() -> impl Strategy<Value = String> {
     prop_oneof![
         any::<String>(),
@@ -269,7 +269,7 @@ fn texts() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Any text in any field is taken or refused, and never a 5xx: the harness fails at one.
+/// Arbitrary texts in every field are accepted or refused. The harness fails at a 5xx.
 #[test]
 fn any_text_is_a_widget_or_a_refusal() {
     let runtime = tokio::runtime::Runtime::new().unwrap();

@@ -1,4 +1,4 @@
-//! Connections: how many, for how long, and which bytes are a request.
+//! Connections: their limits and deadlines, and which bytes are accepted as a request.
 
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ async fn connect(server: &TestServer) -> TcpStream {
     TcpStream::connect(server.base.strip_prefix("http://").unwrap()).await.unwrap()
 }
 
-/// The status of the next answer; 0 where the connection was closed instead.
+/// Returns the status of the next response, or 0 if the connection was closed instead.
 async fn status(stream: &mut TcpStream) -> u16 {
     let mut answer = Vec::new();
     while !is_complete(&answer) {

@@ -1,4 +1,4 @@
-//! Connections by the thousand, descriptors that run out, and more than fits: what others notice of it, and what it takes of memory and
+//! Thousands of connections, exhausted file descriptors, and connections beyond the limit: their effect on others, on memory and on the
 //! processor.
 
 use std::{
@@ -20,7 +20,7 @@ use super::{
 };
 
 const POST: &str = "POST /api/v1/auth/login HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n";
-/// What is allowed beyond a limit: two sweeps, and a machine that does other things as well.
+/// The tolerance of a deadline: two sweeps, and a busy machine.
 const LATE_MAX: Duration = Duration::from_secs(4);
 
 async fn connect(server: &TestServer) -> TcpStream {
@@ -34,14 +34,14 @@ fn memory(server: &TestServer, line: &str) -> u64 {
     value.trim_start_matches(':').trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// Processor time so far, in hundredths of a second.
+/// Returns the processor time of the process in hundredths of a second.
 fn processor(server: &TestServer) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{}/stat", server.pid())).unwrap();
     let fields: Vec<_> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
     fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
 }
 
-/// Asks on one connection until the answer is there.
+/// Sends a request on one connection and waits for the response.
 async fn ask(stream: &mut TcpStream, request: &[u8]) -> bool {
     let mut answer = Vec::new();
     if stream.write_all(request).await.is_err() {
@@ -64,7 +64,7 @@ enum Slow {
 }
 
 impl Slow {
-    /// The limit that it runs into, in seconds.
+    /// The deadline that ends the connection, in seconds.
     fn limit(self) -> u64 {
         match self {
             Self::Header => 20,
@@ -74,7 +74,7 @@ impl Slow {
         }
     }
 
-    /// Goes on until it is cut off, and says how long that took.
+    /// Continues until the server closes the connection, and returns how long that took.
     async fn hold(self, mut stream: TcpStream) -> Duration {
         let pause = Duration::from_secs(1);
         let ui = b"GET /api/v1/ui HTTP/1.1\r\nHost: a\r\n\r\n".repeat(8);

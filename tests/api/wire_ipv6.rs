@@ -1,4 +1,4 @@
-//! Clients with IPv6, where each has more addresses than anyone can count.
+//! Limits on connections of IPv6 clients, each of which has a whole network of addresses.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -13,7 +13,7 @@ use tokio::{
 
 use super::harness::latchkey;
 
-/// Says that this process is in a network of its own.
+/// The variable that marks this process as running in its own network namespace.
 const INSIDE: &str = "TEST_IN_A_NETWORK_OF_ITS_OWN";
 /// The addresses that clients come from here; their order is that of the requests.
 const CLIENTS: [(&str, &str); 6] = [
@@ -35,8 +35,8 @@ impl Drop for Killed {
     }
 }
 
-/// Connects from this address, and returns the status of the answer and the connection, still open. Who is to be refused asks for
-/// nothing: what nobody reads would have the connection reset, and the answer with it.
+/// Connects from this address, and returns the status of the response and the open connection. A connection that is to be refused sends
+/// nothing, because unread data would reset the connection and discard the response.
 async fn connect(server: &str, from: &str, is_refused: bool) -> (String, TcpStream) {
     let socket = TcpSocket::new_v6().unwrap();
     socket.bind(format!("[{from}]:0").parse().unwrap()).unwrap();
@@ -49,7 +49,7 @@ async fn connect(server: &str, from: &str, is_refused: bool) -> (String, TcpStre
     (answered.map_or_else(|error| error.to_string(), |_| String::from_utf8_lossy(&status[9..]).into_owned()), stream)
 }
 
-/// Runs itself again where it may give itself addresses.
+/// Runs this test again in a network namespace where it can add addresses.
 #[tokio::test]
 async fn connections_of_one_64_are_counted_together_and_those_of_another_apart() {
     if std::env::var_os(INSIDE).is_none() {

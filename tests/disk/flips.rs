@@ -1,4 +1,4 @@
-//! One bit of the database or of a copy is another one: it is refused, or it does not matter. Nobody is told what is not so.
+//! Flipped bits: a database or a copy with one flipped bit is refused, or the bit has no effect. No read returns wrong data.
 
 use std::{
     fs::{self, File},
@@ -18,7 +18,7 @@ use super::{
     load::{self, CACHE_BYTES, Worker},
 };
 
-/// All that a store says.
+/// Returns everything that can be read from a store.
 fn said(store: &Store, workers: &[Worker]) -> Result<Vec<String>, StoreError> {
     let mut said = vec![format!("{:?} {}", store.data_generation()?, store.purged_through_s())];
     store.for_each_user(|user, _| {

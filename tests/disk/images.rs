@@ -1,4 +1,4 @@
-//! What a disk may hold after the power was cut at some point of a trace.
+//! The possible contents of a disk after a power loss at some point of a trace.
 //!
 //! What was synced is there. Of what was not, any part may be: each write wholly, not at all, or some of its sectors; each
 //! change of length or none. Sectors that come in any order are the same as some of them missing.

@@ -1,4 +1,4 @@
-//! The process is killed at any moment of a mixed load: what it had acknowledged is there, and who was logged out stays out.
+//! The process is killed under a mixed load: all acknowledged writes are there, and logged-out tokens stay invalid.
 
 use std::{
     cell::Cell,
@@ -28,7 +28,7 @@ const ANSWERS_MAX: usize = 120;
 const DELAY_US: usize = 3_000;
 const OTHER_PASSWORD: &str = "another horse battery";
 
-/// What may be true of an account: two things where a change to it was asked for and nobody said that it is done.
+/// The possible states of an account: two, if a change was requested and not acknowledged.
 struct Account {
     passwords: Vec<&'static str>,
     admin: Vec<bool>,
@@ -78,7 +78,7 @@ impl Ledger {
     }
 }
 
-/// Asks the server until it is killed.
+/// Sends requests until the server is killed.
 struct Client<'a> {
     http: reqwest::Client,
     base: &'a str,

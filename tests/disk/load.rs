@@ -1,4 +1,4 @@
-//! A mixed load on a store, and a ledger: what every worker had asked for and what it was told.
+//! A mixed load on a store, and a record of what each worker requested and what was acknowledged.
 //!
 //! Each worker changes things of its own, one after the other, so that after any cut its things must look as after the last
 //! step it was told is done, or as after the one it had asked for.
@@ -26,7 +26,7 @@ const LATER_S: u64 = 10_000_000_000;
 /// How long a store may need to open itself again.
 const REOPENED_WITHIN: Duration = Duration::from_secs(5);
 
-/// What a worker's things look like: a line for each.
+/// The state of the data of a worker, one line per item.
 pub(crate) type Look = BTreeMap<String, String>;
 
 fn start() -> OffsetDateTime {
@@ -188,7 +188,7 @@ impl Worker {
         format!("widget-{}-{n}", self.number)
     }
 
-    /// What its things look like in `store`.
+    /// Reads the state of its data from `store`.
     pub(crate) fn look(&self, store: &Store) -> Result<Look, StoreError> {
         let mut look = Look::new();
         for n in &self.users {

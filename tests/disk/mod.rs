@@ -1,4 +1,4 @@
-//! What a disk can do to us: the power is cut, it fails, it is full, it turns a bit over, and the process is killed.
+//! Failures of the disk: power loss, errors, no space, flipped bits; and a killed process.
 
 mod device;
 mod faults;

@@ -1,4 +1,4 @@
-//! The power is cut: whatever the disk holds then opens at once, with all that was acknowledged and nothing half-done.
+//! Power loss: every possible content of the disk opens at once, with all acknowledged writes and no partial transaction.
 
 use std::{
     path::Path,

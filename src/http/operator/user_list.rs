@@ -1,7 +1,7 @@
 //! All users that a filter selects, as lines of JSON: a stream of any length.
 //!
-//! Guarantees: memory does not grow with the number of users, and a slow client holds no snapshot, because each part of the stream is a page
-//! that is read when the client has taken the one before. Users who are added or removed meanwhile may be in it or not.
+//! Guarantees: memory does not grow with the number of users, and a slow client holds no snapshot, because each part of the stream is a
+//! page that is read when the client has taken the one before. Users who are added or removed meanwhile may be in it or not.
 
 use std::{io, sync::Arc};
 

@@ -114,7 +114,8 @@ pub(in crate::store) fn page(snapshot: &Snapshot, skip: u64, limit: usize) -> Re
     Ok(WidgetPage { items, total })
 }
 
-/// Returns the place from which less than [`RANGE_PLACES`] widgets must be skipped one by one to skip `skip` widgets, and how many those are.
+/// Returns the place from which less than [`RANGE_PLACES`] widgets must be skipped one by one to skip `skip` widgets, and how many those
+/// are.
 fn start(txn: &ReadTransaction, mut skip: u64) -> Result<(u64, usize), StoreError> {
     let mut first = 0;
     for row in txn.open_table(WIDGET_COUNTS)?.iter()? {
