@@ -27,24 +27,24 @@ const FLOODS: [usize; 2] = [4, 16];
 /// How long the flood goes on before the first login of the newcomer.
 const RISE: Duration = Duration::from_secs(5);
 /// How many logins the newcomer sends, and how often.
-const LOGINS: usize = 40;
-const EVERY: Duration = Duration::from_secs(5);
+const LOGINS: usize = 30;
+const EVERY: Duration = Duration::from_secs(8);
 /// Connections of one flooding address.
 const CONNECTIONS: usize = 16;
 const NEWCOMER: &str = "192.0.2.1";
 
-fn login(user: usize, from: &str) -> Vec<u8> {
-    let body = serde_json::json!({ "email": data::email(user), "password": PASSWORD });
+fn login(user: usize, password: &str, from: &str) -> Vec<u8> {
+    let body = serde_json::json!({ "email": data::email(user), "password": password });
     client::json_request_with("/api/v1/auth/login", &[("X-Forwarded-For", from)], &body)
 }
 
-/// Sends logins from one address on one connection until told to stop.
+/// Guesses passwords from one address on one connection until told to stop.
 fn flood(server: SocketAddr, from: &str, stop: &mpsc::Receiver<()>) -> anyhow::Result<()> {
     let mut client = Client::connect(server)?;
     for user in 0.. {
-        let answer = client.ask(&login(data::anyone(user, Set::Thousand.users()), from))?;
+        let answer = client.ask(&login(data::anyone(user, Set::Thousand.users()), "a guess", from))?;
         let pause = match answer.status {
-            200 => Duration::ZERO,
+            401 => Duration::ZERO,
             429 | 503 => Duration::from_secs(answer.header("retry-after").context("no Retry-After")?.parse()?),
             status => bail!("a login of the flood was answered {status}"),
         };
@@ -63,7 +63,7 @@ fn newcomer(server: SocketAddr) -> anyhow::Result<(f64, Vec<Duration>)> {
         let due = started + EVERY * u32::try_from(turn)?;
         thread::sleep(due.saturating_duration_since(Instant::now()));
         let sent = Instant::now();
-        let answer = client::once(server, &login(data::anyone(turn, Set::Thousand.users()), NEWCOMER))?;
+        let answer = client::once(server, &login(data::anyone(turn, Set::Thousand.users()), PASSWORD, NEWCOMER))?;
         match answer.status {
             200 => took.push(sent.elapsed()),
             503 => {}
