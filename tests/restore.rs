@@ -121,7 +121,7 @@ fn unsound(good: &Path) -> Vec<(PathBuf, &'static str)> {
         ),
         (
             changed(good, "widgets-miscounted", |txn| {
-                drop(txn.open_table(WIDGET_COUNTS).unwrap().insert(0, 7).unwrap())
+                drop(txn.open_table(WIDGET_COUNTS).unwrap().insert(0, 7).unwrap());
             }),
             "the order of widgets is counted wrong",
         ),
