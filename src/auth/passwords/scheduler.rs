@@ -20,7 +20,7 @@ use crate::auth::{
 const ADMITTED_FINISH_MAX: Duration = Duration::from_millis(1500);
 /// The same for a job that runs next. Nothing but the running jobs delays it, so it may take longer: where other programs use the
 /// processors, a hash takes a second or more, and whoever used least must get in nevertheless.
-const NEXT_FINISH_MAX: Duration = Duration::from_millis(2500);
+const NEXT_FINISH_MAX: Duration = Duration::from_secs(3);
 /// An admitted job that is now expected to finish later than this after its arrival is dropped.
 const FINISH_MAX: Duration = Duration::from_secs(4);
 /// A job that has waited less than this is never dropped, so that a hash that takes seconds by itself is possible.
