@@ -1,4 +1,4 @@
-//! The resources of the API, one file each, named like their URLs: [`auth`], [`users`], [`widgets`].
+//! The resources of the API, one file or folder each, named like their URLs: [`auth`], [`users`], [`widgets`].
 //!
 //! This file puts them together and describes them: which operations there are and what the OpenAPI document says of the API as
 //! a whole. [`timestamp`] has the text formats of times that the resources answer with.
