@@ -39,7 +39,7 @@ pub use self::redb::{
     backend::AccessMode,
     check::{DatabaseContents, HashCheck, check, check_on, check_open},
     restore::{RestoreOutcome, restore},
-    user_list::{SEARCH_COUNTED_MAX, UserCursor, UserPage, UserTotal, UsersFrom},
+    user_list::{UserCursor, UserPage, UserTotal, UsersFrom},
     users::{ImportOutcome, UpdateOutcome, UserToImport},
     widgets::{OwnedWidget, WidgetPage},
 };

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// The maximum number of users that a search counts or skips.
-pub const SEARCH_COUNTED_MAX: u64 = 10_000;
+const SEARCH_COUNTED_MAX: u64 = 10_000;
 /// The maximum number of users that one page of a search reads to find those with the wanted flags.
 const ROWS_READ_MAX: u64 = 1_000;
 
@@ -44,7 +44,7 @@ impl UserCursor {
 /// The start of a page.
 #[derive(Debug, Clone)]
 pub enum UsersFrom {
-    /// After this number of users. A search skips at most [`SEARCH_COUNTED_MAX`].
+    /// After this number of users. A search skips at most 10,000: beyond these the page is empty, and its cursor leads on.
     Skip(u64),
     /// After this user.
     After(UserCursor),
@@ -135,6 +135,8 @@ fn search(
         UsersFrom::After(cursor) if cursor.email_key.as_str() < prefix => (0, Bound::Included(prefix)),
         UsersFrom::After(cursor) => (0, Bound::Excluded(cursor.email_key.as_str())),
     };
+    let limit = if skip > SEARCH_COUNTED_MAX { 0 } else { limit };
+    skip = skip.min(SEARCH_COUNTED_MAX);
     let mut page = UserPage::default();
     let (mut rows_read, mut last) = (0, None);
     for entry in snapshot.open_table(USERS_BY_EMAIL)?.range::<&str>((start, Bound::Unbounded))? {
@@ -142,7 +144,7 @@ fn search(
         if !email.value().starts_with(prefix) {
             break;
         }
-        if page.items.len() == limit || filter.has_flags() && rows_read == ROWS_READ_MAX {
+        if skip == 0 && page.items.len() == limit || filter.has_flags() && rows_read == ROWS_READ_MAX {
             page.next = last;
             break;
         }

@@ -3,7 +3,8 @@
 //! Guarantees: `links.next` of each page leads to the next one at the same cost, however many users there are. Pages also have numbers, so
 //! that a client can go to any page. Deliberately absent: which users a page has (`store::redb::user_list`).
 
-use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use std::fmt::Write as _;
+
 use poem_openapi::{ApiResponse, Object, registry::MetaSchema};
 use serde::Serialize;
 use url::form_urlencoded::Serializer;
@@ -18,7 +19,7 @@ use crate::{
         router::BASE_PATH,
     },
     model::{PublicId, UserFilter},
-    store::{SEARCH_COUNTED_MAX, UserCursor, UserPage, UserTotal, UsersFrom},
+    store::{UserCursor, UserPage, UserTotal, UsersFrom},
 };
 
 /// `?search=`
@@ -44,19 +45,36 @@ pub(super) struct CursorParam;
 
 impl Parameter for CursorParam {
     fn schema() -> MetaSchema {
-        MetaSchema::new("string")
+        MetaSchema { pattern: Some("^([0-9a-f]{2}){16,270}$".to_owned()), ..MetaSchema::new("string") }
     }
 }
 
-/// Returns the text of a cursor: base64url of the public id and the email.
+/// The maximum length of the text of a cursor: hexadecimal digits of a public id (16 bytes) and an email (254 bytes).
+const CURSOR_DIGITS_MAX: usize = 2 * (16 + 254);
+
+/// Returns the text of a cursor: the hexadecimal digits of the public id and of the email.
 fn cursor_text(cursor: &UserCursor) -> String {
-    BASE64_URL_SAFE_NO_PAD.encode([&cursor.id.to_bytes(), cursor.email_key.as_bytes()].concat())
+    let mut text = String::new();
+    for byte in cursor.id.to_bytes().iter().chain(cursor.email_key.as_bytes()) {
+        write!(text, "{byte:02x}").expect("BUG: writing to memory does not fail");
+    }
+    text
 }
 
+/// Parses the text of a cursor. Every text of the documented pattern is a place in the list.
 fn parse_cursor(text: &str) -> Option<UserCursor> {
-    let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
+    let digit = |digit| match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
+    };
+    let digits: Vec<u8> = text.bytes().map(digit).collect::<Option<_>>()?;
+    if !digits.len().is_multiple_of(2) || digits.len() > CURSOR_DIGITS_MAX {
+        return None;
+    }
+    let bytes: Vec<u8> = digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect();
     let (id, email) = bytes.split_first_chunk()?;
-    Some(UserCursor { id: PublicId::from_bytes(*id), email_key: str::from_utf8(email).ok()?.to_owned() })
+    Some(UserCursor { id: PublicId::from_bytes(*id), email_key: String::from_utf8_lossy(email).into_owned() })
 }
 
 /// Reads the parameters that select users. Errors are recorded in `fields`, which the caller must finish.
@@ -100,10 +118,6 @@ impl UserListRequest {
         let filter = read_filter(&mut fields);
         let parse = |text: &str| parse_cursor(text).map(Some).ok_or("must be from the links of another page");
         let after = fields.optional("after", None, |text| parse(&text)).flatten();
-        if after.is_none() && filter.email_prefix.is_some() && paging.skip() >= SEARCH_COUNTED_MAX {
-            let why = format!("must be within the first {SEARCH_COUNTED_MAX} users of a search; follow links.next");
-            fields.check("page", Err::<(), _>(why));
-        }
         fields.finish()?;
         Ok(Self { filter, is_numbered: has_page || after.is_none(), paging, after })
     }

@@ -56,7 +56,7 @@ impl UsersApi {
         &self,
         _manager: AdminOrOperatorAuth,
         request: &Request,
-        /// Which page, from 1. With `search` it must be within the first 10000 users that are found.
+        /// Which page, from 1. With `search`, a page beyond the first 10000 users is empty, and its `links.next` goes on behind them.
         #[oai(name = "page")]
         _page: Query<PageParam>,
         /// How many users a page has.
