@@ -57,6 +57,11 @@ pub(crate) enum Set {
 /// The number of the administrator among ten million users.
 const ADMIN: usize = 5;
 
+/// Whether a user is disabled among ten million.
+fn is_disabled(number: usize) -> bool {
+    number % 1000 == 7
+}
+
 impl Set {
     pub(crate) fn users(self) -> usize {
         match self {
@@ -167,7 +172,7 @@ fn build(dir: &Path, set: Set) -> anyhow::Result<()> {
         let users = numbers.map(|number| {
             let mut user = user(number, hash.clone())?;
             if set == Set::TenMillion {
-                (user.admin, user.disabled) = (number == ADMIN, number % 1000 == 7);
+                (user.admin, user.disabled) = (number == ADMIN, is_disabled(number));
             }
             Ok(UserToImport { user, id_given: true })
         });
@@ -292,6 +297,7 @@ impl Signer {
     }
 
     fn sign(&self, user: usize, expires_at_s: u64) -> String {
+        let user = if is_disabled(user) { user - 1 } else { user }; // whose tokens are refused
         self.tokens.sign(&Claims {
             issued_at_s: self.now_s,
             expires_at_s,
