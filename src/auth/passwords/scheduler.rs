@@ -15,14 +15,14 @@ use crate::auth::{
 };
 
 /// A job that is expected to finish later than this is refused at once, unless a thread is free. It is much shorter than
-/// [`FINISH_MAX`], because the queue may fill while the machine is idle and be worked off while requests take most of the processor:
-/// an admitted job should finish, not be dropped after seconds.
-const ADMITTED_FINISH_MAX: Duration = Duration::from_millis(1500);
+/// [`DROPPED_IF_DONE_AFTER`], because the queue may fill while the machine is idle and be worked off while requests take most of the
+/// processor: an admitted job should finish, not be dropped after seconds.
+const ADMITTED_IF_DONE_WITHIN: Duration = Duration::from_millis(1500);
 /// The same for a job that runs next. Nothing but the running jobs delays it, so it may take longer: where other programs use the
 /// processors, a hash takes a second or more, and whoever used least must get in nevertheless.
-const NEXT_FINISH_MAX: Duration = Duration::from_secs(3);
+const NEXT_ADMITTED_IF_DONE_WITHIN: Duration = Duration::from_secs(3);
 /// An admitted job that is now expected to finish later than this after its arrival is dropped.
-const FINISH_MAX: Duration = Duration::from_secs(4);
+const DROPPED_IF_DONE_AFTER: Duration = Duration::from_secs(4);
 /// A job that has waited less than this is never dropped, so that a hash that takes seconds by itself is possible.
 const WAIT_GRACE: Duration = Duration::from_secs(1);
 /// The rate that is assumed until the first hash is measured, in seconds per byte of work.
@@ -62,7 +62,7 @@ impl<T> Scheduler<T> {
         self.drop_late_jobs(now);
         let wait = self.wait(demand, now);
         let is_next = self.rounds_before(demand, now) <= 1.0;
-        let finish_max = if is_next { NEXT_FINISH_MAX } else { ADMITTED_FINISH_MAX };
+        let finish_max = if is_next { NEXT_ADMITTED_IF_DONE_WITHIN } else { ADMITTED_IF_DONE_WITHIN };
         if !self.has_free_thread() && wait + self.current_rate(now).expected(demand.work) > finish_max {
             self.discarded.push(content);
             return Err(wait);
@@ -157,7 +157,7 @@ impl<T> Scheduler<T> {
         let rate = self.current_rate(now);
         let late = self.waiting.remove_late(|since, work| {
             let waited = now - since;
-            waited >= WAIT_GRACE && waited + rate.expected(work) > FINISH_MAX
+            waited >= WAIT_GRACE && waited + rate.expected(work) > DROPPED_IF_DONE_AFTER
         });
         self.discarded.extend(late);
     }
