@@ -1,7 +1,8 @@
-//! The parts that a request is made of, each alone: sign, verify, the guard's snapshot, a commit by batch size, a purge batch.
+//! Micro-benchmarks of the single parts of a request: signing and verifying a token, the guard's snapshot, a commit by batch size, a purge
+//! batch.
 //!
-//! `cargo bench` measures; `cargo test` runs each once, so that they cannot rot. Deliberately absent: a verdict. What a user
-//! feels is in `benches/load`.
+//! `cargo bench` measures them. `cargo test` runs each of them once, so that they keep working. Deliberately absent: a verdict.
+//! `benches/load` measures what a user notices.
 
 use std::{sync::Arc, time::Duration};
 
@@ -52,7 +53,7 @@ fn user(number: usize) -> User {
     }
 }
 
-/// A store of its own in a directory that goes away with it, and what runs its futures.
+/// A store in its own directory, which is removed on drop, and the runtime that runs its futures.
 struct Opened {
     store: Arc<Store>,
     runtime: Runtime,
@@ -68,7 +69,7 @@ impl Opened {
         Self { store, runtime, _dir: dir }
     }
 
-    /// Puts `count` tokens on the blacklist, all at once, and waits until the disk has every one.
+    /// Adds `count` tokens to the blacklist concurrently, and waits until all of them are on disk.
     fn blacklist(&self, count: usize, expires_at_s: u64) {
         self.runtime.block_on(async {
             let mut writes = JoinSet::new();
@@ -97,7 +98,7 @@ fn verify(bencher: Bencher) {
     bencher.bench_local(|| tokens.verify(black_box(&token)));
 }
 
-/// What the guard asks of the store at each request, among ten thousand users and as many logged-out tokens.
+/// The read that the guard makes for each request, with ten thousand users and as many logged-out tokens.
 #[divan::bench]
 fn token_state(bencher: Bencher) {
     const COUNT: usize = 10_000;
@@ -118,7 +119,7 @@ fn token_state(bencher: Bencher) {
     });
 }
 
-/// So many writes that wait at the same time, until the disk has all of them.
+/// `writers` concurrent writes, until all of them are on disk.
 #[divan::bench(args = [1, 16, 64, 256, 1024], max_time = Duration::from_secs(3))]
 fn commit(bencher: Bencher, writers: usize) {
     let opened = Opened::new();

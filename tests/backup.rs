@@ -1,4 +1,4 @@
-//! `latchkey backup` through argv.
+//! Tests of the command `latchkey backup`.
 
 use std::{
     fs,
@@ -15,7 +15,7 @@ use crate::{
     full_disk::on_a_full_disk,
 };
 
-/// A data directory with a user, an administrator, a widget and a logged-out token.
+/// Creates a data directory with a user, an administrator, a widget and a logged-out token. Returns its server, which is stopped.
 pub(crate) async fn furnished() -> TestServer {
     let mut server = TestServer::with_admin(&[]);
     let admin = server.admin().await;
@@ -63,7 +63,7 @@ async fn a_backup_is_a_database_of_its_own_with_everything_in_it() {
     assert_eq!(redb::ReadableTableMetadata::len(&txn.open_table(blacklist).unwrap()).unwrap(), 1);
 }
 
-/// Each user and each token is one transaction; a copy that mixes two moments has half of one.
+/// Each user and each token is one transaction. A copy that mixes two moments would have only a part of these writes.
 #[tokio::test]
 async fn a_backup_beside_a_busy_server_is_one_moment_and_the_server_goes_on() {
     let server = TestServer::with_admin(&[]);

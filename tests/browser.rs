@@ -1,4 +1,4 @@
-//! Pages in headless Chromium: they work, and no page breaks its own Content-Security-Policy or asks another host.
+//! Pages in headless Chromium: they work, and no page violates its own Content-Security-Policy or sends a request to another host.
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::api::harness::{PASSWORD, TestServer};
 
-/// The driver on a free port, and a browser with a profile of its own.
+/// The driver on a free port, and a browser with its own profile.
 struct Browser {
     driver: Child,
     url: String,
@@ -42,7 +42,7 @@ impl Browser {
             "--disable-sync",
             "--disable-dev-shm-usage",
             "--window-size=1200,1000",
-            // No route out: a page that needs another host would not work.
+            // No other host can be resolved, so that a page that needs one does not work.
             "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
         ];
         let mut args: Vec<String> = args.map(str::to_owned).into();
@@ -63,14 +63,14 @@ impl Browser {
         self.find(css).await.click().await.unwrap_or_else(|error| panic!("{css}: {error}"));
     }
 
-    /// Types over what is in a field, in a way that React notices.
+    /// Replaces the text of a field by typing, so that React notices the change.
     async fn fill(&self, css: &str, text: &str) {
         let field = self.find(css).await;
         field.clear().await.unwrap();
         field.send_keys(text).await.unwrap();
     }
 
-    /// What the browser complained about.
+    /// Returns the messages in the log of the browser.
     async fn complaints(&self) -> Vec<String> {
         let session = self.client.session_id().await.unwrap().unwrap();
         let url = format!("{}/session/{session}/se/log", self.url);
@@ -79,7 +79,7 @@ impl Browser {
         log["value"].as_array().unwrap().iter().map(|entry| entry["message"].to_string()).collect()
     }
 
-    /// Every URL that the page loaded something from.
+    /// Returns every URL from which the page loaded a resource.
     async fn requested(&self) -> Vec<String> {
         let script = "return performance.getEntriesByType('resource').map(entry => entry.name)";
         serde_json::from_value(self.client.execute(script, Vec::new()).await.unwrap()).unwrap()
@@ -92,7 +92,7 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // The browser with it, which a driver that is killed leaves behind.
+        // The whole process group is killed, because a driver that is killed alone leaves its browser running.
         let _ = Command::new("kill").args(["-s", "KILL", "--", &format!("-{}", self.driver.id())]).status();
         let _ = self.driver.wait();
     }

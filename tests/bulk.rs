@@ -1,4 +1,4 @@
-//! Backup, check, export and import as scripts and terminals see them, and when they are cut off.
+//! Backup, check, export and import: their output for scripts and on terminals, and what happens when they are interrupted.
 
 use std::{
     fmt::Write as _,
@@ -23,14 +23,14 @@ use crate::{
     import::{both_ways, line},
 };
 
-/// The one line of JSON that it printed.
+/// Returns the only line that the command printed, which is JSON.
 fn said(output: &Output) -> Value {
     let stdout = text(&output.stdout);
     assert_eq!(stdout.lines().count(), 1, "{stdout}{}", text(&output.stderr));
     serde_json::from_str(stdout).unwrap()
 }
 
-/// Where the bar with this label stood between its beginning and its end.
+/// Returns the percentages that the bar with this label showed, without 0 and 100.
 fn between(shown: &str, label: &str) -> Vec<u32> {
     let bars = shown.split('\r').filter_map(|drawn| drawn.strip_prefix(label)?.strip_prefix(" [")?.split_once("] "));
     let percents = bars.map(|(_, percent)| percent.trim().trim_end_matches('%').parse().unwrap());
@@ -59,12 +59,12 @@ fn the_work_of_a_running_server_is_shown_on_a_terminal_while_it_is_done() {
         let percents = between(shown.1, label);
         assert!(shown.0 && percents.len() > 1, "{args}: {}", shown.1);
         assert!(percents.is_sorted(), "{percents:?}");
-        // Read twice, the second time to add them.
+        // The import reads the lines twice. The second time it adds the users.
         assert!(label != "import" || percents.iter().any(|percent| *percent > 50), "{percents:?}");
     }
 }
 
-/// What stands in for a server, so that it can stop at will.
+/// A replacement for a server. It can end a response at any byte.
 struct Pretender {
     dir: TempDir,
     listener: UnixListener,
@@ -86,7 +86,7 @@ impl Pretender {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
-    /// Reads the head of the next request and answers with `body` so far.
+    /// Reads the head of the next request and sends `body`, which may be only the beginning of a response.
     fn answer(&self, body: &[u8]) -> UnixStream {
         let (to, accepted) = mpsc::channel();
         let listener = self.listener.try_clone().unwrap();
@@ -98,7 +98,7 @@ impl Pretender {
             stream.read_exact(&mut byte).unwrap();
             head.extend_from_slice(&byte);
         }
-        // Without a length: the end of the connection is all that HTTP says about its end.
+        // The response has no length. In HTTP, only the end of the connection shows its end.
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
         let _ = stream.write_all(body);
         stream
@@ -140,7 +140,7 @@ fn an_answer_that_breaks_off_is_never_taken_for_the_whole() {
     }
 }
 
-/// Elsewhere it may leave a file under the name it had until then.
+/// On other systems, a file with its temporary name may remain.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_signal_half_way_leaves_nothing_but_what_was_there() {
@@ -159,7 +159,7 @@ fn a_signal_half_way_leaves_nothing_but_what_was_there() {
     {
         for signal in ["INT", "TERM", "KILL"] {
             let child = server.spawn(args);
-            // It has asked, so it has begun the file; what it gets is not the whole.
+            // The command has sent its request, so it has created the file. The response is not complete.
             let _open = server.answer(b"{\"whole\":{\"bytes\":1000}}\nredb");
             send_signal(child.id(), signal);
             assert!(!ended(child).success());

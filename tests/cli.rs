@@ -24,10 +24,10 @@ pub(crate) fn finish(command: &mut Command, stdin: &str) -> Output {
     let (pid, (done, ended)) = (child.id().to_string(), mpsc::channel::<()>());
     std::thread::spawn(move || {
         if ended.recv_timeout(Duration::from_secs(30)) == Err(mpsc::RecvTimeoutError::Timeout) {
-            let _ = Command::new("kill").args(["-s", "KILL", &pid]).status(); // it serves where it should have refused
+            let _ = Command::new("kill").args(["-s", "KILL", &pid]).status(); // the server runs instead of refusing
         }
     });
-    // A program that refuses before it reads closes the pipe, which is fine.
+    // A program that fails before it reads stdin closes the pipe. The error of the write is therefore ignored.
     let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
     let output = child.wait_with_output().unwrap();
     drop(done);
@@ -38,7 +38,7 @@ pub(crate) fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 
-/// It ended with this code, said this on stderr in one line, and nothing on stdout.
+/// Checks the exit code, that stderr is one line with `part`, and that stdout is empty.
 pub(crate) fn refused(output: &Output, code: i32, part: &str) {
     let stderr = text(&output.stderr);
     let errors: Vec<_> = stderr.lines().filter(|line| !line.contains("WARN")).collect();
@@ -86,7 +86,7 @@ async fn a_generated_password_is_printed_once_and_works() {
     assert_eq!(answer.status, 200);
 }
 
-/// `script` gives the program a terminal to ask on.
+/// Runs the program with `script`, which provides the terminal for its questions.
 pub(crate) fn on_a_terminal(args: &str, data: &Path, typed: &str) -> Output {
     let line = format!("{} {args} --data-dir {}", env!("CARGO_BIN_EXE_latchkey"), data.display());
     let mut command = Command::new("script");
@@ -255,7 +255,7 @@ fn data_that_cannot_be_used_is_refused_in_one_sentence_and_keeps_every_byte() {
     let newer = dir.path().join("newer.redb");
     fs::write(&newer, &good).unwrap();
     set_schema(&newer, 99);
-    // One bit of a stored email: an altered file must not decide who may enter.
+    // One bit of a stored email is changed. An altered file must not decide who may log in.
     let mut altered = good.clone();
     let email = altered.windows(14).rposition(|window| window == b"jo@example.com").unwrap();
     altered[email] ^= 1;
@@ -325,7 +325,7 @@ fn the_settings_in_force_are_shown_with_their_source_and_without_secrets() {
         ("LATCHKEY_SECRET_KEY", "short", "LATCHKEY_SECRET_KEY has 5 bytes"),
         ("LATCHKEY_PASSWORD_MIN_LENGTH", "200", "--password-min-length 200 is more than"),
     ] {
-        refused(&finish(command.env(variable, value), ""), 2, culprit); // as the start would
+        refused(&finish(command.env(variable, value), ""), 2, culprit); // as at the start of the server
         command.env_remove(variable);
     }
 }

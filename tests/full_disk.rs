@@ -22,15 +22,15 @@ use crate::{
     hashes::BCRYPT,
 };
 
-/// Two transactions of an import and the beginning of a third.
+/// The number of lines. They are two transactions of an import and the beginning of a third.
 const LINES: usize = 20_000;
-/// Room for the first of them.
+/// A limit with enough space for the first transaction.
 const ROOM_KIB: u32 = 4000;
 
-/// Runs the program where no file can have more than so many KiB.
+/// Runs the program with a maximum size of each file of `kib` KiB.
 pub(crate) fn on_a_full_disk(kib: u32, args: &[&str], data: &Path, stdin: &str) -> Output {
     let mut command = Command::new("bash");
-    // Ignored, a write behind the limit is an error instead of a deadly signal.
+    // If the signal is ignored, a write beyond the limit is an error and does not kill the process.
     command.args(["-c", "trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\"", &kib.to_string()]);
     command.arg(latchkey().get_program()).args(args).arg("--data-dir").arg(data);
     finish(command.env("LATCHKEY_SCRYPT", "ln=1,r=8,p=1"), stdin)
@@ -109,7 +109,7 @@ fn an_import_beside_a_server_is_told_why_it_stopped_and_nothing_is_lost() {
     let mut server = TestServer::on(Arc::clone(&dir), &[]);
     server.limit_files("102400");
     for _ in 0..8 {
-        refused(&import(), 1, "File too large"); // where the server keeps the lines until it has them all
+        refused(&import(), 1, "File too large"); // the server cannot store the lines that it receives
     }
     assert!(text(&run(&["user", "list"], &data, "").stdout).contains(ADMIN), "the server goes on");
     server.limit_files(&(ROOM_KIB * 1024).to_string());
@@ -124,11 +124,11 @@ fn an_import_beside_a_server_is_told_why_it_stopped_and_nothing_is_lost() {
     assert_eq!(names(&data), ["latchkey.lock", "latchkey.redb", "signing.key"]);
 }
 
-/// A file system of its own, in memory.
+/// A separate file system in memory.
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    /// `None` where none can be mounted.
+    /// Mounts the file system. Returns `None` if that is not possible.
     fn mount(path: &Path) -> Option<Self> {
         fs::create_dir(path).unwrap();
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=2m", "none"]).arg(path).output();
@@ -169,7 +169,7 @@ async fn a_file_system_that_is_full_for_real_loses_nothing_and_room_is_seen_at_o
     };
     let (mut registered, mut refused) = (0, 0);
     while refused < 20 {
-        // The first refusals make what was free in the file known again, and some more fit.
+        // After the first refusals, the store knows the free space in the file again, so that some more users fit.
         match register(registered).await {
             503 => refused += 1,
             _ => registered += 1,
@@ -189,7 +189,7 @@ async fn a_file_system_that_is_full_for_real_loses_nothing_and_room_is_seen_at_o
             status => break status,
         }
     };
-    // It may be there: an error says that the outcome is unknown.
+    // The user may exist, because an error response means that the outcome is unknown.
     assert!([201, 409].contains(&again), "{again}");
     server.signal("KILL");
     server.wait();

@@ -1,4 +1,4 @@
-//! Hashes that others made: each is verified as it is, and none that asks for too much is run.
+//! Hashes of other programs. Each is verified in its own format, and no hash is computed whose cost is too high.
 //!
 //! The hashes come from Python's bcrypt 4.0.1, argon2-cffi and Werkzeug.
 

@@ -1,4 +1,4 @@
-//! `latchkey export` and `latchkey import`: users out and in, beside a running server and without one.
+//! `latchkey export` and `latchkey import`: exporting and importing users, with a running server and without one.
 
 use std::{
     fmt::Write as _,
@@ -26,7 +26,7 @@ pub(crate) fn import(data: &Path, args: &[&str], lines: &str) -> Output {
     run(&[&["import"], args].concat(), data, lines)
 }
 
-/// It ended with code 1 and said all of this.
+/// Checks that the command ended with code 1 and that stderr contains all of these texts.
 fn failed(output: &Output, says: &[&str]) {
     let stderr = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{stderr}");
@@ -35,7 +35,7 @@ fn failed(output: &Output, says: &[&str]) {
     }
 }
 
-/// Runs `check` beside a running server and without one.
+/// Runs `check` with a running server and without one.
 pub(crate) fn both_ways(check: impl Fn(&Path)) {
     let server = TestServer::with_admin(&[]);
     check(&server.dir.path().join("data"));
@@ -75,7 +75,7 @@ fn what_is_exported_is_imported_elsewhere_as_the_same_users() {
     });
 }
 
-/// Enough lines that an order by chance is no order.
+/// There are so many lines that the right order cannot be a coincidence.
 #[test]
 fn users_of_one_moment_are_registered_in_the_order_of_their_lines() {
     let dir = TempDir::new().unwrap();
@@ -261,7 +261,7 @@ async fn the_paths_of_the_operator_are_not_there_over_tcp() {
     }
 }
 
-/// The command that docs/moving-users.md has, on a database such as the tutorial makes.
+/// Runs the command of docs/moving-users.md on a database like the one that the tutorial creates.
 #[tokio::test]
 async fn the_users_of_the_flask_tutorial_move_over_with_the_command_of_the_readme() {
     let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/moving-users.md")).unwrap();

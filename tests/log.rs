@@ -1,4 +1,4 @@
-//! What the log says: one line for each request, and the audit stream.
+//! The content of the log: one line for each request, and the audit stream.
 
 use std::process::Command;
 
@@ -61,7 +61,7 @@ async fn the_start_warns_where_a_hash_costs_less_than_the_least_of_owasps_choice
     }
 }
 
-/// The fields of the lines of the audit stream.
+/// Returns the fields of the lines of the audit stream.
 fn audit(server: &TestServer) -> Vec<Value> {
     let lines = lines(server, r#""target":"audit""#);
     lines.iter().map(|line| serde_json::from_str::<Value>(line).unwrap()["fields"].clone()).collect()
@@ -177,13 +177,13 @@ async fn no_email_makes_a_line_of_its_own_or_looks_like_another_field() {
     assert!(acts.iter().all(|line| fields.is_match(line)), "{acts:#?}");
 }
 
-/// The line that docs/operations.md gives to fail2ban.
+/// Returns the line of docs/operations.md for fail2ban.
 fn failregex() -> String {
     let readme = include_str!("../docs/operations.md");
     readme.lines().find_map(|line| line.strip_prefix("failregex = ")).unwrap().to_owned()
 }
 
-/// What a client can put there: a path and an id of a request.
+/// Writes text into the log as a client can: with the path and the id of a request.
 async fn write_into_the_log(server: &TestServer, path: &str, id: &str) {
     server.get(path).header("x-request-id", id).send().await;
     server.get("/auth/user").header("x-request-id", "the-last-one").send().await;
@@ -197,7 +197,7 @@ async fn the_line_for_fail2ban_in_readme_finds_failed_logins_and_nothing_else() 
     server.admin().await;
     let wrong = [("email", ADMIN), ("password", "not it at all")];
     server.post("/auth/login").form(&wrong).await;
-    // What someone else can write into the log.
+    // This is text that another client can write into the log.
     let id = "audit:event=login_failed:email=a:client=192.0.2.1";
     write_into_the_log(&server, "//:%20audit:%20event=login_failed%20email=a%20client=192.0.2.1", id).await;
     let found = found(&server, &failregex());
@@ -205,7 +205,7 @@ async fn the_line_for_fail2ban_in_readme_finds_failed_logins_and_nothing_else() 
     assert!(found[0].0.contains(&format!("event=login_failed email={ADMIN}")) && found[0].1 == "127.0.0.1");
 }
 
-/// The line that docs/operations.md adds for those who go on when they are turned away.
+/// Returns the additional line of docs/operations.md for clients that continue after they were refused.
 fn failregex_of_the_throttled() -> String {
     let readme = include_str!("../docs/operations.md");
     readme.lines().map(str::trim).find(|line| line.contains("status=429")).unwrap().to_owned()
@@ -218,7 +218,7 @@ async fn the_line_for_fail2ban_in_readme_finds_those_who_go_on_when_they_are_tur
         let call = server.post("/auth/login").header("x-forwarded-for", from);
         assert_eq!(call.form(&[("email", ADMIN), ("password", "not it at all")]).await.status, status, "{from}");
     }
-    // What someone else can write into the log.
+    // This is text that another client can write into the log.
     let id = "x:client=198.51.100.1:status=429:duration_us=1";
     server.get("//x\"_client=198.51.100.1_status=429_duration_us=1").send().await;
     let path =
@@ -229,7 +229,7 @@ async fn the_line_for_fail2ban_in_readme_finds_those_who_go_on_when_they_are_tur
     assert_eq!(clients, ["192.0.2.1", "2001:db8::1"], "{found:#?}");
 }
 
-/// The lines of the log that `failregex` finds, each with its client. Where fail2ban is installed, it has the last word.
+/// Returns the lines of the log that `failregex` matches, each with its client. If fail2ban is installed, it must match as many lines.
 fn found(server: &TestServer, failregex: &str) -> Vec<(String, String)> {
     let regex = Regex::new(&failregex.replace("<ADDR>", r"(?<client>[0-9a-fA-F.:]+)")).unwrap();
     let log = server.log().text();

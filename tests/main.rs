@@ -1,4 +1,5 @@
-//! All integration tests in one binary, which links once. They speak through the doors: HTTP and argv.
+//! All integration tests in one binary, which is linked only once. Most of them use only the external interfaces: HTTP and the command
+//! line.
 
 mod api;
 mod backup;

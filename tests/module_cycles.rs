@@ -1,10 +1,10 @@
-//! No module depends on itself through others: the source is read as a graph of files, and a cycle fails with its path.
+//! No module depends on itself through other modules. The test reads the source as a graph of files, and reports each cycle with its path.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::tidy::{code, is_word, sources_below};
 
-/// A module's path from the crate's root: `["store", "redb", "users"]`, or nothing for the root itself.
+/// A module's path from the crate's root: `["store", "redb", "users"]`, or an empty path for the root itself.
 type Module = Vec<String>;
 
 fn module_of(file: &str) -> Module {
@@ -15,7 +15,7 @@ fn module_of(file: &str) -> Module {
     parts
 }
 
-/// Every path of a use tree: `a::{b, c::{d, self}}` gives `a::b`, `a::c::d` and `a::c`.
+/// Collects every path of a use tree: `a::{b, c::{d, self}}` gives `a::b`, `a::c::d` and `a::c`.
 fn paths_of_use(tree: &str, prefix: &Module, found: &mut Vec<Module>) {
     let tree = tree.trim();
     let (head, group) = match tree.split_once('{') {
@@ -43,7 +43,7 @@ fn paths_of_use(tree: &str, prefix: &Module, found: &mut Vec<Module>) {
     }
 }
 
-/// Every path that the code names, in `use` declarations and elsewhere, as it is written.
+/// Returns every path in the code as it is written, in `use` declarations and elsewhere.
 fn paths_named(code: &str) -> Vec<Module> {
     let (mut found, mut rest) = (Vec::new(), String::new());
     let mut lines = code.lines();
@@ -72,7 +72,7 @@ fn paths_named(code: &str) -> Vec<Module> {
     found
 }
 
-/// The module that a path, as it is written in `here`, leads to. What another crate has leads nowhere.
+/// Returns the module of a path that is written in `here`, or `None` if the path leads to another crate.
 fn resolve(path: &[String], here: &Module, known: &BTreeSet<Module>) -> Option<Module> {
     let (first, rest) = path.split_first()?;
     let mut target = match first.as_str() {
@@ -87,7 +87,7 @@ fn resolve(path: &[String], here: &Module, known: &BTreeSet<Module>) -> Option<M
     while !known.contains(&target) {
         target.pop();
     }
-    // A path without `crate` or `super` names a child, or nothing of ours.
+    // A path without `crate` or `super` names a child module, or an item of another crate.
     (!relative || target.len() > here.len()).then_some(target)
 }
 
@@ -99,7 +99,7 @@ struct Search {
 }
 
 impl Search {
-    /// Follows every path from `module` and notes those that come back to a module they have been at.
+    /// Follows every path from `module` and records those that return to a module on the same path.
     fn visit(&mut self, module: &Module) {
         if let Some(start) = self.path.iter().position(|seen| seen == module) {
             let cycle: Vec<String> = self.path[start..].iter().chain([module]).map(|module| module.join("/")).collect();
@@ -117,7 +117,7 @@ impl Search {
 
 #[test]
 fn no_module_depends_on_itself_through_others() {
-    // A path in a visibility is no dependency.
+    // A path in a visibility modifier is not a dependency.
     let visibility = regex::Regex::new(r"pub\((in [\w:]+|super|crate)\) ").unwrap();
     for dir in ["src", "benches/rows"] {
         let sources = sources_below(dir);
@@ -126,7 +126,7 @@ fn no_module_depends_on_itself_through_others() {
             known.iter().map(|m| (m.clone(), BTreeSet::new())).collect();
         for (file, text) in &sources {
             let here = module_of(file);
-            // A test inside a file may use whatever it needs.
+            // A test inside a file may use any module.
             let code = code(text);
             let code = code.split("#[cfg(test)]").next().unwrap_or_default();
             let named = paths_named(&visibility.replace_all(code, "pub "));

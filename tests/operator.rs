@@ -1,4 +1,4 @@
-//! The command line beside a running server and without one: both do the same.
+//! The command line has the same effects with a running server and without one.
 
 use std::{
     fs,
@@ -21,7 +21,7 @@ fn run(data: &Path, args: &[&str], stdin: &str) -> Output {
     child.wait_with_output().unwrap()
 }
 
-/// What a command that must succeed prints.
+/// Runs a command that must succeed, and returns its stdout.
 fn done(data: &Path, args: &[&str], stdin: &str) -> String {
     let output = run(data, args, stdin);
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -29,7 +29,7 @@ fn done(data: &Path, args: &[&str], stdin: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What a command that must fail says.
+/// Runs a command that must fail, and returns its stderr.
 fn refused(data: &Path, args: &[&str], stdin: &str) -> String {
     let output = run(data, args, stdin);
     assert_eq!(output.status.code(), Some(1), "{args:?}");
@@ -37,7 +37,7 @@ fn refused(data: &Path, args: &[&str], stdin: &str) -> String {
     String::from_utf8(output.stderr).unwrap()
 }
 
-/// Runs `check` twice on like data: beside a running server and without one. It gets the data directory.
+/// Runs `check` twice on the same kind of data, with a running server and without one. `check` gets the data directory.
 fn both_ways(check: impl Fn(&Path)) {
     let server = TestServer::with_admin(&[]);
     check(&server.dir.path().join("data"));

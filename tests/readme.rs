@@ -1,4 +1,4 @@
-//! README and the pages under `docs/` say what the program, the Dockerfile and the units say: names, defaults, ports and paths.
+//! README and the pages under `docs/` agree with the program, the Dockerfile and the systemd units: names, defaults, ports and paths.
 
 use std::{collections::HashMap, fs, path::Path};
 
@@ -18,7 +18,7 @@ const PAGES: [&str; 7] = [
     "docs/settings.md",
 ];
 
-/// Every setting and its default, `-` where it has none.
+/// Returns every setting with its default, or with `-` if it has none.
 fn settings() -> HashMap<String, String> {
     let mut command = latchkey();
     for own in LIMITS.iter().chain(&["LATCHKEY_SCRYPT"]) {
@@ -43,7 +43,7 @@ fn the_table_of_settings_has_each_with_its_variable_and_default() {
     for (setting, default) in settings() {
         let start = match setting.as_str() {
             "secret-key" => continue,                                    // it has no flag and no default
-            "log" => "| `--log` | `LATCHKEY_LOG` | `info` |".to_owned(), // for the server; a command logs less
+            "log" => "| `--log` | `LATCHKEY_LOG` | `info` |".to_owned(), // the default of the server; commands log less
             _ if default == "-" => format!("| `--{setting}` | `{}` | |", variable(&setting)),
             _ => format!("| `--{setting}` | `{}` | `{default}` |", variable(&setting)),
         };
@@ -64,7 +64,7 @@ fn every_variable_that_is_spoken_of_is_a_setting() {
     }
 }
 
-/// What `text` has behind `start`, to the end of the word.
+/// Returns the word that follows `start` in `text`.
 fn after<'a>(text: &'a str, start: &str) -> &'a str {
     let rest = text.split_once(start).unwrap_or_else(|| panic!("{start}")).1;
     rest.split([' ', '\n', '"']).next().unwrap()
@@ -119,7 +119,7 @@ fn readme_is_read_in_ten_minutes_and_leads_to_every_page() {
     assert_eq!(pages, PAGES.len());
 }
 
-/// The anchor of a heading: lowercase, without punctuation, with hyphens for spaces.
+/// Returns the anchor of a heading: lowercase, without punctuation, with hyphens for spaces.
 fn anchor(heading: &str) -> String {
     let kept = heading.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
     kept.collect::<String>().to_lowercase().replace(' ', "-")

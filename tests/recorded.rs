@@ -1,8 +1,8 @@
-//! Every answer as it was recorded from an earlier build: the help of each command, the man page, the completions, the OpenAPI
-//! document, HTTP answers of each persona with their headers, and the metrics without their values.
+//! Compares all output with recordings of an earlier build: the help of each command, the man page, the completions, the OpenAPI document,
+//! HTTP responses for each persona with their headers, and the metrics without their values.
 //!
-//! Users depend on these texts, so none changes by accident. `RECORD=1 cargo test --test latchkey recorded` records them anew
-//! after a change on purpose; the difference then stands in the commit. What differs at each run (ids, tokens, times) is masked.
+//! Users depend on these texts, so that none may change by accident. `RECORD=1 cargo test --test latchkey recorded` records them again
+//! after an intended change, and the commit then shows the difference. Values that differ in each run (ids, tokens, times) are masked.
 
 use std::{fmt::Write as _, fs, path::Path};
 
@@ -32,7 +32,7 @@ const MASKS: [(&str, &str); 9] = [
     (r"127\.0\.0\.1:\d+", "<address>"),
 ];
 
-/// The length of the longest response body that is recorded as it is. Of a longer one, such as Swagger UI, the digest is recorded.
+/// The maximum length of a response body that is recorded as it is. Of a longer one, such as Swagger UI, the digest is recorded.
 const SHOWN_BYTES_MAX: usize = 8 * 1024;
 
 fn masked(text: &str) -> String {
@@ -114,10 +114,10 @@ fn the_command_line_answers_as_it_was_recorded() {
     for args in help.into_iter().chain(completions).chain(others.map(str::to_owned)) {
         let mut command = latchkey();
         command.args(args.split_whitespace()).arg("--data-dir").arg(dir.path().join("data"));
-        let output = finish(command.env_remove("COLUMNS"), ""); // the width that help is wrapped at
+        let output = finish(command.env_remove("COLUMNS"), ""); // the width at which help is wrapped
         let (code, stdout, stderr) = (output.status.code(), text(&output.stdout), text(&output.stderr));
         let data = dir.path().to_str().unwrap();
-        // Completions repeat what `--help` says, at ten times the length.
+        // Completions repeat the text of `--help` and are ten times as long.
         let stdout = if args.starts_with("completions ") { digest(stdout) } else { stdout.to_owned() };
         // The width of the column depends on how long the path of the data directory is.
         let stdout = if args == "config" { spaces.replace_all(&stdout, "  ").into_owned() } else { stdout };
@@ -189,7 +189,7 @@ async fn http_answers_each_persona_as_it_was_recorded() {
             let mut headers = answer.headers.clone();
             headers.remove("date");
             if masked(&answer.text) != answer.text {
-                headers.remove("content-length"); // it differs with what is masked
+                headers.remove("content-length"); // it depends on the masked values
             }
             writeln!(
                 answers,

@@ -1,4 +1,4 @@
-//! `latchkey check` and `latchkey restore` through argv: what is unsound is refused, and nothing is lost on the way.
+//! Tests of the commands `latchkey check` and `latchkey restore`: unsound files are refused, and no data is lost.
 
 use std::{
     fs,
@@ -28,7 +28,7 @@ fn check(file: &Path) -> std::process::Output {
     run(&["check", file.to_str().unwrap()], Path::new("/nonexistent"), "")
 }
 
-/// A copy of `good` with `change` made to it.
+/// Copies `good`, applies `change` to the copy, and returns its path.
 fn changed(good: &Path, name: &str, change: impl FnOnce(&redb::WriteTransaction)) -> PathBuf {
     let path = good.with_file_name(name);
     fs::copy(good, &path).unwrap();
@@ -39,7 +39,7 @@ fn changed(good: &Path, name: &str, change: impl FnOnce(&redb::WriteTransaction)
     path
 }
 
-/// Every user's record with `from` replaced by `to` of the same length.
+/// Replaces `from` with `to`, which has the same length, in every user's record.
 fn in_users(txn: &redb::WriteTransaction, from: &str, to: &str) {
     assert_eq!(from.len(), to.len());
     let mut users = txn.open_table(USERS).unwrap();
@@ -56,7 +56,7 @@ fn in_users(txn: &redb::WriteTransaction, from: &str, to: &str) {
     }
 }
 
-/// Files that are wrong in one way each, and what is said of them.
+/// Returns files that are invalid in one way each, with the expected error messages.
 fn unsound(good: &Path) -> Vec<(PathBuf, &'static str)> {
     let with = |name: &str, bytes: &[u8]| {
         let path = good.with_file_name(name);

@@ -1,4 +1,4 @@
-//! How the server stops, and what its log looks like.
+//! How the server stops, and the format of its log.
 
 use std::{
     collections::BTreeSet,
@@ -32,7 +32,7 @@ fn connect(server: &TestServer) -> TcpStream {
 async fn sigterm_and_sigint_finish_what_is_in_flight_and_exit_0() {
     for name in ["TERM", "INT"] {
         let mut server = TestServer::start();
-        // A request whose body comes in two parts, with the signal between them: surely in flight.
+        // The body of the request arrives in two parts, with the signal between them, so that the request is certainly in flight.
         let body = format!(r#"{{"email":"jo@example.com","password":"{PASSWORD}"}}"#);
         let (first, second) = body.split_at(10);
         let mut stream = connect(&server);
@@ -49,7 +49,7 @@ async fn sigterm_and_sigint_finish_what_is_in_flight_and_exit_0() {
         server.signal(name);
         server.log().wait_for(&format!("stopping signal=\"SIG{name}\""));
         while TcpStream::connect(server.base.trim_start_matches("http://")).is_ok() {
-            std::thread::yield_now(); // until it accepts no more
+            std::thread::yield_now(); // until the server accepts no more connections
         }
         stream.write_all(second.as_bytes()).unwrap();
         let mut answer = String::new();
@@ -61,7 +61,7 @@ async fn sigterm_and_sigint_finish_what_is_in_flight_and_exit_0() {
     }
 }
 
-/// An import whose lines come in two parts, with the signal between them.
+/// Sends the lines of an import in two parts, with the signal between them.
 #[test]
 fn what_the_operator_asked_for_is_finished_before_the_end_too() {
     let mut server = TestServer::start();
@@ -101,8 +101,8 @@ async fn sighup_changes_nothing() {
     server.stop();
 }
 
-/// One request after the other on one connection, until the server ends it. Returns the emails whose registration was
-/// answered, each with the status, and whether there was half an answer.
+/// Sends one request after the other on one connection, until the server closes it. Returns the emails whose registration was answered,
+/// each with the status, and whether a response was incomplete.
 async fn register_until_the_end(
     address: String,
     worker: usize,
@@ -139,7 +139,7 @@ async fn sigterm_under_load_answers_what_was_accepted_in_full_and_does_nothing_e
     let work = |worker| tokio::spawn(register_until_the_end(address.clone(), worker, Arc::clone(&answered)));
     let workers: Vec<_> = (0..32).map(work).collect();
     while answered.load(Ordering::Relaxed) < 200 {
-        tokio::task::yield_now().await; // until all of them are busy
+        tokio::task::yield_now().await; // until all workers are busy
     }
     let log = server.log().clone();
     server.stop();
@@ -151,7 +151,7 @@ async fn sigterm_under_load_answers_what_was_accepted_in_full_and_does_nothing_e
         registered.extend(done.into_iter().map(|(email, _)| email));
     }
     assert!(!log.text().contains("were cut off"));
-    // Whoever got no answer has no account.
+    // A registration without a response has created no account.
     let list =
         latchkey().args(["user", "list", "--json", "--data-dir"]).arg(server.dir.path().join("data")).output().unwrap();
     let user = |line: &str| serde_json::from_str::<Value>(line).unwrap()["email"].as_str().unwrap().to_owned();
@@ -206,13 +206,14 @@ async fn what_was_asked_before_sigterm_is_answered_also_where_nobody_had_read_it
         let mut answer = [0; 12];
         stream.read_exact(&mut answer).map(|()| String::from_utf8(answer.to_vec()).unwrap())
     };
-    // Those that asked before, those that were accepted and did not ask, and those that wait to be accepted.
+    // Three kinds of connections: those with an earlier request, those that were accepted and have sent no request, and those that are not
+    // accepted yet.
     let mut streams: Vec<_> = (0..20).map(|_| connect(&server)).collect();
     for stream in &mut streams[..10] {
         stream.write_all(ask).unwrap();
         assert_eq!(status(stream).unwrap(), "HTTP/1.1 401");
         stream.set_nonblocking(true).unwrap();
-        while stream.read(&mut [0; 4096]).is_ok() {} // the rest of it
+        while stream.read(&mut [0; 4096]).is_ok() {} // discards the rest of the response
         stream.set_nonblocking(false).unwrap();
     }
     server.signal("STOP");
@@ -231,7 +232,7 @@ async fn what_was_asked_before_sigterm_is_answered_also_where_nobody_had_read_it
 
 #[tokio::test]
 async fn a_request_that_is_on_its_way_when_the_server_stops_is_answered() {
-    // It has a quarter of a second. Where the machine takes longer, the next may do better.
+    // The server waits a quarter of a second for such a request. If the machine is too slow for that, the test tries again.
     let on_their_way = || {
         let mut server = TestServer::start();
         let ask = b"GET /api/v1/auth/user HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -251,7 +252,7 @@ async fn a_request_that_is_on_its_way_when_the_server_stops_is_answered() {
         assert!(streams.iter_mut().all(answered));
         server.signal("TERM");
         while TcpStream::connect(server.base.trim_start_matches("http://")).is_ok() {
-            std::thread::yield_now(); // until it accepts no more
+            std::thread::yield_now(); // until the server accepts no more connections
         }
         let all = streams.iter_mut().all(answered);
         assert!(server.wait().success());
@@ -270,7 +271,7 @@ fn every_line_of_the_log_is_written_before_the_end_also_where_nobody_read_it_unt
     let address =
         lines.find_map(|line| line.trim().strip_prefix("Start page  http://").map(ToOwned::to_owned)).unwrap();
     let mut stream = TcpStream::connect(address.trim_end_matches('/')).unwrap();
-    // More than a pipe takes.
+    // The log is larger than the buffer of a pipe.
     for _ in 0..1000 {
         let path = "x".repeat(200);
         stream.write_all(format!("GET /{path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).unwrap();
@@ -283,7 +284,7 @@ fn every_line_of_the_log_is_written_before_the_end_also_where_nobody_read_it_unt
     }
     drop(stream);
     send_signal(child.id(), "TERM");
-    // Its database is closed behind the last request, and then there is only the log to wait for.
+    // The database is closed after the last request. After that, only the log remains to be written.
     while !latchkey().arg("check").arg("--data-dir").arg(dir.path().join("data")).output().unwrap().status.success() {}
     let mut log = String::new();
     child.stderr.take().unwrap().read_to_string(&mut log).unwrap();

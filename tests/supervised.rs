@@ -1,4 +1,5 @@
-//! Under a service manager: what it is told, and the socket that it passes. What systemd makes of it, `tests/systemd` tries.
+//! The server under a service manager: the notifications that it sends, and the socket that is passed to it. `tests/systemd` tests it with
+//! systemd.
 
 use std::{
     cell::{Cell, RefCell},
@@ -16,7 +17,7 @@ use crate::api::harness::{latchkey, send_signal};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A child that does not outlive its test.
+/// A child process that is killed at the end of its test.
 struct Running(Child);
 
 impl Drop for Running {
@@ -26,7 +27,7 @@ impl Drop for Running {
     }
 }
 
-/// A service manager that listens, and the address and the process of the server that it started.
+/// A service manager that receives notifications, and the address and the process of the server that it started.
 struct Manager {
     told: UnixDatagram,
     server: Running,
@@ -47,7 +48,7 @@ impl Manager {
         Self { told, server, address, _dir: dir }
     }
 
-    /// The next message.
+    /// Receives the next message.
     fn next(&self) -> String {
         let mut bytes = [0; 1000];
         let length = self.told.recv(&mut bytes).unwrap();
@@ -55,7 +56,7 @@ impl Manager {
     }
 }
 
-/// Where the server says that it is.
+/// Returns the address that the server prints.
 fn address(child: &mut Child) -> String {
     let mut lines = BufReader::new(child.stdout.as_mut().unwrap()).lines().map_while(Result::ok);
     let line = lines.find_map(|line| line.trim().strip_prefix("Start page  http://").map(ToOwned::to_owned));
@@ -110,11 +111,11 @@ async fn the_watchdog_is_not_fed_while_the_check_fails() {
     assert_eq!(fed_after.borrow()[..4], [1, 2, 6, 7]);
 }
 
-/// Starts the server as `sd_listen_fds(3)` says, with this socket as file descriptor 3.
+/// Starts the server as `sd_listen_fds(3)` describes, with this socket as file descriptor 3.
 fn pass(socket: impl Into<OwnedFd>, sockets: u8) -> (Child, TempDir) {
     let dir = TempDir::new().unwrap();
     let server = latchkey();
-    // Safe Rust can pass a socket as stdin; the shell moves it.
+    // Safe Rust can pass a socket as stdin. The shell moves it to file descriptor 3.
     let script = r#"exec 3<&0 </dev/null; LISTEN_PID=$$ exec "$@""#;
     let mut command = Command::new("sh");
     command.args(["-c", script, "sh"]).arg(server.get_program()).arg("--data-dir").arg(dir.path().join("data"));
@@ -133,7 +134,7 @@ fn a_socket_that_is_passed_is_served_and_outlives_the_server() {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let here = socket.local_addr().unwrap().to_string();
     for _ in 0..2 {
-        // A client that comes before the server is up waits and is served.
+        // A client that connects before the server has started waits and is served.
         let early = std::thread::spawn({
             let here = here.clone();
             move || status_of_start_page(&here)
@@ -145,7 +146,7 @@ fn a_socket_that_is_passed_is_served_and_outlives_the_server() {
     }
 }
 
-/// The running server says where it is; but whether it is there, only that address tells.
+/// The running server reports its address. Only a request to that address shows whether the server responds.
 #[test]
 fn health_asks_where_the_server_is_and_not_where_it_would_have_been() {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -162,7 +163,7 @@ fn health_asks_where_the_server_is_and_not_where_it_would_have_been() {
     assert_eq!(health(&["--listen", "127.0.0.1:0"]).0, Some(0), "port 0 says nothing about where");
     assert_eq!(health(&["--listen", "127.0.0.1:1"]).0, Some(1), "what is given is asked");
 
-    // What is done to one handle of a socket is done to all: the server lives, and nobody can connect.
+    // A shutdown of one handle of a socket affects all handles: the server runs, and no client can connect.
     TcpStream::from(OwnedFd::from(socket)).shutdown(Shutdown::Both).unwrap();
     let (code, said) = health(&[]);
     assert!(

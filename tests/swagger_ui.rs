@@ -1,5 +1,5 @@
-//! Swagger UI is kept packed. What is packed is what poem-openapi ships, and is made anew from it with
-//! `PACK_SWAGGER_UI=1 cargo test swagger_ui`.
+//! Swagger UI is stored compressed. The compressed page is the one of poem-openapi. `PACK_SWAGGER_UI=1 cargo test swagger_ui` generates it
+//! again.
 
 use std::{
     fs::{self, File},

@@ -74,7 +74,7 @@ fn files_below(dir: &str, extension: &str) -> Vec<PathBuf> {
     found
 }
 
-/// Path below `dir` to text, of every file of Rust in it.
+/// Returns the text of every Rust file below `dir`, by its path below `dir`.
 pub fn sources_below(dir: &str) -> BTreeMap<String, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join(dir);
     let named = |path: PathBuf| {
@@ -84,12 +84,12 @@ pub fn sources_below(dir: &str) -> BTreeMap<String, String> {
     files_below(dir, "rs").into_iter().map(named).collect()
 }
 
-/// Path below `src/` to text.
+/// Returns the text of every Rust file below `src/`, by its path below `src/`.
 fn sources() -> BTreeMap<String, String> {
     sources_below("src")
 }
 
-/// The code without comments: good enough for source that is formatted.
+/// Returns the code without comments. Comments after code remain, which is good enough for formatted source.
 pub fn code(text: &str) -> String {
     let lines = text.lines().map(|line| if line.trim_start().starts_with("//") { "" } else { line });
     lines.collect::<Vec<_>>().join("\n")
@@ -102,7 +102,7 @@ pub fn is_word(text: &str, at: usize, length: usize) -> bool {
     !before && !after
 }
 
-/// Whether the code has a path that begins with `name::` or `::name::`.
+/// Returns whether the code has a path that begins with `name::` or `::name::`.
 fn names(code: &str, name: &str) -> bool {
     let path = format!("{name}::");
     code.match_indices(&path).any(|(at, _)| {
@@ -117,7 +117,7 @@ fn rooms_named(code: &str) -> BTreeSet<String> {
     for (at, _) in code.match_indices("crate::") {
         let rest = &code[at + "crate::".len()..];
         let group = rest.strip_prefix('{').and_then(|rest| rest.split_once("};"));
-        // The first words of a group's members stand at its first level of braces.
+        // The first words of a group's members are at its first level of braces.
         let mut depth = 0;
         let mut word = String::new();
         for c in group.map_or(rest, |(group, _)| group).chars() {
@@ -195,14 +195,14 @@ fn no_room_is_named_for_what_it_is_not() {
 
 #[test]
 fn nothing_is_left_for_later() {
-    // Written in two halves, so that this file does not find itself.
+    // The marks are written in two halves, so that the test does not find them in this file.
     let marks = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X"), concat!("#[", "ignore]")];
     for path in ["src", "tests", "benches"].iter().flat_map(|dir| files_below(dir, "rs")) {
         let text = fs::read_to_string(&path).unwrap();
         for mark in marks {
             assert!(!text.contains(mark), "{}: {mark}", path.display());
         }
-        // What only `tests/run --long` runs says so.
+        // The reason of a test that only `tests/run --long` runs must begin with `long`.
         for (_, reason) in
             text.match_indices(concat!("#[", "ignore =")).map(|(at, found)| text.split_at(at + found.len()))
         {
@@ -258,7 +258,7 @@ fn the_page_on_performance_quotes_the_table_of_the_last_benchmark() {
     assert!(text("docs/performance.md").contains(&rows.join("\n")), "benches/load --docs copies it");
 }
 
-/// A description would otherwise end the script element of Swagger UI that the document is written into.
+/// Such a description would end the script element of Swagger UI into which the document is written.
 #[test]
 fn no_text_of_the_api_ends_a_script_element() {
     for (file, text) in sources() {
@@ -279,7 +279,7 @@ fn time_and_randomness_are_asked_for_in_one_place() {
     }
 }
 
-/// `src/http/` shows the path of a request by its folders.
+/// The folders of `src/http/` show the path of a request.
 #[test]
 fn http_has_no_file_beside_its_map_and_shared_folders_do_not_know_the_operations() {
     for (file, text) in sources() {

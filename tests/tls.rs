@@ -1,4 +1,4 @@
-//! TLS: who is served, what happens when the certificate changes, and how it ends.
+//! TLS: which clients are served, what happens when the certificate changes, and how connections end.
 
 use std::{
     fs,
@@ -26,7 +26,7 @@ fn certificate() -> CertifiedKey<KeyPair> {
     generate_simple_self_signed(["localhost".to_owned()]).unwrap()
 }
 
-/// A certificate and its key as files, replaced as a renewal does: complete files take the old names.
+/// A certificate and its key as files. They are replaced as in a renewal: complete files are renamed to the old names.
 struct Files {
     dir: Arc<TempDir>,
 }
@@ -71,7 +71,7 @@ fn connect_plainly(server: &TestServer) -> TcpStream {
     stream
 }
 
-/// A connection of a client that trusts these certificates and no other.
+/// Opens a connection of a client that trusts these certificates and no other.
 fn connect(server: &TestServer, trusted: &[&CertifiedKey<KeyPair>]) -> Connection {
     let mut roots = RootCertStore::empty();
     for made in trusted {
@@ -86,7 +86,7 @@ fn connect(server: &TestServer, trusted: &[&CertifiedKey<KeyPair>]) -> Connectio
     StreamOwned::new(client, connect_plainly(server))
 }
 
-/// The first line of the answer to `HEAD /`, on a connection that stays open.
+/// Sends `HEAD /` on a connection that stays open, and returns the first line of the response.
 fn ask(connection: &mut Connection) -> String {
     head(connection).lines().next().unwrap().to_owned()
 }
@@ -102,7 +102,7 @@ fn head(connection: &mut Connection) -> String {
     String::from_utf8(answer).unwrap()
 }
 
-/// The certificate that a new connection is shown.
+/// Returns the certificate that the server sends on a new connection.
 fn shown(server: &TestServer, trusted: &[&CertifiedKey<KeyPair>]) -> CertificateDer<'static> {
     let mut connection = connect(server, trusted);
     assert_eq!(ask(&mut connection), "HTTP/1.1 200 OK");
@@ -159,12 +159,12 @@ fn a_new_pair_that_cannot_be_used_is_told_once_and_the_old_one_stays() {
             assert_eq!(shown(&server, &[&old, &new]), *old.cert.der());
         }
     };
-    // The certificate is there before its key, as in a renewal that is half done.
+    // The certificate is replaced before its key, as in a renewal that is not complete.
     Files::replace(&files.cert(), &new.cert.pem());
     until(1);
     fs::remove_file(files.key()).unwrap();
     until(2);
-    // The files are looked at once a second: time for two more looks, which have nothing new to tell.
+    // The server checks the files once a second. This waits for two more checks, which have nothing new to log.
     let since = Instant::now();
     while since.elapsed() < Duration::from_millis(2100) {
         assert_eq!(shown(&server, &[&old]), *old.cert.der());
@@ -216,7 +216,7 @@ fn a_pair_that_cannot_be_used_stops_the_start_with_the_name_of_the_setting() {
     }
 }
 
-/// It asks an address of this machine, which no certificate names.
+/// `health` connects to an address of this machine, which no certificate contains.
 #[test]
 fn health_asks_over_tls_where_the_server_speaks_it() {
     let files = Files::with(&certificate());
@@ -235,7 +235,7 @@ fn health_asks_over_tls_where_the_server_speaks_it() {
     assert!(told.status().unwrap().success(), "the running server says that it speaks TLS");
 }
 
-/// Lingering holds under TLS too: the answer is read to its end though nobody read the body.
+/// A lingering close works under TLS, too: the client can read the response to its end although the server did not read the body.
 #[test]
 fn the_answer_to_an_upload_that_is_too_large_arrives() {
     let made = certificate();
@@ -259,7 +259,7 @@ fn sigterm_finishes_what_is_in_flight_and_waits_for_no_handshake() {
     let mut server = Files::with(&made).serve();
     let body = format!(r#"{{"email":"jo@example.com","password":"{PASSWORD}"}}"#);
     let (first, second) = body.split_at(10);
-    let mut silent = connect_plainly(&server); // accepted before the next one is
+    let mut silent = connect_plainly(&server); // accepted before the next connection
     let mut connection = connect(&server, &[&made]);
     let head = format!(
         "POST /api/v1/auth/register HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\

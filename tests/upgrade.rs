@@ -1,7 +1,7 @@
-//! Opens every database file ever written by a release: `tests/data/schema-N.redb`, made by `tests/data/make`.
+//! Opens the database files of all releases: `tests/data/schema-N.redb`, created by `tests/data/make`.
 //!
-//! Each comes with a `schema-N.json` that says what was put into it. A file is added with each new schema and none is ever
-//! made anew: what a release wrote stays readable.
+//! Each has a `schema-N.json` that describes its content. A file is added for each new schema, and none is ever created again, because data
+//! that a release wrote must stay readable.
 
 use std::{fs, path::Path, sync::Arc};
 
@@ -15,7 +15,7 @@ fn data(name: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
 }
 
-/// A server on a copy of the file, at the time the file was made, and what is in the file.
+/// Starts a server on a copy of the file, at the time when the file was created. Returns the server and the description of the content.
 async fn open(schema: u32) -> (TestServer, Value) {
     let facts: Value = serde_json::from_slice(&fs::read(data(&format!("schema-{schema}.json"))).unwrap()).unwrap();
     let dir = Arc::new(TempDir::new().unwrap());
@@ -52,7 +52,7 @@ async fn keeps_everything(schema: u32) {
     assert_eq!(Value::from(names), facts["widgets"]);
     let (mut first, mut expected) = (live["items"][0].clone(), facts["first_widget"].clone());
     for widget in [&mut first, &mut expected] {
-        widget["time_remaining"].take(); // depends on the second
+        widget["time_remaining"].take(); // depends on the current second
     }
     assert_eq!(first, expected);
 

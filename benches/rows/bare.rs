@@ -1,6 +1,6 @@
-//! What P1 is measured against: hyper and nothing else, answering the bytes that `GET /auth/user` answers.
+//! The baseline of P1: a server of hyper alone that sends the same bytes as `GET /auth/user`.
 //!
-//! The same runtime as the server's, the same socket options, a process of its own. hyper adds `Date` to both.
+//! It has the same runtime as the server, the same socket options, and its own process. hyper adds `Date` to the responses of both.
 
 use std::{convert::Infallible, fs, path::Path, process::Command};
 
@@ -21,10 +21,10 @@ use crate::{
     process::{Process, Server},
 };
 
-/// The argument that makes this program the bare server.
+/// The argument that starts this program as the bare server.
 pub(crate) const ARGUMENT: &str = "bare-server";
 
-/// Starts it with an answer to repeat, which is handed over in a file in `dir`.
+/// Starts the bare server with a response to repeat. The response is passed in a file in `dir`.
 pub(crate) fn start(answer: &Answer, dir: &Path) -> anyhow::Result<Server> {
     let file = dir.join("bare-answer.json");
     let kept = |name: &str| !["date", "content-length"].contains(&name);
@@ -43,7 +43,7 @@ pub(crate) fn run(file: &Path) -> anyhow::Result<()> {
         headers.append(HeaderName::try_from(name)?, HeaderValue::try_from(value)?);
     }
     let body = Bytes::from(body);
-    // As in `cli::runtime`.
+    // The runtime is the same as in `cli::runtime`.
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.context("cannot listen")?;
         println!("listening on http://{}", listener.local_addr()?);

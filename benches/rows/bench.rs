@@ -1,4 +1,4 @@
-//! What every row needs: the program under test, its data, and what rows share.
+//! The state that all rows use: the program under test, its data, and shared results.
 
 use std::{
     cell::OnceCell,
@@ -19,16 +19,16 @@ const MEMORY_EVERY: Duration = Duration::from_millis(50);
 
 /// The shared input of all rows.
 pub(crate) struct Bench {
-    /// The program under test.
+    /// The path of the program under test.
     pub(crate) program: PathBuf,
     /// The directory of data sets and temporary files.
     pub(crate) work: PathBuf,
-    /// See `login::flood`.
+    /// The results of the flood. `login::flood` measures them once.
     pub(crate) flood: OnceCell<Flood>,
 }
 
 impl Bench {
-    /// The program under test on a copy of `set`.
+    /// Starts the program under test on a copy of `set`.
     pub(crate) fn serve(&self, set: Set, args: &[&str]) -> anyhow::Result<(Copy, Server)> {
         let copy = data::copy(&self.work, set)?;
         let server = Server::latchkey(&self.program, copy.path(), args)?;

@@ -1,6 +1,6 @@
 //! The bar chart of P1 to P5 as SVG, readable on a light and on a dark page.
 //!
-//! Each row has a scale of its own that begins at zero, and every bar has its figure written behind it.
+//! Each row has its own scale, which begins at zero. The figure of each bar is written after it.
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ use crate::{
 };
 
 const WIDTH: f64 = 760.0;
-/// Where bars begin, and how long the longest is.
+/// The x coordinate where the bars begin (`LEFT`), and the length of the longest bar (`BAR_WIDTH`).
 const LEFT: f64 = 170.0;
 const BAR_WIDTH: f64 = 430.0;
 const BAR: f64 = 18.0;
@@ -18,7 +18,7 @@ const GAP: f64 = 6.0;
 const TITLE: f64 = 26.0;
 const AXIS: f64 = 24.0;
 const SPACE: f64 = 22.0;
-/// How many parts an axis has at most.
+/// The maximum number of parts of an axis.
 const TICKS: f64 = 4.0;
 
 const STYLE: &str = "\
@@ -32,7 +32,7 @@ text{fill:#e6edf3}.small{fill:#9198a1}\
 .ours{fill:#4493f8}.baseline{fill:#6e7681}.peer{fill:#d29922}\
 .grid{stroke:#3d444d}}";
 
-/// The chart of the rows that have bars.
+/// Draws the chart of the rows that have bars, and returns it as SVG.
 pub(crate) fn draw(rows: &[Row]) -> String {
     let mut body = String::new();
     let mut top = 12.0;
@@ -45,7 +45,7 @@ pub(crate) fn draw(rows: &[Row]) -> String {
     )
 }
 
-/// Draws one row and says where it ends.
+/// Draws one row and returns the y coordinate of its end.
 fn panel(body: &mut String, row: &Row, top: f64) -> f64 {
     let mut line = |text: String| writeln!(body, "{text}").expect("a string can be written to");
     let (name, unit) = (row.name, row.unit);
@@ -84,13 +84,13 @@ fn panel(body: &mut String, row: &Row, top: f64) -> f64 {
     last + AXIS
 }
 
-/// The least of 1, 2 and 5 times a power of ten that makes no more than [`TICKS`] parts.
+/// Returns the smallest step of 1, 2 or 5 times a power of ten that divides the axis into at most [`TICKS`] parts.
 fn step(most: f64) -> f64 {
     let power = 10_f64.powf((most / TICKS).log10().floor());
     [1.0, 2.0, 5.0, 10.0].into_iter().map(|factor| factor * power).find(|step| most / step <= TICKS).unwrap_or(most)
 }
 
-/// Markdown as text of XML.
+/// Converts Markdown to XML text: removes backticks and escapes `&` and `<`.
 fn plain(markdown: &str) -> String {
     markdown.replace('`', "").replace('&', "&amp;").replace('<', "&lt;")
 }

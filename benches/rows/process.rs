@@ -1,4 +1,4 @@
-//! The programs that a row starts: each ends with the value that stands for it, also where the row fails.
+//! The processes that a row starts. Each process ends when its value is dropped, also if the row fails.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 
-/// How long a program may take to start, and to stop when it was told to.
+/// The maximum time for a program to stop after SIGTERM.
 const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A running program. Killed on drop.
@@ -89,11 +89,11 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.kill(); // it may have ended
+        let _ = self.kill(); // the process may have ended already
     }
 }
 
-/// A running program that answers requests.
+/// A running server.
 pub(crate) struct Server {
     pub(crate) process: Process,
     pub(crate) address: SocketAddr,
@@ -124,7 +124,7 @@ impl Server {
     }
 }
 
-/// The command that serves the data in `dir` on `listen`.
+/// Returns the command that serves the data in `dir` on `listen`.
 pub(crate) fn latchkey(program: &Path, dir: &Path, listen: &str, args: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.env("MALLOC_ARENA_MAX", "2"); // as the unit and the image have it

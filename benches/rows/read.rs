@@ -1,4 +1,4 @@
-//! P1 and P2: a protected request against bare hyper, and among a million against among a thousand.
+//! P1 and P2: a protected request compared with bare hyper, and with a million users compared with a thousand.
 
 use anyhow::ensure;
 
@@ -15,15 +15,15 @@ use crate::{
 
 pub(crate) const CONNECTIONS: usize = 64;
 const SECONDS: u64 = 4;
-/// How many users' tokens take turns where all users count: their pages do not fit into the cache of the database.
+/// The number of users whose tokens alternate in measurements over all users. Their pages do not fit into the cache of the database.
 const READERS: usize = 20_000;
 
-/// How many requests of the guarded kind are answered per second.
+/// Returns how many protected requests the server answers per second.
 pub(crate) fn rate(server: &Server, tokens: &Tokens) -> anyhow::Result<f64> {
     Ok(wrk::run(server.address, ("GET", USER), CONNECTIONS, SECONDS, tokens)?.rate)
 }
 
-/// Tokens of users all over `set`.
+/// Returns tokens of users who are spread over the whole `set`.
 pub(crate) fn readers(bench: &Bench, set: Set) -> anyhow::Result<Tokens> {
     Ok(Tokens::Again(TokenFiles::write(&bench.work, &Signer::new().among(set, READERS))?))
 }
@@ -52,7 +52,7 @@ pub(crate) fn p1(bench: &Bench) -> anyhow::Result<Row> {
     })
 }
 
-/// An answer but for the time: what must be the same.
+/// Returns the parts of a response that must be the same on both servers: everything except the `Date` header.
 fn pattern(answer: &Answer) -> (u16, usize, Vec<&(String, String)>, &[u8]) {
     let mut headers: Vec<_> = answer.headers.iter().filter(|(name, _)| name != "date").collect();
     headers.sort();

@@ -12,7 +12,7 @@ use latchkey::clock::{Clock as _, SystemClock};
 use crate::{chart, row::Row, wrk};
 
 const HEAD: &str = "| # | what | against | target | figure | verdict |\n| --- | --- | --- | --- | --- | --- |\n";
-/// Between these lines docs/performance.md has the table.
+/// The lines of docs/performance.md between which the table is.
 const PAGE_BEGIN: &str = "<!-- the table of benches/RESULTS.md: benches/load --docs -->\n";
 const PAGE_END: &str = "<!-- end of the table -->\n";
 
@@ -46,7 +46,8 @@ fn machine() -> String {
     )
 }
 
-/// What is measured, as git names it. To be asked before the rows run: they take long enough for someone to commit meanwhile.
+/// Returns the measured commit as git names it. It must be called before the rows run, because they take long enough for someone to commit
+/// meanwhile.
 pub(crate) fn commit() -> String {
     let commit = said("git", &["describe", "--always", "--abbrev=10", "--exclude=*"]);
     let changed = said("git", &["status", "--porcelain", "--", "src", "static", "Cargo.toml", "Cargo.lock"]);

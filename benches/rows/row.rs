@@ -1,6 +1,6 @@
 //! One row of the table and its bars in the chart.
 
-/// One row of the table, and what the chart shows of it.
+/// One row of the table, with its bars in the chart.
 #[derive(Default)]
 pub(crate) struct Row {
     pub(crate) name: &'static str,
@@ -9,7 +9,7 @@ pub(crate) struct Row {
     pub(crate) target: String,
     pub(crate) figure: String,
     pub(crate) met: bool,
-    /// What the bars count.
+    /// The unit of the bars.
     pub(crate) unit: &'static str,
     pub(crate) bars: Vec<Bar>,
 }
@@ -43,7 +43,7 @@ impl Bar {
 }
 
 impl Row {
-    /// The row as a line of Markdown.
+    /// Returns the row as a line of Markdown.
     pub(crate) fn line(&self) -> String {
         let Self { name, what, against, target, figure, .. } = self;
         let verdict = if self.met { "met" } else { "**missed**" };

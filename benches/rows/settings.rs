@@ -3,7 +3,7 @@
 use clap::Parser as _;
 use latchkey::config::Config;
 
-/// The settings of a server that nobody set anything of.
+/// Returns the settings of a server that is started without any.
 pub(crate) fn default() -> Config {
     #[derive(clap::Parser)]
     struct Settings {

@@ -25,13 +25,13 @@ use crate::{
 };
 
 const MEGABYTE: f64 = 1e6;
-/// How long a server has nothing to do before it counts as idle.
+/// How long a server must be without requests before it counts as idle.
 const IDLE: Duration = Duration::from_secs(2);
-/// How often a million users are imported, each time into an empty database, and how long it may take.
+/// The number of imports of a million users, each into an empty database (`IMPORTS`), and the maximum time of one import (`IMPORT_MAX`).
 const IMPORTS: usize = 3;
 const IMPORT_MAX: Duration = Duration::from_mins(5);
 const UI: &str = "/api/v1/ui";
-/// What a browser says that it reads.
+/// The header with the content codings that a browser accepts.
 const BROWSER: (&str, &str) = ("Accept-Encoding", "gzip, deflate, br, zstd");
 
 pub(crate) fn p9(bench: &Bench) -> anyhow::Result<Row> {

@@ -1,4 +1,4 @@
-//! P8: from exec to the first 200.
+//! P8: the time from exec to the first response with status 200.
 
 use std::{
     net::{SocketAddr, TcpListener},
@@ -21,11 +21,11 @@ use crate::{
     wrk::LOGOUT,
 };
 
-/// How long a start may take before the row fails.
+/// The maximum time of a start before the row fails.
 const PATIENCE: Duration = Duration::from_mins(1);
-/// How long to wait after a refused connection. Waiting not at all would take a processor from the server.
+/// How long to wait after a refused connection. Without a pause, this loop would take a processor from the server.
 const PAUSE: Duration = Duration::from_micros(200);
-/// Connections that log out when the server is killed, and for how long before.
+/// The number of connections that send logouts when the server is killed (`WRITERS`), and how long they do so before the kill (`WRITING`).
 const WRITERS: usize = 16;
 const WRITING: Duration = Duration::from_secs(1);
 

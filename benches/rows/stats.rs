@@ -1,15 +1,15 @@
-//! Figures and how they are summed up: rounds that alternate, medians, percentiles.
+//! Figures and their statistics: alternating rounds, medians, percentiles.
 
 use std::time::Duration;
 
-/// How often a thing and what it is measured against take turns.
+/// The number of rounds. In each round the subject and its baseline are measured once.
 pub(crate) const ROUNDS: usize = 5;
 
-/// What each round found: the baseline's figure and the subject's.
+/// The results of the rounds: the baseline's figure and the subject's figure of each.
 pub(crate) struct Rounds(Vec<(f64, f64)>);
 
 impl Rounds {
-    /// Measures both by turns; every other round begins with the other one, so that neither always comes second.
+    /// Measures both in each round. Every other round begins with the other one, so that neither is always second.
     pub(crate) fn alternate(
         mut baseline: impl FnMut() -> anyhow::Result<f64>,
         mut subject: impl FnMut() -> anyhow::Result<f64>,
@@ -39,12 +39,12 @@ impl Rounds {
         median(self.0.iter().map(|(_, subject)| *subject).collect())
     }
 
-    /// The median of what the rounds found, subject by baseline.
+    /// Returns the median of the ratios of the rounds, subject divided by baseline.
     pub(crate) fn ratio(&self) -> f64 {
         median(self.ratios())
     }
 
-    /// The ratio and between what it lay, as text.
+    /// Returns the median ratio with the lowest and the highest ratio, as text.
     pub(crate) fn ratio_text(&self) -> String {
         let ratios = self.ratios();
         let least = ratios.iter().copied().fold(f64::INFINITY, f64::min);
@@ -63,14 +63,14 @@ pub(crate) fn median(mut figures: Vec<f64>) -> f64 {
     low.zip(high).map_or(f64::NAN, |(low, high)| f64::midpoint(*low, *high))
 }
 
-/// The least duration that `percent` of them do not exceed, in milliseconds.
+/// Returns the shortest duration that `percent` of the durations do not exceed, in milliseconds.
 pub(crate) fn percentile_ms(durations: &mut [Duration], percent: usize) -> f64 {
     durations.sort_unstable();
     let rank = (durations.len() * percent).div_ceil(100).saturating_sub(1);
     durations.get(rank).map_or(f64::NAN, |duration| duration.as_secs_f64() * 1000.0)
 }
 
-/// A whole number with commas; of a small one that is not whole, three digits.
+/// Formats a whole number with commas, and a small number that is not whole with three digits.
 pub(crate) fn number(figure: f64) -> String {
     if figure < 100.0 && figure.fract() != 0.0 {
         return format!("{figure:.*}", if figure < 10.0 { 2 } else { 1 });

@@ -1,6 +1,6 @@
-//! wrk, the load generator: how it is run, and what it found.
+//! Runs wrk, the load generator, and reads its results.
 //!
-//! Guarantees: a run in which a request failed, was refused or had no token left is no figure but an error.
+//! Guarantees: a run returns an error and no figure if a request failed, was refused or had no token left.
 
 use std::{
     fs::File,
@@ -18,24 +18,24 @@ use crate::process::Process;
 
 pub(crate) const USER: &str = "/api/v1/auth/user";
 pub(crate) const LOGOUT: &str = "/api/v1/auth/logout";
-/// How long wrk may take beyond what it was told.
+/// How long wrk may run beyond its configured duration.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What a run found.
+/// The results of a run.
 pub(crate) struct Found {
     /// Requests answered per second.
     pub(crate) rate: f64,
-    /// In milliseconds, corrected by wrk for requests that waited for others.
+    /// In milliseconds. wrk corrects it for requests that waited for earlier requests.
     pub(crate) p99_ms: f64,
 }
 
-/// How requests differ.
+/// The tokens of the requests.
 pub(crate) enum Tokens {
-    /// They do not: this one is in all of them.
+    /// All requests have this token.
     One(String),
-    /// They take turns.
+    /// The tokens are used in turn, again and again.
     Again(TokenFiles),
-    /// Each has its own and uses it up.
+    /// Each request has its own token, which is used once.
     Once(TokenFiles),
 }
 
@@ -70,19 +70,19 @@ impl Drop for TokenFiles {
     }
 }
 
-/// The processors of this machine: as many threads has wrk.
+/// Returns the number of processors of this machine. wrk uses as many threads.
 pub(crate) fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// The first line of what wrk says of itself.
+/// Returns the first line that `wrk -v` prints, without the copyright notice.
 pub(crate) fn version() -> String {
     let output = Command::new("wrk").arg("-v").output();
     let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
     text.split(" Copyright").next().unwrap_or_default().to_owned()
 }
 
-/// Keeps `connections` busy for `seconds`.
+/// Runs wrk with `connections` connections for `seconds`.
 pub(crate) fn run(
     server: SocketAddr,
     (method, path): (&str, &str),

@@ -1,9 +1,10 @@
-//! Requests that two servers could read in two ways: what `wire` sends straight and `proxied` through proxies.
+//! Requests that two servers could interpret differently. `wire` sends them directly to the server, and `proxied` sends them through
+//! proxies.
 
-/// A login without its body, and the header not ended.
+/// The beginning of a login, without the end of its header section and without a body.
 pub(crate) const POST: &str = "POST /api/v1/auth/login HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n";
 
-/// A field that says `chunked`, or that somebody could take for one that does.
+/// Header fields that state the coding `chunked`, or that a parser could misread as such.
 const CODINGS: [&str; 23] = [
     "Transfer-Encoding: chunked",
     "Transfer-Encoding: xchunked",
@@ -35,7 +36,7 @@ pub(crate) fn ambiguous() -> Vec<String> {
     let get = |fields: &str| format!("GET /api/v1/auth/user HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
     let post = |fields: &str, body: &str| format!("{POST}{fields}\r\n{body}");
     Vec::from([
-        // Who is asked.
+        // Missing, repeated and invalid Host fields.
         "GET /api/v1/auth/user HTTP/1.1\r\n\r\n".to_owned(),
         get("Host: a\r\n"),
         get("host: b\r\n"),
@@ -43,7 +44,7 @@ pub(crate) fn ambiguous() -> Vec<String> {
         "GET /api/v1/auth/user HTTP/1.1\r\nHost: a/b\r\n\r\n".to_owned(),
         "GET /api/v1/auth/user HTTP/1.1\r\nHost: a,b\r\n\r\n".to_owned(),
         "GET /api/v1/auth/user HTTP/1.1\r\nHost: u@b\r\n\r\n".to_owned(),
-        // Where a line ends.
+        // Line ends other than CRLF, empty first lines, and folded lines.
         "GET /api/v1/auth/user HTTP/1.1\nHost: a\r\n\r\n".to_owned(),
         "GET /api/v1/auth/user HTTP/1.1\r\nHost: a\n\r\n".to_owned(),
         "GET /api/v1/auth/user HTTP/1.1\r\nHost: a\r\n\n".to_owned(),
@@ -53,7 +54,7 @@ pub(crate) fn ambiguous() -> Vec<String> {
         get("x: y\r\n z\r\n"),
         get("x: y\r\n\tz\r\n"),
         "GET /api/v1/auth/user HTTP/1.1\r\n Host: a\r\nHost: a\r\n\r\n".to_owned(),
-        // What a field is.
+        // Malformed header fields.
         "GET /api/v1/auth/user HTTP/1.1\r\nHost : a\r\n\r\n".to_owned(),
         get("x y: z\r\n"),
         get(": z\r\n"),
@@ -62,7 +63,7 @@ pub(crate) fn ambiguous() -> Vec<String> {
         post("Content-Length : 2\r\n", "{}"),
         post("Transfer-Encoding : chunked\r\n", "0\r\n\r\n"),
         post("Transfer-Encoding\t: chunked\r\n", "0\r\n\r\n"),
-        // Where a body ends.
+        // Ambiguous lengths and codings of a body.
         post("Content-Length: 2\r\nContent-Length: 2\r\n", "{}"),
         post("Content-Length: 2\r\nContent-Length: 3\r\n", "{}"),
         post("Content-Length: 2, 2\r\n", "{}"),
@@ -97,23 +98,23 @@ pub(crate) fn ambiguous() -> Vec<String> {
     ])
 }
 
-/// What is known from research on request smuggling: requests with `smuggled` inside, which whoever reads the end of the request
-/// in another way takes for the next one.
+/// Returns attacks that are known from research on request smuggling. Each request contains `smuggled`. A server that finds the end of the
+/// request elsewhere takes `smuggled` for the next request.
 pub(crate) fn hiding(smuggled: &str) -> Vec<String> {
     let post = |fields: &str, body: &str| format!("{POST}{fields}\r\n{body}");
     let ended = format!("0\r\n\r\n{smuggled}");
     let chunked = format!("{:x}\r\n{smuggled}\r\n0\r\n\r\n", smuggled.len());
     let length = smuggled.len();
-    // Lengths that say all of the body, or the line of its first chunk alone.
+    // The length of the whole body, and that of the line with the size of its first chunk.
     let (all, first) = (ended.len(), chunked.find('\n').unwrap() + 1);
     let mut found = Vec::new();
-    // CL.TE, TE.CL, and TE.TE: one of them does not know the coding for one.
+    // CL.TE, TE.CL, and TE.TE: either the proxy or the server does not recognize the coding.
     for coding in CODINGS {
         found.push(post(&format!("Content-Length: {all}\r\n{coding}\r\n"), &ended));
         found.push(post(&format!("{coding}\r\nContent-Length: {first}\r\n"), &chunked));
         found.push(post(&format!("{coding}\r\n"), &chunked));
     }
-    // A length that is hidden from one of them.
+    // A length that either the proxy or the server does not see.
     for line in [
         "Content-Length : N",
         "Content-Length: +N",
@@ -132,20 +133,20 @@ pub(crate) fn hiding(smuggled: &str) -> Vec<String> {
     ] {
         found.push(post(&(line.replace('N', &length.to_string()) + "\r\n"), smuggled));
     }
-    // A body where none is expected: CL.0.
+    // CL.0: a body in a request for which a server may expect none.
     for target in ["GET /", "GET /api/v1/auth/user", "HEAD /", "OPTIONS *", "DELETE /api/v1/auth/user", "POST /healthz"]
     {
         found.push(format!("{target} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{smuggled}"));
         found.push(format!("{target} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n{chunked}"));
     }
-    // Before 1.1 there was no coding.
+    // HTTP/1.0 has no transfer coding.
     for fields in ["", "Connection: keep-alive\r\n"] {
         let head = format!("POST /api/v1/auth/login HTTP/1.0\r\nHost: a\r\n{fields}Transfer-Encoding: chunked\r\n");
         found.push(format!("{head}\r\n{ended}"));
         found.push(format!("{head}Content-Length: {all}\r\n\r\n{ended}"));
         found.push(format!("{head}Content-Length: {first}\r\n\r\n{chunked}"));
     }
-    // Chunks: where their lines end, how large they are, and what stands behind the last.
+    // Malformed chunks: their line ends, their sizes, and the bytes after the last chunk.
     for chunks in [
         format!("2;\nxx\r\n{:x}\r\n0\r\n\r\n{smuggled}\r\n0\r\n\r\n", length + 5),
         format!("{:x};\nxx\r\n0\r\n\r\n{smuggled}\r\n0\r\n\r\n", length + 5),
@@ -171,7 +172,7 @@ pub(crate) fn hiding(smuggled: &str) -> Vec<String> {
     ] {
         found.push(post("Transfer-Encoding: chunked\r\n", &chunks));
     }
-    // In the line, or instead of the end of a header.
+    // A request that is hidden in the request line, or that replaces the end of the header section.
     for hidden in [
         format!(
             "GET /?%0d%0a%0d%0a{} HTTP/1.1\r\nHost: a\r\n\r\n",

@@ -1,4 +1,4 @@
-//! The bearer rules (RFC 6750), row by row and byte for byte.
+//! The rules for bearer tokens (RFC 6750). Each response is compared byte for byte.
 
 use std::sync::Arc;
 
@@ -54,7 +54,7 @@ async fn a_token_that_is_malformed_is_invalid() {
     let long = "a".repeat(8 * 1024 + 1);
     let twice = format!("{token} {token}");
     for bad in ["x", "a.b.c", "..", &token[1..], &token[..token.len() - 1], &twice, &long, "\u{7f}", "é"] {
-        // A header value may have bytes beyond ASCII; it is text to nobody.
+        // A header value may contain bytes beyond ASCII, which are not valid text.
         let Ok(value) = reqwest::header::HeaderValue::from_bytes(format!("Bearer {bad}").as_bytes()) else { continue };
         let answer = server.get("/auth/user").header_value("authorization", value).send().await;
         refused(&answer, 401, INVALID, &challenge);
@@ -80,7 +80,7 @@ async fn a_token_is_alive_until_the_second_before_exp_and_expired_at_exp_without
         refused(&server.get("/auth/user").bearer(&token).send().await, 401, EXPIRED, &challenge);
         refused(&server.post("/auth/logout").bearer(&token).send().await, 401, EXPIRED, &challenge);
     }
-    // The only way on is to log in again.
+    // The user must log in again.
     assert_eq!(server.status_of(&server.log_in("jo@example.com").await).await, 200);
 }
 
@@ -133,7 +133,7 @@ async fn a_token_in_the_query_alone_lets_nobody_in_and_is_not_logged() {
     assert!(!server.log().text().contains(signature));
 }
 
-/// The payload of a JWT, unchecked.
+/// Returns the payload of a JWT without verifying its signature.
 pub(crate) fn claims(token: &str) -> serde_json::Value {
     use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
     let payload = token.split('.').nth(1).unwrap();

@@ -1,6 +1,6 @@
 //! The queue of password hashes under load: what is queued, refused, preferred and dropped.
 //!
-//! Each server hashes on one thread, and a hash takes long enough to look at the queue behind it.
+//! Each server hashes on one thread, and a hash takes long enough for the test to observe the queue.
 
 use std::{
     fs,
@@ -30,12 +30,12 @@ use crate::{
     import::{exported, import, line},
 };
 
-/// About a tenth of a second: also on a busy machine far from being refused for taking too long.
+/// A cost of about a tenth of a second. Even on a busy machine no request is refused because it would wait too long.
 const SHORT: &str = "ln=14,r=8,p=3";
-/// About half a second.
+/// A cost of about half a second.
 const LONG: &str = "ln=15,r=8,p=7";
 
-/// How long something that must happen may take before the test fails.
+/// The maximum time until an expected event before the test fails.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn one_thread(cost: &str) -> TestServer {
@@ -109,7 +109,7 @@ async fn who_would_wait_too_long_is_refused_at_once_and_told_when_to_come_back()
     }
     let (mut refused, mut refused_logins) = (0, 0.0);
     let mut taken = 0;
-    // Of 24 passwords at most one is done within its time; the others that were answered by then were refused.
+    // The loop ends when the first of the 24 passwords is hashed. All responses before that are refusals.
     while taken == 0 {
         let (path, answer) = calls.join_next().await.unwrap().unwrap();
         if answer.status == StatusCode::SERVICE_UNAVAILABLE {
@@ -148,7 +148,7 @@ async fn a_hash_that_came_from_elsewhere_counts_for_what_it_takes() {
                 let call = server.post("/auth/login").may_fail();
                 calls.spawn(async { call.form(&[("email", "jo@example.com"), ("password", "not it")]).await.status });
             }
-            // Who is refused is told so at once, before the first one is done.
+            // A refusal is sent at once, before the first hash is computed.
             let first = calls.join_next().await.unwrap().unwrap();
             let expected = if is_long { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::UNAUTHORIZED };
             assert_eq!(first, expected, "{hash}");
@@ -177,7 +177,7 @@ async fn a_hash_that_takes_long_by_itself_is_made_where_a_thread_is_free_and_now
 async fn a_weak_hash_is_replaced_where_nobody_waits_for_that() {
     let server = one_thread(SHORT);
     let data = server.dir.path().join("data");
-    // Neither takes long, so that neither is given up however long the first one takes.
+    // Both hashes are fast, so that no request times out, however long the first one takes.
     done(&import(&data, &[], &format!("{}\n{}", line("weak@example.com"), line("last@example.com"))));
     let hash = || exported(&data).into_iter().find(|user| user["email"] == "weak@example.com").unwrap();
     let before = hash();
@@ -194,7 +194,7 @@ async fn a_weak_hash_is_replaced_where_nobody_waits_for_that() {
     assert_ne!(hash(), before);
 }
 
-/// A registration, while there is always a login that goes first.
+/// Sends a registration while there is always a login, which has priority.
 #[tokio::test]
 async fn what_has_waited_too_long_is_given_up_and_not_before() {
     const LOGINS: usize = 6;
@@ -222,19 +222,19 @@ async fn what_has_waited_too_long_is_given_up_and_not_before() {
             let answer = call.form(&[("email", "new@example.com"), ("password", PASSWORD)]).await;
             assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
             if begun.elapsed() > Duration::from_secs(1) {
-                return (begun, begun.elapsed()); // and not refused at once
+                return (begun, begun.elapsed()); // the request was not refused at once
             }
         }
     };
     let (begun, waited) = timeout(PATIENCE, taken).await.expect("it is given up");
-    // Four seconds, less the time of a hash, which is at most that from one answer to the next.
+    // The request waits four seconds, less the time of a hash. That time is at most the time between two responses.
     let mut last = begun;
     let mut longest = Duration::ZERO;
     while let Ok(at) = answers.try_recv() {
         longest = longest.max(at.saturating_duration_since(last));
         last = at;
     }
-    longest = longest.max((begun + waited).saturating_duration_since(last)); // of the one that is being made
+    longest = longest.max((begun + waited).saturating_duration_since(last)); // the hash that is being computed
     assert!(waited + 2 * longest > Duration::from_secs(4), "after {waited:?}, where a hash takes {longest:?}");
 }
 
@@ -248,7 +248,7 @@ async fn the_password_of_a_client_that_hung_up_is_not_hashed() {
     until_waiting(&server, 2.0).await;
     drop(gone);
     until_waiting(&server, 0.0).await;
-    // The only thread is still at the first one, so that they have left without their turn.
+    // The only thread still hashes the first password, so the two requests left the queue without being hashed.
     assert!(answers.try_recv().is_err());
     assert_eq!(answers.recv().await, Some("first"));
     assert!(value(&scrape(&server).await, "hashes_running") < 0.5);
@@ -282,7 +282,7 @@ async fn hashing_threads_are_as_many_as_asked_for_and_nicer_than_the_others() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn hashing_threads_end_with_their_server() {
-    // More than the servers of other tests have, which come and go meanwhile.
+    // More threads than all servers of other tests have. Those servers start and end in this process meanwhile.
     const THREADS: usize = 200;
     let begun = Instant::now();
     let soon = async |what: &str| {
@@ -291,14 +291,14 @@ async fn hashing_threads_end_with_their_server() {
     };
     let hashing = || {
         let tasks = fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
-        // One that ends meanwhile has no name.
+        // A thread that ends meanwhile has no name.
         let name = |task: &PathBuf| fs::read_to_string(task.join("comm")).unwrap_or_default();
         tasks.filter(|task| name(task).starts_with("latchkey-hash-")).collect::<Vec<_>>()
     };
     let server = TestServer::at(Arc::new(SystemClock), &["--hash-threads", &THREADS.to_string()]).await;
     let mut there = hashing();
     while there.len() < THREADS {
-        soon("they do not start").await; // each names itself
+        soon("they do not start").await; // each thread sets its own name
         there = hashing();
     }
     server.end().await;

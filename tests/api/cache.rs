@@ -11,7 +11,7 @@ use crate::{backup::done, cli::run, import::line};
 /// More than twenty megabytes of users and their index, which is more than opening the database takes.
 const USERS: usize = 80_000;
 
-/// Resident memory in MiB once every user was looked at, on a copy of `database`.
+/// Returns the resident memory in MiB after every user was read, on a copy of `database`.
 async fn memory_after_reading(database: &[u8], cache_mib: &str) -> u64 {
     let dir = Arc::new(TempDir::new().unwrap());
     let data = dir.path().join("data");

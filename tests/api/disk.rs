@@ -76,7 +76,7 @@ async fn a_disk_that_is_full_loses_nothing_that_was_acknowledged_and_a_repeated_
         assert!(registered < 10_000, "the disk is never full");
     }
     let again = mended(&server, async || register(&server, &email(registered)).await).await;
-    // It may be there: an error says that the outcome is unknown.
+    // The user may exist, because an error response means that the outcome is unknown.
     assert!([201, 409].contains(&again.status.as_u16()), "{}", again.text);
     server.signal("KILL");
     server.wait();
@@ -86,7 +86,7 @@ async fn a_disk_that_is_full_loses_nothing_that_was_acknowledged_and_a_repeated_
     }
 }
 
-/// A hash that is to be replaced by a stronger one at the next login.
+/// The hash is one that the server replaces with a stronger one at the next login.
 #[tokio::test]
 async fn who_brings_a_foreign_hash_is_let_in_also_where_it_cannot_be_replaced() {
     let server = TestServer::start();
@@ -132,7 +132,7 @@ async fn writes_share_a_commit_and_one_that_fails_leaves_nothing_and_takes_no_ot
     assert!(writes >= 200.0 && commits < writes, "{writes} writes in {commits} commits");
 }
 
-/// How many writes were made durable, and with how many commits.
+/// Returns how many writes were made durable, and with how many commits.
 async fn commits(server: &TestServer) -> (f64, f64) {
     let text = scrape(server).await;
     (value(&text, "commit_writes_sum"), value(&text, "commit_writes_count"))

@@ -1,5 +1,5 @@
-//! The OpenAPI document and what is served are the same: every status of the document is provoked, and a status that is
-//! answered without being in the document fails the test.
+//! The OpenAPI document matches the server. The test provokes every status of the document. It fails at a response whose status is not in
+//! the document.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 
 use super::harness::{Call, PASSWORD, TestServer, claims};
 
-/// Statuses that need a defect, a failing disk or overload; each operation has them in the document by one rule.
+/// Statuses that only a defect, a failing disk or overload can cause. One rule adds them to each operation of the document.
 const NOT_ON_REQUEST: [&str; 2] = ["500", "503"];
 
 async fn document(server: &TestServer) -> Value {
     server.get("/openapi.json").send().await.json()
 }
 
-/// Operation, such as `GET /auth/user`, to the statuses that the document has for it.
+/// Returns a map from each operation, such as `GET /auth/user`, to its statuses in the document.
 fn documented(document: &Value) -> BTreeMap<String, BTreeSet<String>> {
     let mut operations = BTreeMap::new();
     for (path, methods) in document["paths"].as_object().unwrap() {
@@ -115,7 +115,8 @@ async fn throttled() -> Vec<(&'static str, String)> {
     answered
 }
 
-/// A path that is not in the document must not be served: those of the document with each method that it does not list.
+/// An operation that is not in the document must not be served. The test tries each path of the document with each method that it does not
+/// list.
 #[tokio::test]
 async fn a_method_that_is_not_in_the_document_is_not_served() {
     let server = TestServer::with_admin(&[]);

@@ -34,7 +34,7 @@ fn token(header: &Value, claims: &Value) -> String {
     sign(&format!("{}.{}", segment(header), segment(claims)), KEY.as_bytes())
 }
 
-/// The object with one member changed, or taken out where the value is `null`.
+/// Returns the object with one member changed, or removed if the value is `null`.
 fn with(object: &Value, name: &str, value: Value) -> Value {
     let mut object = object.clone();
     if value.is_null() {
@@ -110,7 +110,7 @@ async fn a_changed_payload_header_or_signature_is_refused() {
 /// The table of forgeries, one per line. Each is signed with the right key unless `token` has its exact text.
 const TABLE: &str = include_str!("../data/forgeries.jsonl");
 
-/// The members of an object as JSON, without its braces.
+/// Returns the members of an object as JSON, without its braces.
 fn members(object: &Value) -> String {
     let text = object.to_string();
     text[1..text.len() - 1].to_owned()
@@ -125,7 +125,7 @@ fn with_unused_bits(encoded: &str) -> String {
 }
 
 impl Forge {
-    /// The token of a line of the table.
+    /// Returns the token of a line of the table.
     fn make(&self, line: &Value) -> String {
         let text = |name: &str| line[name].as_str().map(ToOwned::to_owned);
         let names = |text: &str| {

@@ -29,7 +29,7 @@ pub(crate) async fn register(server: &TestServer, content_type: &str, body: impl
     server.post("/auth/register").body(content_type, body).send().await
 }
 
-/// The names in `errors`.
+/// Returns the names of the fields in `errors`.
 fn named(answer: &Answer) -> Vec<String> {
     answer.json()["errors"].as_object().into_iter().flat_map(|errors| errors.keys().cloned()).collect()
 }
@@ -54,7 +54,7 @@ async fn a_form_and_json_are_read_whatever_the_spelling_of_their_content_type() 
             format!("email={email}&password=%C3%A4%2Bb+%26c=d%25")
         };
         assert_eq!(register(&server, content_type, body).await.status, 201, "{content_type}");
-        // Both spellings of the same password are the same password.
+        // Both encodings result in the same password.
         let login = server.post("/auth/login").form(&[("email", &email), ("password", "ä+b &c=d%")]).await;
         assert_eq!(login.status, 200, "{content_type}");
     }
@@ -83,7 +83,7 @@ async fn another_content_type_is_refused() {
         refused(register(&server, content_type, body.clone()).await, content_type);
     }
     refused(register(&server, "text/plain", "").await, "an empty text");
-    // With neither a body nor a type the missing fields say more.
+    // If there is neither a body nor a content type, the response names the missing fields, which is more helpful.
     assert_eq!(named(&server.post("/auth/register").send().await), ["email", "password"]);
     for coding in ["gzip", "br", "deflate", "identity, gzip"] {
         let call = server.post("/auth/register").header("content-encoding", coding);
@@ -294,7 +294,7 @@ async fn a_body_of_64_kib_is_read_and_a_larger_one_is_not() {
     );
 }
 
-/// A connection closed with unread data in it is reset, and the answer is lost on the way.
+/// A connection that is closed with unread data is reset, and the response would be lost.
 #[tokio::test]
 async fn an_answer_arrives_however_much_was_sent_before_it() {
     let server = TestServer::start();
@@ -306,7 +306,7 @@ async fn an_answer_arrives_however_much_was_sent_before_it() {
         let large = server.post("/auth/register").header("x", &"y".repeat(40_000));
         assert_eq!(large.body(FORM, body).send().await.status, 431);
     }
-    // Many clients send all of it before they read a byte.
+    // Many clients send the whole body before they read a byte.
     let head = format!("POST /api/v1/auth/register HTTP/1.1\r\nHost: a\r\nContent-Type: {FORM}\r\n");
     let request = format!("{head}Content-Length: 8000000\r\n\r\n{}", "x".repeat(8_000_000));
     let mut stream = TcpStream::connect(server.base.strip_prefix("http://").unwrap()).await.unwrap();
@@ -352,7 +352,7 @@ fn bodies() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-/// The harness checks the shape of each answer, and that none is a 5xx.
+/// The harness checks the format of each response, and that none is a 5xx.
 #[test]
 fn any_bytes_as_a_body_are_answered_with_a_reason() {
     let runtime = tokio::runtime::Runtime::new().unwrap();

@@ -20,10 +20,10 @@ use super::{
 
 const WRONG: &str = "not it at all";
 const JO: &str = "jo@example.com";
-/// How long something that must happen may take before the test fails.
+/// The maximum time until an expected event before the test fails.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A login of a client behind a proxy that the server trusts.
+/// Sends a login as a client behind a proxy that the server trusts.
 async fn log_in(server: &TestServer, from: &str, email: &str, password: &str) -> Answer {
     let call = server.post("/auth/login").header("x-forwarded-for", from);
     call.form(&[("email", email), ("password", password)]).await
@@ -84,7 +84,7 @@ async fn who_registers_too_often_is_turned_away_and_others_may_make_users() {
         let answer = server.post("/auth/register").form(&[("email", email), ("password", PASSWORD)]).await;
         assert_eq!(answer.status, status, "{email}");
     }
-    let admin = server.admin().await; // a limit of its own
+    let admin = server.admin().await; // logins have a separate limit
     for email in ["c@example.com", "d@example.com", "e@example.com"] {
         let made = server.post("/users").bearer(&admin).json(&json!({ "email": email, "password": PASSWORD })).await;
         assert_eq!(made.status, 201);
@@ -145,7 +145,7 @@ async fn a_stranger_cannot_keep_a_user_out() {
 
 #[tokio::test]
 async fn a_guess_whose_client_hangs_up_is_no_guess_and_keeps_nobody_out() {
-    // A hash that takes longer than it takes to see it and to hang up.
+    // A hash takes long enough for the test to observe it and to close the connection.
     let metrics = ["--metrics-listen", "127.0.0.1:0"];
     let server = behind_proxy(&[&["--failure-limit", "1/15m", "--scrypt", "ln=15,r=8,p=5"], &metrics[..]].concat());
     server.user(JO).await;
@@ -218,7 +218,7 @@ async fn who_is_turned_away_costs_no_hash_and_is_counted() {
     server.post("/auth/login").form(&[("email", JO), ("password", WRONG)]).await;
     let hash = cpu_ticks(&server) - before;
     let before = cpu_ticks(&server);
-    // The first few are turned away for the account, then all for the address; none of it takes as long as the wait.
+    // The first few logins are refused for the account, and later ones for the address. All of them take less time than the wait.
     for n in 0..40 {
         server.post("/auth/login").form(&[("email", JO), ("password", WRONG)]).await;
         let email = format!("{n}@example.com");
@@ -257,7 +257,8 @@ fn resident_kib(server: &TestServer) -> u64 {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// Wrong logins of so many different accounts from so many different addresses, many at once on one connection.
+/// Sends a login with a wrong password for each of `owners`. Each has its own account and address. 100 logins at once are sent on one
+/// connection.
 async fn flood(server: &TestServer, owners: std::ops::Range<u32>) {
     let stream = TcpStream::connect(server.base.strip_prefix("http://").unwrap()).await.unwrap();
     let (from, mut to) = stream.into_split();

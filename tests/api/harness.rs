@@ -1,7 +1,7 @@
 //! Starts a server for each test, and creates the personas. Every response is checked against the rules of `house_rules`.
 //!
-//! [`TestServer::start`] runs the real executable; [`TestServer::at`] runs the same server in this process under a clock that
-//! the test sets. Both listen on a free port of the loopback and keep their data in a directory of their own.
+//! [`TestServer::start`] runs the real executable. [`TestServer::at`] runs the same server in this process with a clock that the test sets.
+//! Both listen on a free port of the loopback interface and have their own data directory.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -22,24 +22,24 @@ use tokio::{sync::oneshot, task::JoinHandle};
 pub(crate) use super::bearer::claims;
 use super::log::Log;
 
-/// Cheap hashing, so that a test of something else does not wait for it.
+/// A cheap cost of hashing, so that tests of something else do not wait for it.
 const CHEAP: &str = "ln=1,r=8,p=1";
 pub(crate) const PASSWORD: &str = "correct horse battery";
 pub(crate) const ADMIN: &str = "admin@example.com";
 /// Turns the limits on guessing off, because most tests send many logins.
 pub(crate) const LIMITS: [&str; 3] = ["LATCHKEY_LOGIN_LIMIT", "LATCHKEY_REGISTER_LIMIT", "LATCHKEY_FAILURE_LIMIT"];
-/// How long something that must happen may take before the test fails.
+/// The maximum time until an expected event before the test fails.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The program `latchkey` with cheap hashing, no limits on guessing, and without a `LATCHKEY_` variable of whoever runs the tests.
+/// Returns the command `latchkey` with cheap hashing and without limits on guessing. `LATCHKEY_` variables of the environment are removed.
 pub(crate) fn latchkey() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_latchkey"));
     cheap(&mut command);
     command
 }
 
-/// The same with no signal ignored, as a shell in the background or `nohup` would hand it on, but one: a write behind a limit on file
-/// size is an error and not deadly.
+/// Like [`latchkey`], but no signal is ignored, as it would be if a shell in the background or `nohup` started the tests. The exception is
+/// SIGXFSZ: a write beyond a limit on file size must be an error and must not kill the process.
 pub(crate) fn latchkey_with_signals() -> Command {
     let mut command = Command::new("env");
     command.args(["--default-signal", "--ignore-signal=XFSZ", env!("CARGO_BIN_EXE_latchkey")]);
@@ -92,19 +92,19 @@ pub(crate) struct TestServer {
     running: Running,
     args: Vec<String>,
     pub(crate) base: String,
-    /// Where the metrics of the server in this process are.
+    /// The address of the metrics of a server in this process.
     pub(crate) metrics: Option<SocketAddr>,
     pub(crate) dir: Arc<TempDir>,
     client: reqwest::Client,
 }
 
 impl TestServer {
-    /// The real executable with cheap hashing, no limits on guessing, and otherwise the default settings.
+    /// Starts the real executable with cheap hashing, no limits on guessing, and otherwise the default settings.
     pub(crate) fn start() -> Self {
         Self::with(&[])
     }
 
-    /// The real executable with these settings on top.
+    /// Starts the real executable with these additional settings.
     pub(crate) fn with(args: &[&str]) -> Self {
         Self::on(Arc::new(TempDir::new().unwrap()), args)
     }
@@ -116,7 +116,7 @@ impl TestServer {
         Self::on(dir, args)
     }
 
-    /// The real executable on the data in `dir`.
+    /// Starts the real executable on the data in `dir`.
     pub(crate) fn on(dir: Arc<TempDir>, args: &[&str]) -> Self {
         let args: Vec<String> = args.iter().map(ToString::to_string).collect();
         let mut server =
@@ -125,7 +125,7 @@ impl TestServer {
         server
     }
 
-    /// The same server in this process, with the time that `clock` tells. With `--with-admin` there is an administrator.
+    /// Starts the same server in this process with the time of `clock`. With `--with-admin` there is an administrator.
     pub(crate) async fn at(clock: Arc<impl Clock>, args: &[&str]) -> Self {
         let dir = Arc::new(TempDir::new().unwrap());
         if args.contains(&"--with-admin") {
@@ -157,7 +157,7 @@ impl TestServer {
         Self { running: Running::Task(task, stop), args: Vec::new(), base, metrics, dir, client: client() }
     }
 
-    /// Stops the server of this process in good order.
+    /// Stops the server in this process gracefully.
     pub(crate) async fn end(mut self) {
         if let Running::Task(task, stop) = std::mem::replace(&mut self.running, Running::Stopped) {
             let _ = stop.send(());
@@ -209,7 +209,7 @@ impl TestServer {
         assert!(limited.success());
     }
 
-    /// Waits for the executable to end.
+    /// Waits until the executable has ended.
     pub(crate) fn wait(&mut self) -> ExitStatus {
         match std::mem::replace(&mut self.running, Running::Stopped) {
             Running::Process(child, _) => ended(child),
@@ -217,7 +217,7 @@ impl TestServer {
         }
     }
 
-    /// Stops the executable in good order.
+    /// Stops the executable gracefully.
     pub(crate) fn stop(&mut self) {
         self.signal("TERM");
         assert!(self.wait().success());
@@ -228,7 +228,7 @@ impl TestServer {
         self.launch();
     }
 
-    /// A request of an API path such as `/auth/user`, or of any path that begins with `//`.
+    /// Creates a request to an API path such as `/auth/user`, or to any path that begins with `//`.
     pub(crate) fn request(&self, method: Method, path: &str) -> Call {
         let url = match path.strip_prefix("//") {
             Some(rest) => format!("{}/{rest}", self.base),
@@ -259,19 +259,19 @@ impl TestServer {
         answer.token()
     }
 
-    /// The token of the user `email`, registered where that was not done yet.
+    /// Returns a token of the user `email`. Registers the user if necessary.
     pub(crate) async fn anybody(&self, email: &str) -> String {
         let form = [("email", email), ("password", PASSWORD)];
         let answer = self.post("/auth/register").form(&form).await;
         if answer.status == 201 { answer.token() } else { self.log_in(email).await }
     }
 
-    /// The token of the administrator of [`TestServer::with_admin`].
+    /// Returns a token of the administrator of [`TestServer::with_admin`].
     pub(crate) async fn admin(&self) -> String {
         self.log_in(ADMIN).await
     }
 
-    /// The status that `GET /auth/user` answers to this token.
+    /// Returns the status of `GET /auth/user` with this token.
     pub(crate) async fn status_of(&self, token: &str) -> StatusCode {
         self.get("/auth/user").bearer(token).send().await.status
     }
@@ -313,7 +313,7 @@ impl Call {
         self
     }
 
-    /// Like [`Call::header`], for a value that is no text.
+    /// Like [`Call::header`], for a value that may not be text.
     pub(crate) fn header_value(mut self, name: &str, value: reqwest::header::HeaderValue) -> Self {
         self.request = self.request.header(name, value);
         self

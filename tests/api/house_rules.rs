@@ -10,7 +10,7 @@ impl Answer {
         assert!(!status.is_server_error() || may_fail, "{path}: {status} {text}");
         assert_eq!(self.header("x-content-type-options"), "nosniff");
         assert!(!self.header("x-request-id").is_empty());
-        // Over plain HTTP it would mean nothing (RFC 6797 §7.2).
+        // Over plain HTTP this header has no effect (RFC 6797 §7.2).
         assert!(!self.headers.contains_key("strict-transport-security"));
         let is_page = self.headers.contains_key("etag");
         if is_page {

@@ -1,4 +1,4 @@
-//! HTTP itself: unknown paths and methods, sizes, HEAD, request ids, CORS, and what is no HTTP at all.
+//! HTTP itself: unknown paths and methods, sizes, HEAD, request ids, CORS, and input that is not HTTP.
 
 use futures_util::future::join_all;
 use reqwest::Method;
@@ -126,10 +126,10 @@ async fn a_url_or_a_header_that_is_too_large_is_refused() {
     let fields = |n: usize| -> String { (0..n).fold(String::new(), |head, n| head + &format!("x-{n}: y\r\n")) };
     let sized = |n: usize| format!("x: {}\r\n", "y".repeat(n));
     for (head, status) in [
-        (fields(98), 401), // with Host and Connection, 100
+        (fields(98), 401), // 100 fields with Host and Connection
         (fields(99), 431),
         (fields(300), 431),
-        (sized(32 * 1024 - 21), 401), // with the names and values of Host and Connection, 32 KiB
+        (sized(32 * 1024 - 21), 401), // 32 KiB with the names and values of Host and Connection
         (sized(32 * 1024 - 20), 431),
         (sized(60_000), 431),
     ] {
@@ -162,7 +162,7 @@ async fn a_sane_request_id_is_kept_and_another_replaced() {
         assert!(kept.len() == 32 && kept.bytes().all(|byte| byte.is_ascii_hexdigit()), "{id:?}: {kept}");
         assert!(made.insert(kept.to_owned()), "an id is made once");
     }
-    // Each answer has one, also those that no route gives.
+    // Each response has a request id, also if no route matches.
     for path in ["//nope", "//", "/auth/login"] {
         let answer = server.get(path).header("x-request-id", "mine").send().await;
         assert_eq!(answer.header("x-request-id"), "mine", "{path}");
@@ -308,6 +308,6 @@ async fn who_ask_for_a_page_at_once_do_not_get_a_thread_each() {
     let before = threads();
     let all = join_all((0..100).map(|_| server.get("/ui").send())).await;
     assert!(all.iter().all(|answer| answer.status == 200));
-    // A thread that has nothing to do stays for some seconds.
+    // An idle thread stays for some seconds, so that the test would count it.
     assert!(threads() < before + 10, "{before} before, {} now", threads());
 }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-/// How long something that must be logged may take before the test fails.
+/// The maximum time until an expected log line before the test fails.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The output of a process on stderr so far.
@@ -31,7 +31,7 @@ impl Log {
         self.0.0.lock().unwrap().clone()
     }
 
-    /// Waits until the log has `part`.
+    /// Waits until the log contains `part`.
     pub(crate) fn wait_for(&self, part: &str) {
         let (text, grown) = &*self.0;
         let waited = grown.wait_timeout_while(text.lock().unwrap(), PATIENCE, |text| !text.contains(part)).unwrap();

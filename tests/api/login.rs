@@ -140,7 +140,7 @@ async fn unknown_wrong_and_disabled_take_the_same_time() {
         }
     }
     let medians = times.map(|mut times| {
-        times.drain(..200); // what is done for the first time
+        times.drain(..200); // the first logins include one-time work
         times.sort_unstable();
         times[times.len() / 2]
     });
@@ -212,7 +212,7 @@ async fn a_hash_that_is_cheaper_than_the_setting_is_replaced_at_the_next_login()
     let mut server = TestServer::with(&["--scrypt", "ln=2,r=8,p=1"]);
     server.user("jo@example.com").await;
     server.stop();
-    // From ln=2 to ln=3: if the hash was replaced, a database that knows ln=3 alone is left behind.
+    // The cost rises from ln=2 to ln=3. If the login replaced the hash, the database now has a hash of ln=3.
     let file = server.dir.path().join("data/latchkey.redb");
     let dir = server.dir.clone();
     drop(server);

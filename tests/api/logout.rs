@@ -1,4 +1,4 @@
-//! `POST /auth/logout`: the token is dead from the moment its answer is sent.
+//! `POST /auth/logout`: the token is invalid from the moment the response is sent.
 
 use std::{sync::Arc, time::Duration};
 
@@ -70,8 +70,8 @@ async fn of_many_logouts_of_one_token_at_once_exactly_one_succeeds() {
     assert!(refused.iter().all(|answer| answer.status == 401 && answer.message() == BLACKLISTED));
 }
 
-/// Waits until the entry of `token`, which expired within the last day, was purged. With the clock set back it then reads
-/// "expired" and no longer "blacklisted"; the request in between gives the purge its turn while the clock is ahead.
+/// Waits until the entry of `token`, which expired within the last day, was purged. If the clock is then set back, the message is "expired"
+/// and no longer "blacklisted". The request in between gives the purge time to run while the clock is ahead.
 async fn wait_for_the_purge(server: &TestServer, clock: &ManualClock, token: &str) {
     let purged = async {
         loop {
@@ -106,7 +106,7 @@ async fn the_blacklist_is_purged_of_expired_tokens_and_its_file_does_not_grow_wi
         wait_for_the_purge(&server, &clock, &tokens[0]).await;
         sizes.push(std::fs::metadata(&file).unwrap().len());
     }
-    // Each round writes some megabytes of pages. They are used again: the size goes up and down and nowhere.
+    // Each round writes some megabytes of pages. They are used again, so that the size of the file varies but does not grow.
     assert!(sizes.iter().all(|size| *size < 4 * sizes[0]), "{sizes:?}");
 }
 
@@ -131,7 +131,7 @@ async fn a_clock_that_is_set_back_revives_no_token_whose_entry_was_purged() {
     wait_for_the_purge(&server, &clock, &token).await;
     clock.advance(-86_400 - 60);
     assert_eq!(server.get("/auth/user").bearer(&token).send().await.message(), EXPIRED);
-    // And those who log in now get in.
+    // A token of a new login is valid.
     assert_eq!(server.status_of(&server.log_in("jo@example.com").await).await, 200);
 
     server.end().await;
@@ -170,7 +170,7 @@ async fn no_jump_of_the_clock_revives_a_logged_out_token_with_its_entry_or_witho
             assert_eq!(server.status_of(token).await, 401, "{to}");
         }
     }
-    // Every time lets in who logs in then, and a token of then can be logged out.
+    // At each time a token of a new login is valid, and it can be logged out.
     for to in [NOW + 2 * DAY, IN_2100] {
         set(to);
         let token = server.log_in("jo@example.com").await;

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::harness::{TestServer, claims};
 
-/// Who may call an operation.
+/// The callers that an operation allows.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum For {
     Everyone,

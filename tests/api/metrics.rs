@@ -32,7 +32,7 @@ pub(crate) async fn scrape(server: &TestServer) -> String {
     answer.text().await.unwrap()
 }
 
-/// The value of one series; 0 where there is none.
+/// Returns the value of one series, or 0 if it does not exist.
 pub(crate) fn value(text: &str, series: &str) -> f64 {
     let line = text.lines().find_map(|line| line.strip_prefix(&format!("latchkey_{series} ")));
     line.map_or(0.0, |value| value.parse().unwrap())
@@ -82,7 +82,7 @@ async fn what_happens_is_counted_and_prometheus_can_read_it() {
     }
     assert!(!text.contains("example.com") && !text.contains("-name"), "{text}");
 
-    // Where it is installed, Prometheus's own checker has the last word.
+    // If the checker of Prometheus is installed, it must accept the text, too.
     let check =
         Command::new("promtool").args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn();
     if let Ok(mut check) = check {
@@ -92,9 +92,9 @@ async fn what_happens_is_counted_and_prometheus_can_read_it() {
         assert_eq!(String::from_utf8_lossy(&output.stderr), "");
     }
 
-    // The token expires, and its entry goes.
+    // The token expires, and its entry is purged.
     while value(&scrape(&server).await, "purged_entries_total") < 1.0 {}
-    let text = scrape(&server).await; // the one before may have looked at the entries first
+    let text = scrape(&server).await; // the previous scrape may have read the entries before the purge
     assert!(value(&text, "blacklist_entries") < 0.5, "{text}");
 }
 

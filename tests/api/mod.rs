@@ -1,4 +1,4 @@
-//! Black box over HTTP against the real server on a free port. The files mirror the URLs.
+//! Black-box tests over HTTP against the real server on a free port. The names of the files correspond to the URLs.
 
 pub(crate) mod ambiguous;
 pub(crate) mod harness;

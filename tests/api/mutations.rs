@@ -61,7 +61,7 @@ impl Dice {
     }
 }
 
-/// Sends `count` damaged tokens over one connection and returns how many answers of each status came.
+/// Sends `count` damaged tokens over one connection and returns how many were refused. Fails if one was not.
 async fn send(server: &TestServer, token: &str, count: usize) -> usize {
     let mut stream = TcpStream::connect(server.base.strip_prefix("http://").unwrap()).await.unwrap();
     let mut dice = Dice(0x9E37_79B9_7F4A_7C15);
@@ -85,7 +85,7 @@ async fn send(server: &TestServer, token: &str, count: usize) -> usize {
     refused
 }
 
-/// Reads one answer and returns its status.
+/// Reads one response and returns its status.
 async fn status(from: &mut (impl tokio::io::AsyncRead + Unpin), unread: &mut Vec<u8>) -> u16 {
     loop {
         if let Some(end) = unread.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
@@ -112,7 +112,7 @@ async fn refuses(count: usize) {
     server.stop();
     let log = log.text();
     assert!(log.lines().filter(|line| line.contains("status=401")).count() >= count);
-    // Damage leaves most of a token whole: any of it would be seen.
+    // Damage leaves most of a token unchanged, so that a logged token would contain one of these parts.
     for part in token.as_bytes().chunks(16).filter(|part| part.len() == 16) {
         let part = std::str::from_utf8(part).unwrap();
         assert!(!log.contains(part), "a part of the token is in the log");

@@ -18,7 +18,7 @@ use super::{
     raw::raw,
 };
 
-/// One JSON string to a line.
+/// One JSON string per line.
 const STRINGS: &str = include_str!("../data/naughty_strings.jsonl");
 /// The number of requests in flight.
 const AT_ONCE: usize = 16;
@@ -27,7 +27,7 @@ fn strings() -> Vec<String> {
     STRINGS.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Where a string can be put.
+/// A place in a request for a string.
 #[derive(Clone)]
 struct Place {
     method: Method,
@@ -78,7 +78,7 @@ fn percent_encoded(text: &str) -> String {
 }
 
 impl Place {
-    /// The request with `text` there; `victim` is whom a change of a user is tried on.
+    /// Returns the request with `text` in this place. `victim` is the user whom the request changes, if it changes a user.
     fn call(&self, server: &TestServer, text: &str, victim: &str, as_json: bool) -> Call {
         let mut path = self.path.clone();
         if self.kind == Kind::Path {
@@ -139,7 +139,7 @@ async fn try_everything(server: &TestServer) {
                 is_not_reflected(&server.post("/auth/login").header_value(name, value).send().await, text);
             }
         }
-        // As it is: a client would encode it.
+        // The text is sent unchanged, because a client library would encode it.
         if !text.contains(|c: char| c.is_ascii_whitespace() || c.is_ascii_control()) {
             let request = format!("GET /{text} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
             let status = raw(server, request.as_bytes()).await.status;

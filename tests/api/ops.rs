@@ -34,7 +34,7 @@ async fn anyone_may_ask_whether_it_is_well_and_learns_nothing_else() {
         assert_eq!(server.request(Method::HEAD, path).send().await.status, 200);
         let refused = server.post(path).send().await;
         assert_eq!((refused.status, refused.header("allow")), (StatusCode::METHOD_NOT_ALLOWED, "GET, HEAD"));
-        // Outside of the API.
+        // The path is not part of the API.
         assert_eq!(server.get(path.trim_start_matches('/')).send().await.status, 404);
     }
 }
@@ -47,7 +47,7 @@ async fn health_asks_the_server_that_runs_with_these_settings() {
     assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), b"ready\n".as_slice()));
     let json = latchkey().args(["health", "--json", "--listen", &address]).output().unwrap();
     assert_eq!((json.status.code(), json.stdout.as_slice()), (Some(0), b"{\"ready\":true}\n".as_slice()));
-    // What a server that listens everywhere is told, too.
+    // A server may also listen on all addresses.
     let (_, port) = address.split_once(':').unwrap();
     let mut from_variable = latchkey();
     assert!(from_variable.arg("health").env("LATCHKEY_LISTEN", format!("0.0.0.0:{port}")).status().unwrap().success());
@@ -85,7 +85,7 @@ async fn however_often_it_is_asked_the_disk_gets_one_write_a_second() {
         assert!(join_all(asking).await.iter().all(|answer| answer.status == 200));
     }
     let seconds = started.elapsed().as_secs();
-    server.signal("KILL"); // what was written is there nevertheless
+    server.signal("KILL"); // committed writes survive a kill
     server.wait();
     let file = redb::Database::open(server.dir.path().join("data/latchkey.redb")).unwrap();
     let meta = file.begin_read().unwrap().open_table(redb::TableDefinition::<&str, u64>::new("latchkey")).unwrap();
@@ -101,7 +101,7 @@ async fn a_database_that_takes_no_writes_is_not_ready_and_the_process_is_well_al
     server.limit_files("0");
     let limited_at = Instant::now();
     let refused = loop {
-        let answer = server.get("//readyz").may_fail().send().await; // what was found a moment ago may be told for a second
+        let answer = server.get("//readyz").may_fail().send().await; // the server may reuse a result for a second
         assert!(limited_at.elapsed().as_secs() < 20, "it says that it is ready");
         if answer.status != 200 {
             break answer;

@@ -2,7 +2,7 @@
 
 use super::harness::{PASSWORD, TestServer};
 
-/// The client that the access log and the audit stream name for a login with these `X-Forwarded-For` headers.
+/// Sends a login with these `X-Forwarded-For` headers. Returns the client address in the access log and in the audit stream.
 async fn client(server: &TestServer, id: &str, forwarded: &[&[u8]]) -> String {
     let mut call = server.post("/auth/login").header("x-request-id", id);
     for value in forwarded {
@@ -43,13 +43,13 @@ async fn the_client_is_the_first_from_the_right_that_is_no_trusted_proxy() {
         (&[b"192.0.2.9, 192.0.2.1"], "192.0.2.1"),
         (&[b"192.0.2.9,192.0.2.1,10.1.2.3"], "192.0.2.1"),
         (&[b"192.0.2.1 ,\t10.1.2.3 , 10.3.2.1"], "192.0.2.1"),
-        // Trusted all the way: the farthest one.
+        // If all addresses are trusted, the client is the farthest one.
         (&[b"10.0.0.7, 10.1.2.3"], "10.0.0.7"),
-        // Several headers are one list.
+        // Several headers form one list.
         (&[b"192.0.2.1", b"10.1.2.3"], "192.0.2.1"),
         (&[b"192.0.2.9, 192.0.2.1", b"10.1.2.3, 10.3.2.1"], "192.0.2.1"),
         (&[b"10.1.2.3", b"192.0.2.1"], "192.0.2.1"),
-        // What cannot be read ends the walk at the hop that wrote it.
+        // The evaluation ends at an entry that cannot be parsed. The client is then the proxy that wrote this entry.
         (&[b"192.0.2.1, garbage"], "127.0.0.1"),
         (&[b"192.0.2.1, garbage, 10.1.2.3"], "10.1.2.3"),
         (&[b"192.0.2.1,,10.1.2.3"], "10.1.2.3"),
@@ -57,7 +57,7 @@ async fn the_client_is_the_first_from_the_right_that_is_no_trusted_proxy() {
         (&[b"192.0.2.1", b"\xff\xfe", b"10.1.2.3"], "10.1.2.3"),
         (&[b"192.0.2.1, unknown"], "127.0.0.1"),
         (&[b"192.0.2.256"], "127.0.0.1"),
-        // In other spellings.
+        // Addresses in other notations.
         (&[b"192.0.2.1:1234"], "192.0.2.1"),
         (&[b"[2001:db9::1]:1234, 2001:db8::1"], "2001:db9::1"),
         (&[b"2001:DB9:0::1"], "2001:db9::1"),

@@ -25,7 +25,7 @@ use super::{
     raw::is_complete,
 };
 
-/// The clock of the machine, until it is told to panic.
+/// The system clock, which panics as soon as the flag is set.
 #[derive(Default)]
 struct Broken(AtomicBool);
 
@@ -36,7 +36,7 @@ impl Clock for Broken {
     }
 }
 
-/// What is logged on the thread of this test, where its server runs too.
+/// The log of the thread of this test. Its server runs on the same thread.
 #[derive(Clone, Default)]
 struct Logged(Arc<Mutex<Vec<u8>>>);
 
@@ -75,7 +75,7 @@ async fn a_handler_that_panics_is_a_500_in_our_shape_in_the_log_once_counted_and
     let subscriber = tracing_subscriber::fmt().with_writer(logged.clone()).with_ansi(false).finish();
     let _log = tracing::subscriber::set_default(subscriber);
     let clock = Arc::new(Broken::default());
-    // The first purge is over, or it panics too, which nobody waits for.
+    // Either the first purge ends before the clock fails, or it panics, too. Nothing waits for it.
     let server = TestServer::at(Arc::clone(&clock), &["--metrics-listen", "127.0.0.1:0"]).await;
     let token = server.user("jo@example.com").await;
     let panics = async || value(&scrape(&server).await, "panics_total");
@@ -85,7 +85,7 @@ async fn a_handler_that_panics_is_a_500_in_our_shape_in_the_log_once_counted_and
     let failed = ask(&mut stream, &token, "it-panics").await;
     assert!(failed.starts_with("HTTP/1.1 500 ") && failed.contains("x-request-id: it-panics\r\n"), "{failed}");
     assert!(!failed.contains("clock"), "{failed}");
-    // The same over another connection, where the rules of the house are looked at.
+    // The same request over another connection. The harness checks the general rules on this one.
     let answer = server.get("/auth/user").bearer(&token).header("x-request-id", "once-more").may_fail().send().await;
     assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
     assert!(failed.ends_with(&answer.text), "{failed}");

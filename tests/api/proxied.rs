@@ -1,13 +1,14 @@
 //! The server behind `nginx` and `haproxy`, which send the requests of many clients on the same connections.
 //!
-//! What a client hides in its request must not become a request of its own between the proxy and us (request smuggling). With
-//! `--trusted-proxy` the log tells: the proxy writes the client's address into each request that it knows of, so that one that it
-//! does not know has another client. A request that the proxy itself sees behind the first (HTTP allows that) comes with the right one.
+//! Bytes that a client hides in its request must not become a separate request between the proxy and the server (request smuggling). With
+//! `--trusted-proxy` the log shows it: the proxy writes the client's address into each request that it knows, so that a request that it
+//! does not know has another client. If the proxy itself finds a second request after the first (HTTP allows that), the request has the
+//! right address.
 //!
-//! Most of what is sent here the proxies refuse or write anew, so that it reaches us with one meaning: then this says that their
-//! reading is ours. `wire` sends what is ambiguous straight.
+//! The proxies refuse or rewrite most of these requests, so that they reach the server with one meaning. For these the test shows that the
+//! proxies and the server interpret requests in the same way. `wire` sends ambiguous requests directly.
 //!
-//! The proxies get their socket from the test, listening and as their standard input: no port can be taken before they take it.
+//! The test passes a listening socket to each proxy as its standard input, so that no other process can take the port first.
 
 use std::{
     collections::BTreeSet,
@@ -41,10 +42,10 @@ const VICTIMS: usize = 5;
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     Nginx,
-    /// As it reads a request on the way, and takes fields that it would drop.
+    /// nginx without buffering of requests. It also accepts fields that it drops by default.
     NginxUnbuffered,
     Haproxy,
-    /// As it takes what it would refuse.
+    /// haproxy that accepts requests that it refuses by default.
     HaproxyLenient,
 }
 
@@ -94,14 +95,14 @@ impl Proxy {
         fs::read_to_string(self.dir.path().join("said")).unwrap()
     }
 
-    /// Sends this from one address of the loopback, says that there is no more, and returns all that comes.
+    /// Sends these bytes from this loopback address, closes its sending side, and returns all bytes that arrive.
     async fn send(&self, from: &str, bytes: &[u8]) -> String {
         let talk = async {
             let socket = TcpSocket::new_v4().unwrap();
             socket.bind(format!("{from}:0").parse().unwrap()).unwrap();
             let (mut from, mut to) = socket.connect(self.address).await.unwrap().into_split();
             let send = async {
-                let _ = to.write_all(bytes).await; // it may be refused before it is read
+                let _ = to.write_all(bytes).await; // the proxy may refuse it before it has read all of it
                 let _ = to.shutdown().await;
             };
             let mut answer = Vec::new();
@@ -127,7 +128,7 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        // nginx ends its workers itself, at SIGTERM.
+        // At SIGTERM, nginx ends its workers itself.
         let _ = Command::new("kill").arg(self.child.id().to_string()).status();
         let _ = self.child.wait();
     }
@@ -170,7 +171,7 @@ fn behind_a_proxy() -> TestServer {
     TestServer::with(&["--trusted-proxy=127.0.0.1"])
 }
 
-/// The addresses that the log names as clients.
+/// Returns the addresses of the clients in the log.
 fn clients(server: &TestServer) -> BTreeSet<String> {
     let log = server.log().text();
     let client =
@@ -178,7 +179,7 @@ fn clients(server: &TestServer) -> BTreeSet<String> {
     log.lines().filter_map(client).collect()
 }
 
-/// The connections to the server, by the other end: those that are, and those that were closed within a minute.
+/// Returns the remote addresses of the connections to the server. They include connections that were closed within the last minute.
 fn connections(server: &TestServer) -> BTreeSet<String> {
     let port: u16 = server.base.rsplit(':').next().unwrap().parse().unwrap();
     let ours = format!("0100007F:{port:04X}");
@@ -222,7 +223,7 @@ async fn a_proxy_sends_the_requests_of_many_clients_on_few_connections() {
     for kind in KINDS {
         let server = behind_a_proxy();
         let proxy = Proxy::start(kind, &server);
-        let before = connections(&server); // of another that had this port
+        let before = connections(&server); // connections of an earlier server with this port
         for n in 0..20 {
             proxy.ask_as_victim(&format!("ask-{n}"), "nothing").await;
         }

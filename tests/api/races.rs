@@ -98,7 +98,8 @@ async fn however_the_last_two_administrators_turn_on_each_other_at_once_exactly_
         }
         calls.rotate_left(round);
         let answers = join_all(calls).await;
-        // Whoever lost is no user, no administrator or not there any more; who is left cannot go.
+        // A request that lost the race finds that the caller or the target is not an administrator, is disabled or is deleted. The last
+        // administrator cannot be removed.
         let known = [200, 204, 401, 403, 404, 409];
         assert!(answers.iter().all(|answer| known.contains(&answer.status.as_u16())), "{:?}", tally(&answers));
         assert!(answers.iter().any(|answer| answer.status.is_success()));

@@ -13,7 +13,7 @@ use super::harness::TestServer;
 /// The response. The status is 0 if the connection was closed without one.
 pub(crate) struct RawAnswer {
     pub(crate) status: u16,
-    /// In lowercase, a line each.
+    /// The status line and the headers in lowercase, one per line.
     pub(crate) head: String,
     pub(crate) body: String,
 }
@@ -24,7 +24,7 @@ impl RawAnswer {
     }
 }
 
-/// Sends these bytes and returns the first answer.
+/// Sends these bytes and returns the first response.
 pub(crate) async fn raw(server: &TestServer, bytes: &[u8]) -> RawAnswer {
     exchange(server, bytes, false).await
 }
@@ -39,7 +39,7 @@ async fn exchange(server: &TestServer, bytes: &[u8], end: bool) -> RawAnswer {
         let address = server.base.strip_prefix("http://").unwrap();
         let (mut from, mut to) = TcpStream::connect(address).await.unwrap().into_split();
         let send = async {
-            // The server may answer and close before it has read all of it.
+            // The server may respond and close the connection before it has read all bytes.
             let _ = to.write_all(bytes).await;
             if end {
                 let _ = to.shutdown().await;

@@ -10,7 +10,7 @@ use super::{
 #[tokio::test]
 async fn an_error_never_repeats_the_password() {
     let server = TestServer::start();
-    let secret = "password1"; // refused as a common one
+    let secret = "password1"; // refused because it is a common password
     for (content_type, body) in [
         (FORM, format!("email=no&password={secret}")),
         (FORM, format!("email=jo@example.com&password={secret}&password={secret}")),
@@ -67,7 +67,7 @@ async fn no_password_no_token_and_no_body_reaches_the_log() {
     server.stop();
     let log = log.text();
     assert!(log.contains("route=\"/api/v1/auth/user\""), "{log}");
-    // An email is in the audit stream, which is there to name it, and nowhere else.
+    // An email is only in the audit stream, whose purpose is to name it.
     let elsewhere = |line: &&str| line.contains(email) && !line.contains(": audit: event=");
     assert_eq!(log.lines().find(elsewhere), None);
     let mut secrets = vec![password];

@@ -64,7 +64,7 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // It goes when its process is gone, and that takes a moment.
+        // The group can be removed when its process has ended, which takes a moment.
         for _ in 0..100 {
             if fs::remove_dir(&self.0).is_ok() {
                 return;
@@ -88,7 +88,7 @@ fn limit(server: &TestServer) -> Option<Group> {
     Some(group)
 }
 
-/// In bytes.
+/// Returns the resident memory in bytes.
 fn resident(server: &TestServer) -> usize {
     let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it lives");
@@ -108,7 +108,8 @@ async fn attack(server: String, n: usize, kinds: &'static [Slow]) {
     loop {
         if let Ok(mut stream) = connect(&server, n).await {
             let sent = timeout(Duration::from_secs(2), stream.write_all(&bytes)).await;
-            // Whoever was not let in, or takes nothing, waits for the end; data that is not taken is no end.
+            // If the write succeeded or blocks, the client waits until the server closes the connection. It reads only one byte per second,
+            // because unread data does not end the connection.
             if !matches!(sent, Ok(Err(_))) {
                 let mut byte = [0; 1];
                 let is_open = |answered: std::io::Result<usize>| answered.is_ok_and(|count| count > 0);
@@ -164,12 +165,12 @@ impl Slow {
 }
 
 async fn survives(kinds: &'static [Slow]) {
-    let group; // goes after its process
+    let group; // dropped after the server, because its process must have ended
     let server = TestServer::with(&["--log=warn", "--scrypt=ln=15,r=8,p=3"]);
     let token = server.user("jo@example.com").await;
     group = limit(&server);
     let address = server.base.strip_prefix("http://").unwrap().to_owned();
-    // Inside before them: new connections may find no place.
+    // This connection is opened before the attack, because new connections may be refused.
     let mut inside = TcpStream::connect(&address).await.unwrap();
     let request = format!("{ASK}Authorization: Bearer {token}\r\n\r\n");
     let mut attackers = JoinSet::new();
@@ -195,7 +196,7 @@ async fn survives(kinds: &'static [Slow]) {
     let most = resident(&server) / MIB;
     attackers.shutdown().await;
     let form = [("email", "jo@example.com"), ("password", PASSWORD)];
-    // Passwords of those who are gone may still stand before it.
+    // Passwords of clients that are gone may still be in the queue before it.
     let mut answer = server.post("/auth/login").may_fail().form(&form).await;
     while answer.status == 503 && started.elapsed() < ATTACK + PATIENCE {
         answer = server.post("/auth/login").may_fail().form(&form).await;
@@ -229,14 +230,14 @@ async fn large_requests_that_are_incomplete_have_an_end_and_small_ones_are_taken
         held.spawn(async move {
             let mut stream = stream;
             let _ = stream.write_all(&bytes).await;
-            let _ = stream.read(&mut [0; 1]).await; // to its end
+            let _ = stream.read(&mut [0; 1]).await; // until the server responds or closes
         });
     }
-    // 300 of them are twice of what there is room for.
+    // The 300 requests need twice the space that the server has for incomplete requests.
     while value(&scrape(&server).await, "connections_refused_total") < 100.0 {
         assert_eq!(server.status_of(&token).await, 200);
     }
-    // Also where they come in parts.
+    // Small requests are also served if they arrive in parts.
     let mut parts = Vec::new();
     for n in 0..400 {
         let mut stream = connect(&address, n).await.unwrap();
@@ -247,7 +248,7 @@ async fn large_requests_that_are_incomplete_have_an_end_and_small_ones_are_taken
         assert_eq!(status(&mut stream, b"\r\n\r\n").await, 401);
     }
     held.shutdown().await;
-    // There is room again, once the server saw that they are gone.
+    // There is space again when the server has noticed that the connections are closed.
     while value(&scrape(&server).await, "connections") > 10.0 {}
     let large = "x".repeat(20 * 1024);
     assert_eq!(server.get("//").header("x", &large).send().await.status, 200);
@@ -261,7 +262,7 @@ async fn large_requests_that_are_complete_take_no_room() {
     let requests =
         [format!("{ASK}x: {large}\r\n\r\n"), format!("{POST}Content-Length: {}\r\n\r\n{large}", large.len())];
     let mut held = Vec::new();
-    // Each kind alone is more than there is room for.
+    // The requests of each kind alone need more space than the server has for incomplete requests.
     for n in 0..400 {
         let mut stream = connect(address, n).await.unwrap();
         for _ in 0..3 {

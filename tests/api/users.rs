@@ -174,7 +174,7 @@ async fn the_last_enabled_administrator_stays_one() {
     assert_eq!(change(&server, &admin, &id(&other), json!({ "admin": true, "disabled": true })).await.status, 200);
     refused(&change(&server, &admin, &id(&admin), json!({ "admin": false })).await);
     assert_eq!(change(&server, &admin, &id(&other), json!({ "disabled": false })).await.status, 200);
-    // Both demote each other at once: exactly one of them can.
+    // Both administrators demote each other at the same time. Exactly one of them succeeds.
     let other = server.log_in("other@example.com").await;
     let (first, second) = (id(&admin), id(&other));
     let (a, b) = tokio::join!(

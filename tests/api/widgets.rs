@@ -1,4 +1,4 @@
-//! `/widgets`: pages, adding, reading, editing, deleting, and who may. What a widget may say is in `widgets_rules`.
+//! `/widgets`: pages, adding, reading, editing, deleting, and permissions. `widgets_rules` tests the allowed values of the fields.
 
 use std::sync::Arc;
 
@@ -30,14 +30,14 @@ pub(crate) async fn get(server: &TestServer, token: &str, name: &str) -> Answer 
     server.get(&format!("/widgets/{name}")).bearer(token).send().await
 }
 
-/// The names of all widgets.
+/// Returns the names of all widgets.
 pub(crate) async fn names(server: &TestServer, token: &str) -> Vec<String> {
     let list = server.get("/widgets?per_page=100").bearer(token).send().await;
     assert_eq!(list.status, 200, "{}", list.text);
     list.json()["items"].as_array().unwrap().iter().map(|item| item["name"].as_str().unwrap().to_owned()).collect()
 }
 
-/// The relations of a `Link` header (RFC 8288) as an object like `links` of the body.
+/// Returns the relations of a `Link` header (RFC 8288) as an object like `links` of the body.
 fn relations(header: &str) -> Value {
     let relation = |link: &str| {
         let (to, rel) = link.strip_prefix('<').unwrap().split_once(">; rel=\"").unwrap();
@@ -76,7 +76,7 @@ async fn pages_of_many_widgets_have_each_widget_once_also_where_others_were_dele
 async fn widgets_are_listed_in_pages_in_order_of_creation() {
     let server = TestServer::with_admin(&[]);
     let token = server.admin().await;
-    // Neither the order of the alphabet nor its reverse.
+    // The names are neither in alphabetical order nor in its reverse.
     let created: Vec<String> = (0..12).map(|n| format!("w{}-{n}", n * 5 % 7)).collect();
     for name in &created {
         assert_eq!(add(&server, &token, name).await.status, 201);
@@ -86,7 +86,7 @@ async fn widgets_are_listed_in_pages_in_order_of_creation() {
         (1, 0..5, None, Some(2)),
         (2, 5..10, Some(1), Some(3)),
         (3, 10..12, Some(2), None),
-        // Beyond the end there is nothing, and the way back leads to the last page.
+        // A page beyond the end is empty, and its `prev` link leads to the last page.
         (4, 12..12, Some(3), None),
         (4_294_967_295_u32, 12..12, Some(3), None),
     ];
@@ -112,7 +112,7 @@ async fn widgets_are_listed_in_pages_in_order_of_creation() {
         assert_eq!(answer.header("total-count"), "12");
     }
 
-    // The links lead through all of them.
+    // The `next` links lead through all widgets.
     let (mut path, mut walked) = (to(1), 0);
     loop {
         let page = server.get(path.strip_prefix("/api/v1").unwrap()).bearer(&token).send().await.json();
@@ -122,14 +122,14 @@ async fn widgets_are_listed_in_pages_in_order_of_creation() {
     }
     assert_eq!(walked, 12);
 
-    // Who deletes and adds again is last, also where the last one was deleted.
+    // A widget that is deleted and added again is last, also if the last one was deleted.
     for name in ["w0-0", "w6-11"] {
         let path = format!("/widgets/{name}");
         assert_eq!(server.request(Method::DELETE, &path).bearer(&token).send().await.status, 204);
         assert_eq!(add(&server, &token, name).await.status, 201);
         assert_eq!(names(&server, &token).await.last().unwrap(), name);
     }
-    // Who edits keeps the place.
+    // An edited widget keeps its position.
     let before = names(&server, &token).await;
     assert_eq!(put(&server, &token, &before[3], &[("info_url", URL), ("deadline", LATER)]).await.status, 200);
     assert_eq!(names(&server, &token).await, before);
@@ -228,7 +228,7 @@ async fn a_widget_says_all_there_is_to_say_of_it_until_no_time_remains() {
         widget["deadline_passed"] = passed.into();
         assert_eq!(get(&server, &reader, "first").await.json(), widget);
     }
-    // A deadline without a time is the end of that day; noon and midnight are 12.
+    // A deadline without a time is the end of that day. Noon and midnight have the hour 12.
     let today = [("info_url", URL), ("deadline", "03/03/20")];
     assert_eq!(put(&server, &token, "first", &today).await.status, 200);
     let widget = get(&server, &reader, "first").await.json();
@@ -298,7 +298,7 @@ async fn putting_changes_the_widget_and_adds_it_where_there_is_none() {
 
     let mut widget = get(&server, &token, "x").await.json();
     clock.advance(60);
-    // The name in the body is none of the fields: the path says which widget is meant.
+    // The field `name` in the body is ignored, because the path identifies the widget.
     let fields = json!({ "info_url": "http://example.org", "deadline": "2020-02-28T00:00:00Z", "name": "y" });
     let updated = server.request(Method::PUT, "/widgets/x").bearer(&token).json(&fields).await;
     assert_eq!(updated.status, 200);

@@ -1,4 +1,4 @@
-//! `/widgets`: which deadlines are read, and which have passed, on adding and on editing alike.
+//! `/widgets`: which formats of a deadline are accepted, and which deadlines have passed. Adding and editing have the same rules.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ async fn a_deadline_is_read_in_the_ways_that_people_write_dates() {
     let (server, token) = with_a_widget_to_edit(Arc::new(ManualClock::at(NOW))).await;
     let end_of_day = "2027-05-13T23:59:59Z";
     let good = [
-        // Today is fine in every format, and without a time it is the end of the day.
+        // Today is accepted in every format. Without a time, the deadline is the end of the day.
         ("2027-05-13", end_of_day),
         ("05/13/2027", end_of_day),
         ("5/13/2027", end_of_day),
@@ -33,17 +33,17 @@ async fn a_deadline_is_read_in_the_ways_that_people_write_dates() {
         ("01/02/28", "2028-01-02T23:59:59Z"),
         ("02/29/2028", "2028-02-29T23:59:59Z"),
         ("12/31/99", "2099-12-31T23:59:59Z"),
-        // As our own answers write it.
+        // The format of the server's own responses.
         ("05/13/27 06:30:07 PM UTC", "2027-05-13T18:30:07Z"),
         ("12/31/99 11:59:59 PM UTC", "2099-12-31T23:59:59Z"),
         ("9999-12-31", "9999-12-31T23:59:59Z"),
         ("12/31/9999", "9999-12-31T23:59:59Z"),
-        // The time of day does not count in the comparison: it is half past twelve now.
+        // The comparison ignores the time of day. The time is 12:34:56 now.
         ("2027-05-13T00:00:00Z", "2027-05-13T00:00:00Z"),
         ("2027-05-13T12:34:56Z", "2027-05-13T12:34:56Z"),
         ("2027-05-13T18:30:00.987654321Z", "2027-05-13T18:30:00Z"),
         ("2027-06-01T12:00:00+02:00", "2027-06-01T10:00:00Z"),
-        // What counts is the date in UTC.
+        // The comparison uses the date in UTC.
         ("2027-05-12T23:30:00-01:00", "2027-05-13T00:30:00Z"),
         ("2027-05-12T00:01:00-23:59", "2027-05-13T00:00:00Z"),
         ("9999-12-31T23:59:59Z", "9999-12-31T23:59:59Z"),
@@ -76,7 +76,7 @@ async fn a_deadline_before_today_is_refused_and_both_dates_are_named() {
         ("12 May 2027", "2027-05-12"),
         ("May 12, 2027", "2027-05-12"),
         ("2027-05-12T23:59:59Z", "2027-05-12"),
-        // Today's date where it was written, yesterday's in UTC.
+        // The date is today in its own time zone, but yesterday in UTC.
         ("2027-05-13T00:30:00+01:00", "2027-05-12"),
         ("1999-12-31", "1999-12-31"),
         ("0001-01-01", "0001-01-01"),

@@ -1,4 +1,4 @@
-//! `/widgets`: what a name, an `info_url` and a deadline may be, on adding and on editing alike.
+//! `/widgets`: the allowed values of a name, an `info_url` and a deadline. Adding and editing have the same rules.
 
 use std::sync::Arc;
 
@@ -21,12 +21,12 @@ const MISSING: &str = "Missing required parameter in the post body";
 /// 2027-05-13T12:34:56Z
 pub(crate) const NOW: i64 = 1_810_211_696;
 
-/// `bytes` with all of them percent-encoded, for a path.
+/// Returns `bytes` with all of them percent-encoded, for a path.
 fn encoded(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |path, byte| format!("{path}%{byte:02X}"))
 }
 
-/// Adds a widget, or edits the one that is there, with these two fields, and expects the same of both.
+/// Adds a widget and edits an existing one with these two fields. Checks that both requests have the same result.
 pub(crate) async fn add_and_edit(server: &TestServer, token: &str, info_url: &str, deadline: &str) -> Answer {
     let added = server.post("/widgets").bearer(token);
     let added = added.json(&json!({ "name": "added", "info_url": info_url, "deadline": deadline })).await;
@@ -48,7 +48,7 @@ pub(crate) async fn add_and_edit(server: &TestServer, token: &str, info_url: &st
     added
 }
 
-/// A server with an administrator, its token, and a widget to edit.
+/// Starts a server with an administrator and a widget to edit. Returns the server and the administrator's token.
 pub(crate) async fn with_a_widget_to_edit(clock: Arc<ManualClock>) -> (TestServer, String) {
     let server = TestServer::at(clock, &["--with-admin"]).await;
     let token = server.admin().await;
@@ -75,7 +75,7 @@ async fn a_name_is_lowercase_letters_digits_hyphen_and_underscore_in_the_body_an
         assert_eq!(server.request(Method::DELETE, &path).bearer(&token).send().await.status, 204, "{name}");
         assert_eq!(server.request(Method::PUT, &path).bearer(&token).form(&fields[1..]).await.status, 201, "{name}");
     }
-    // Percent-encoding is another spelling of the same path.
+    // A percent-encoded path is equivalent.
     assert_eq!(server.get("/widgets/%61%2D%62_c-0").bearer(&token).send().await.json()["name"], "a-b_c-0");
 
     let bad = [
@@ -154,7 +154,7 @@ async fn an_info_url_is_an_absolute_http_or_https_url_with_a_host() {
         assert_eq!(answer.status, 201, "{url:?}: {}", answer.text);
     }
     let too_long = format!("{longest}x");
-    // 1,000 characters, but 3,000 bytes more than the rest.
+    // These are 1,000 characters more than the rest, but 3,000 bytes more.
     let too_long_in_bytes = format!("http://example.com/{}", "€".repeat(1000));
     let bad = [
         "",
@@ -241,13 +241,13 @@ async fn every_field_that_failed_is_named_and_nothing_is_stored() {
             named
         };
         assert_eq!(named(&server.post("/widgets").bearer(&token).form(&fields).await), failed(&fields));
-        // The name in the path fails with the fields of the body.
+        // An invalid name in the path is reported together with the invalid fields of the body.
         let path = format!("/widgets/{}", fields[0].1);
         assert_eq!(named(&server.request(Method::PUT, &path).bearer(&token).form(&fields[1..]).await), failed(&fields));
     }
     assert_eq!(names(&server, &token).await, [""; 0]);
 
-    // A failed edit changes nothing either.
+    // A failed edit changes nothing, either.
     assert_eq!(add(&server, &token, "x").await.status, 201);
     for fields in
         [[("info_url", "ftp://a"), ("deadline", "2998-01-01")], [("info_url", "http://a"), ("deadline", "no")]]

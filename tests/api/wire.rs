@@ -31,7 +31,7 @@ async fn status(stream: &mut TcpStream) -> u16 {
     str::from_utf8(&answer[9..12]).unwrap().parse().unwrap()
 }
 
-/// Waits until the server closes.
+/// Waits until the server closes the connection, and returns how long that took.
 async fn closed(stream: &mut TcpStream) -> Duration {
     let started = Instant::now();
     let to_the_end = async { while stream.read(&mut [0; 4096]).await.unwrap_or(0) > 0 {} };
@@ -43,7 +43,7 @@ async fn closed(stream: &mut TcpStream) -> Duration {
 async fn a_request_that_another_server_could_read_in_another_way_is_refused_and_ends_its_connection() {
     let server = TestServer::start();
     for first in ambiguous() {
-        // Byte by byte is another way through the parser; and after a good request it is the second on its connection.
+        // Single bytes use another path of the parser. After a valid request, the ambiguous one is the second on its connection.
         for (good_before, whole) in [(false, true), (false, false), (true, true)] {
             let mut stream = connect(&server).await;
             let bytes = [if good_before { ASK } else { b"" }, first.as_bytes(), ASK].concat();
@@ -87,7 +87,7 @@ async fn what_is_unusual_and_has_one_meaning_is_served() {
     ] {
         assert_eq!(raw(&server, request.as_bytes()).await.status, 200, "{request}");
     }
-    // Bodies end where they say so: what follows on the connection is the next request.
+    // A body ends after its stated length. The bytes after it on the connection are the next request.
     let mut stream = connect(&server).await;
     for _ in 0..3 {
         stream.write_all(format!("{POST}Content-Length: {length}\r\n\r\n{body}").as_bytes()).await.unwrap();
@@ -116,7 +116,7 @@ fn about(took: Duration, ms: u64) {
 async fn who_is_slow_is_cut_off_in_time_and_counted() {
     let server = hurried();
     let token = server.user("jo@example.com").await;
-    // Says nothing; sends a header and does not end it; sends empty lines for ever.
+    // One client sends nothing, one does not end its header section, and one sends empty lines forever.
     about(closed(&mut connect(&server).await).await, 200);
     let mut stream = connect(&server).await;
     stream.write_all(b"GET /api/v1/auth/user HTTP/1.1\r\nx: y").await.unwrap();
@@ -126,7 +126,7 @@ async fn who_is_slow_is_cut_off_in_time_and_counted() {
     let (mut from, mut to) = stream.into_split();
     let started = Instant::now();
     let drip = async {
-        // Slow enough for each byte to be read by itself, and for all of them to be less than a header may be.
+        // The bytes are slow enough that each is read separately, and that all of them are fewer than the maximum size of a header section.
         let mut ticks = tokio::time::interval(Duration::from_millis(10));
         for byte in [b"\r", b"\n"].iter().cycle() {
             ticks.tick().await;
@@ -140,13 +140,13 @@ async fn who_is_slow_is_cut_off_in_time_and_counted() {
         .await
         .expect("empty lines for ever");
     about(started.elapsed(), 200);
-    // Is slow with a body, with a length or without one.
+    // A client does not complete a body, with a length or without one.
     for body in ["Content-Length: 100\r\n\r\n{", "Transfer-Encoding: chunked\r\n\r\n2\r\n{"] {
         let mut stream = connect(&server).await;
         stream.write_all(format!("{POST}{body}").as_bytes()).await.unwrap();
         about(closed(&mut stream).await, 400);
     }
-    // Asks, takes the answer, and stays.
+    // A client sends a request, reads the response, and stays.
     let mut stream = connect(&server).await;
     stream.write_all(ASK).await.unwrap();
     assert_eq!(status(&mut stream).await, 401);
@@ -159,7 +159,7 @@ async fn who_is_slow_is_cut_off_in_time_and_counted() {
 #[tokio::test]
 async fn who_does_not_take_the_answers_is_cut_off() {
     let server = TestServer::with(&["--request-timeout=800ms"]);
-    // Until neither side takes a byte.
+    // The client sends until neither side accepts more bytes.
     let mut stream = connect(&server).await;
     let ask = b"GET /api/v1/ui HTTP/1.1\r\nHost: a\r\n\r\n".repeat(100);
     let stuck = async { while stream.write_all(&ask).await.is_ok() {} };
@@ -188,7 +188,7 @@ async fn fields_that_are_too_many_are_never_taken_for_a_request_wherever_a_packe
         stream.set_nodelay(true).unwrap();
         stream.write_all(&request.as_bytes()[..cut]).await.unwrap();
         tokio::task::yield_now().await;
-        let _ = stream.write_all(&request.as_bytes()[cut..]).await; // it may have been answered
+        let _ = stream.write_all(&request.as_bytes()[cut..]).await; // the server may have responded already
         let mut answers = String::new();
         stream.read_to_string(&mut answers).await.unwrap();
         assert!(answers.starts_with("HTTP/1.1 431 ") && answers.contains("too large"), "{cut}: {answers}");

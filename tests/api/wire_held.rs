@@ -27,7 +27,7 @@ async fn connect(server: &TestServer) -> TcpStream {
     TcpStream::connect(server.base.strip_prefix("http://").unwrap()).await.unwrap()
 }
 
-/// A line of `/proc/PID/status`, in KiB.
+/// Returns the value of a line of `/proc/PID/status`, in KiB.
 fn memory(server: &TestServer, line: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
     let value = status.lines().find_map(|found| found.strip_prefix(line)).unwrap();
@@ -96,7 +96,7 @@ impl Slow {
                 let end = async { while from.read(&mut [0; 64]).await.unwrap_or(0) > 0 {} };
                 tokio::join!(drip, end);
             }
-            // What is closed takes nothing more to write; what is only stuck would not either, but it says no error.
+            // A write to a closed connection returns an error. A write to a connection that is only blocked returns `WouldBlock`.
             Self::Reading => {
                 while !matches!(to.try_write(b"\r\n"), Err(error) if error.kind() != std::io::ErrorKind::WouldBlock) {
                     sleep(pause / 4).await;
@@ -165,7 +165,7 @@ async fn thousands_of_slow_connections_are_cut_off_in_time_and_slow_nobody_down(
 #[ignore = "long: it looks at the processor for some seconds"]
 async fn without_file_descriptors_it_waits_and_goes_on() {
     let server = TestServer::with(&["--log=warn"]);
-    assert_eq!(server.get("/auth/user").send().await.status, 401); // it counted its descriptors before
+    assert_eq!(server.get("/auth/user").send().await.status, 401); // the server has counted its descriptors by now
     let limited = Command::new("prlimit").args(["--nofile=256:256", "--pid", &server.pid().to_string()]).status();
     assert!(limited.unwrap().success());
     let mut streams = Vec::new();

@@ -15,7 +15,7 @@ use super::harness::latchkey;
 
 /// The variable that marks this process as running in its own network namespace.
 const INSIDE: &str = "TEST_IN_A_NETWORK_OF_ITS_OWN";
-/// The addresses that clients come from here; their order is that of the requests.
+/// The addresses of the clients with the expected status, in the order of the requests.
 const CLIENTS: [(&str, &str); 6] = [
     ("fd00:0:0:1::1", "200"),
     ("fd00:0:0:1:ffff:ffff:ffff:ffff", "200"),

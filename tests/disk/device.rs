@@ -1,4 +1,4 @@
-//! A disk in memory that writes down all that is done to it, and fails where it is told to.
+//! A disk in memory that records all operations, and fails when the test wants it.
 
 use std::{
     fmt,
@@ -10,31 +10,31 @@ use std::{
 use latchkey::store::AccessMode;
 use redb::StorageBackend;
 
-/// What happened to the disk, or to who uses it.
+/// An event on the disk, or of a worker that uses it.
 #[derive(Clone, Debug)]
 pub(crate) enum Event {
     Write(usize, Arc<[u8]>),
     SetLen(usize),
     Sync,
-    /// What was written since the last good one may be on the disk or not, and no later sync brings it there: the system has
-    /// thrown it out of its memory or thinks it clean.
+    /// After a failed sync, the data written since the last successful sync may be on the disk or not. No later sync writes it, because the
+    /// operating system has dropped it from its cache or considers it clean.
     FailedSync,
-    /// A worker asks for its next step.
+    /// A worker requests its next step.
     Begun(usize),
     /// A worker was told that its step is done.
     Done(usize),
 }
 
-/// How it fails.
+/// The kind of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// Everything.
+    /// Every operation fails.
     Io,
-    /// Nothing can be written that was not there, and reading works.
+    /// Writes, growth of the file and syncs fail because the disk is full. Reads work.
     NoSpace,
-    /// Half of a write is done, and reading works.
+    /// A write stores half of its data and fails. Growth of the file and syncs fail. Reads work.
     Short,
-    /// What is written cannot be synced, and reading works.
+    /// Syncs fail. Reads and writes work.
     Sync,
 }
 
@@ -47,7 +47,7 @@ struct State {
     failed: u64,
 }
 
-/// The disk. Clones are the same one.
+/// The disk. Clones share the same data.
 #[derive(Clone, Default)]
 pub(crate) struct Disk(Arc<Mutex<State>>);
 
@@ -68,7 +68,7 @@ impl Disk {
         self.0.lock().unwrap()
     }
 
-    /// As a store wants it.
+    /// Returns the function with which a store opens the disk.
     pub(crate) fn place(&self) -> impl Fn(AccessMode) -> io::Result<Self> + Send + Sync + 'static {
         let disk = self.clone();
         move |_| Ok(disk.clone())
@@ -86,17 +86,17 @@ impl Disk {
         std::mem::take(&mut self.state().trace)
     }
 
-    /// How often it was read, written, made longer or shorter, and synced.
+    /// Returns how often the disk was read, written, resized and synced.
     pub(crate) fn operations(&self) -> u64 {
         self.state().operations
     }
 
-    /// How many of these failed.
+    /// Returns how many of these operations failed.
     pub(crate) fn failed(&self) -> u64 {
         self.state().failed
     }
 
-    /// Lets those operations fail that come at these places, counted from the first one ever.
+    /// Makes the operations with these numbers fail, counted from the creation of the disk.
     pub(crate) fn fail(&self, fault: Fault, operations: Range<u64>) {
         self.state().fault = Some((fault, operations));
     }
@@ -107,12 +107,12 @@ impl Disk {
         }
     }
 
-    /// Whether reading works all the time, whatever else does not.
+    /// Returns whether reads always work, also if other operations fail.
     pub(crate) fn can_be_read(&self) -> bool {
         self.state().fault.as_ref().is_none_or(|(fault, _)| *fault != Fault::Io)
     }
 
-    /// The next operation: how it fails, where it does.
+    /// Counts the next operation and returns its failure, if it fails.
     fn next(state: &mut State, hit: impl Fn(Fault) -> bool) -> Option<(Fault, io::Error)> {
         let place = state.operations;
         state.operations += 1;
@@ -153,7 +153,7 @@ impl StorageBackend for Disk {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.state();
-        // A file system that allocates late says at the sync that there is no room.
+        // A file system with delayed allocation may report only at the sync that the disk is full.
         if let Some((_, error)) = Self::next(&mut state, |_| true) {
             state.trace.push(Event::FailedSync);
             return Err(error);

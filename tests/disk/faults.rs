@@ -1,5 +1,5 @@
-//! The disk fails at every single thing that is asked of it: who wants to write is told, who wants to read is not kept from it,
-//! and once the disk is well the store takes writes again by itself, with all that was acknowledged.
+//! The disk fails at every single operation. A writer gets an error, and readers are not affected. When the disk works again, the store
+//! accepts writes again by itself and has all data that was acknowledged.
 
 use std::{
     io,
@@ -24,10 +24,11 @@ use super::{
 };
 
 const FAULTS: [Fault; 4] = [Fault::Io, Fault::NoSpace, Fault::Short, Fault::Sync];
-/// A store that cannot be opened again waits a second: many of them wait together.
+/// The number of stores that are tested concurrently. A store that cannot be opened again waits a second, so that many should wait
+/// together.
 const AT_ONCE: usize = 48;
 
-/// A disk whose sync panics when it is told to: a defect in the database, to who uses it.
+/// A disk whose sync panics when the flag is set. For the store this is a defect in the database.
 #[derive(Debug)]
 struct Panicking(Disk, Arc<AtomicBool>);
 
@@ -72,7 +73,7 @@ fn a_panic_in_the_database_ends_one_write_and_the_next_one_works() {
     store.close().unwrap();
 }
 
-/// A database with an administrator.
+/// Returns a database with an administrator.
 fn created() -> Vec<u8> {
     let disk = Disk::default();
     Store::create_on(disk.clone(), CACHE_BYTES).unwrap();
@@ -82,7 +83,7 @@ fn created() -> Vec<u8> {
     disk.bytes()
 }
 
-/// Works on a disk where these operations fail, until someone is told so. Gives how many there were.
+/// Runs a load on a disk where these operations fail. The disk is repaired after the first error. Returns the number of all operations.
 fn run(created: &[u8], fault: Fault, operations: Range<u64>) -> u64 {
     let disk = Disk::with(created.to_vec());
     disk.fail(fault, operations);
@@ -105,10 +106,10 @@ fn run(created: &[u8], fault: Fault, operations: Range<u64>) -> u64 {
     all
 }
 
-/// Lets each operation fail, `once` or from there on, every `step`th of them.
+/// Makes each operation fail, only `once` or together with all later ones, and tests every `step`th case. Returns the number of cases.
 fn sweep(once: bool, step: usize) -> usize {
     let created = created();
-    // As many as there are where none fails, and some more: who is told of a fault does more.
+    // The number of operations without a failure, and some more, because a worker does more after an error.
     let all = run(&created, Fault::Io, 0..0) + 50;
     let plan: Vec<_> = (0..all).flat_map(|at| FAULTS.map(|fault| (fault, at))).step_by(step).collect();
     let next = AtomicUsize::new(0);

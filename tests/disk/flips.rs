@@ -51,7 +51,7 @@ impl Sound {
         Self { said: said(&store, workers).unwrap(), contents: check(&bytes).unwrap(), bytes }
     }
 
-    /// `true` where the bit does not matter.
+    /// Flips one bit and checks the result. Returns `true` if the bit has no effect, and `false` if the store refuses the file.
     fn flip(&self, byte: usize, bit: usize, workers: &[Worker]) -> bool {
         let mut bytes = self.bytes.clone();
         bytes[byte] ^= 1 << bit;
@@ -64,7 +64,7 @@ impl Sound {
         let disk = Disk::with(bytes);
         let Ok(store) = Store::open_on(disk.place(), CACHE_BYTES) else { return false };
         assert_eq!(said(&store, workers).unwrap(), self.said, "bit {bit} of byte {byte}");
-        // What is built on it is sound too.
+        // After more writes the database is sound, too.
         load::block_on(store.probe_write()).unwrap();
         load::block_on(store.remove_user(PublicId::from_bytes([0xff; 16]))).unwrap();
         store.close().unwrap();
@@ -73,7 +73,7 @@ impl Sound {
     }
 }
 
-/// A database in use, and a copy of it.
+/// Returns a database in use, and a copy of it.
 fn files(workers: &[Worker]) -> [Sound; 2] {
     let disk = Disk::default();
     Store::create_on(disk.clone(), CACHE_BYTES).unwrap();
@@ -82,7 +82,7 @@ fn files(workers: &[Worker]) -> [Sound; 2] {
     load::block_on(load::work(workers, &store, &disk, false));
     let dir = tempfile::TempDir::new().unwrap();
     let copy = dir.path().join("copy.redb");
-    let file = File::create_new(&copy).unwrap(); // which can be read too
+    let file = File::create_new(&copy).unwrap(); // it can be read, too
     store.backup(file, &mut |_, _| ()).unwrap();
     store.close().unwrap();
     [Sound::new(disk.bytes(), workers), Sound::new(fs::read(&copy).unwrap(), workers)]
@@ -102,7 +102,7 @@ fn flips(all: usize) {
                     }
                     let mut dice = Dice::new(n as u64);
                     let file = &files[n % 2];
-                    // Some where the file says what it is.
+                    // One flip in eight is in the first 320 bytes, the header of the file.
                     let end = if dice.below(8) == 0 { 320 } else { file.bytes.len() };
                     let without_harm = file.flip(dice.below(end), dice.below(8), &workers);
                     harmless.fetch_add(usize::from(without_harm), Ordering::Relaxed);

@@ -1,7 +1,7 @@
 //! The possible contents of a disk after a power loss at some point of a trace.
 //!
-//! What was synced is there. Of what was not, any part may be: each write wholly, not at all, or some of its sectors; each
-//! change of length or none. Sectors that come in any order are the same as some of them missing.
+//! Synced data is on the disk. Any part of the unsynced data may be there: of each write everything, nothing, or some of its sectors; of
+//! each change of length everything or nothing. Sectors that are written in any order have the same effect as some missing sectors.
 
 use proptest::{
     prelude::Rng as _,
@@ -12,7 +12,7 @@ use super::device::Event;
 
 const SECTOR: usize = 512;
 
-/// Random numbers that are the same each time.
+/// A generator of random numbers, which are the same for the same seed.
 pub(crate) struct Dice(TestRng);
 
 impl Dice {
@@ -22,7 +22,7 @@ impl Dice {
         Self(TestRng::from_seed(RngAlgorithm::ChaCha, &bytes))
     }
 
-    /// A number below `end`.
+    /// Returns a number below `end`.
     pub(crate) fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.0.next_u64() % end as u64).unwrap()
     }
@@ -32,7 +32,7 @@ impl Dice {
     }
 }
 
-/// Goes along a trace and knows what is on the disk for certain, and what may be.
+/// Follows a trace and tracks which data is certainly on the disk, and which data may be.
 pub(crate) struct Platter {
     synced: Vec<u8>,
     unsynced: Vec<Event>,
@@ -63,7 +63,7 @@ impl Platter {
         }
     }
 
-    /// One of the things the disk may hold now.
+    /// Returns one possible content of the disk at this point.
     pub(crate) fn image(&self, dice: &mut Dice) -> Vec<u8> {
         let mut image = self.synced.clone();
         let manner = dice.below(8);
@@ -92,7 +92,7 @@ impl Platter {
     }
 }
 
-/// Does to `bytes` what was done to the disk, in those sectors that `is_there` lets through.
+/// Applies an event of the disk to `bytes`, in those sectors for which `is_there` returns true.
 fn apply(bytes: &mut Vec<u8>, event: &Event, mut is_there: impl FnMut(usize) -> bool) {
     match event {
         Event::Write(start, data) => {

@@ -22,9 +22,10 @@ use crate::{
 };
 
 const CLIENTS: usize = 4;
-/// The server is killed after fewer answers than this, so that how much is acknowledged does not depend on the machine's speed.
+/// The server is killed after fewer responses than this, so that the number of acknowledged requests does not depend on the machine's
+/// speed.
 const ANSWERS_MAX: usize = 120;
-/// The kill comes within this time after the answer.
+/// The maximum delay in microseconds between the last response and the kill.
 const DELAY_US: usize = 3_000;
 const OTHER_PASSWORD: &str = "another horse battery";
 
@@ -34,12 +35,12 @@ struct Account {
     admin: Vec<bool>,
 }
 
-/// What was acknowledged.
+/// The state that the server acknowledged.
 #[derive(Default)]
 struct Ledger {
     accounts: BTreeMap<String, Account>,
     dead: Vec<String>,
-    /// Names, and whether they are there.
+    /// The names of widgets, and whether they exist.
     widgets: BTreeMap<String, bool>,
 }
 
@@ -85,13 +86,13 @@ struct Client<'a> {
     name: String,
     admin: &'a str,
     ledger: Ledger,
-    /// Answers that are still to come before the server is killed, shared by all clients.
+    /// The number of responses before the server is killed, shared by all clients.
     answers_left: &'a Cell<usize>,
     killer: &'a mpsc::Sender<()>,
 }
 
 impl Client<'_> {
-    /// `None` where there is no answer any more.
+    /// Sends a request. Returns `None` if there is no response because the server was killed.
     async fn ask(&self, method: Method, path: &str, token: &str, body: Value) -> Option<Value> {
         let request = self.http.request(method, format!("{}/api/v1{path}", self.base));
         let answer = request.header("authorization", format!("Bearer {token}")).json(&body).send().await.ok()?;
@@ -145,7 +146,7 @@ impl Client<'_> {
     }
 }
 
-/// Kills the process with this id, `delay` after a message. Whoever drops the sender without one calls it off.
+/// Kills the process with this id, `delay` after a message. If the sender is dropped without a message, the process is not killed.
 fn kill_when_told(pid: u32, delay: Duration) -> (mpsc::Sender<()>, thread::JoinHandle<()>) {
     let (tell, told) = mpsc::channel();
     let killer = thread::spawn(move || {
@@ -157,7 +158,7 @@ fn kill_when_told(pid: u32, delay: Duration) -> (mpsc::Sender<()>, thread::JoinH
     (tell, killer)
 }
 
-/// One life of the server, which ends with a kill after this many answers, and what it had acknowledged.
+/// Runs the clients and kills the server after this many responses. Returns the state that it acknowledged.
 async fn live_and_die(server: &mut TestServer, life: usize, answers: usize, delay: Duration) -> Ledger {
     let admin = server.admin().await;
     let (tell, killer) = kill_when_told(server.pid(), delay);

@@ -1,7 +1,7 @@
 //! A mixed load on a store, and a record of what each worker requested and what was acknowledged.
 //!
-//! Each worker changes things of its own, one after the other, so that after any cut its things must look as after the last
-//! step it was told is done, or as after the one it had asked for.
+//! Each worker changes its own objects, one after the other. After any interruption its objects must therefore be as after the last
+//! acknowledged step, or as after the step that it requested.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,7 +23,7 @@ pub(crate) const WORKERS: usize = 6;
 /// Tokens that expire before this are purged.
 const NOW_S: u64 = 1_000;
 const LATER_S: u64 = 10_000_000_000;
-/// How long a store may need to open itself again.
+/// The maximum time until a store has opened itself again.
 const REOPENED_WITHIN: Duration = Duration::from_secs(5);
 
 /// The state of the data of a worker, one line per item.
@@ -67,7 +67,7 @@ fn token(worker: usize, number: usize, expires_at_s: u64) -> BlacklistedToken {
     BlacklistedToken { expires_at_s, token_id: TokenId::parse(&id).unwrap() }
 }
 
-/// One thing a worker does.
+/// One operation of a worker.
 #[derive(Clone)]
 enum Step {
     Register(usize),
@@ -80,7 +80,7 @@ enum Step {
     RemoveWidget(usize),
 }
 
-/// What one worker does, and what its things look like before, between and after.
+/// The steps of one worker, and the state of its objects before, between and after them.
 pub(crate) struct Worker {
     number: usize,
     steps: Vec<Step>,
@@ -145,7 +145,7 @@ impl Worker {
                 self.tokens.push(*token);
                 look.insert(format!("token {}", token.token_id), "dead".to_owned());
             }
-            Step::Purge => {} // a dead token stays dead
+            Step::Purge => {} // a logged-out token stays invalid
             Step::AddWidget(n) => {
                 self.widgets.insert(*n);
                 look.insert(format!("widget {n}"), line(&widget(number, *n, 0)));
@@ -160,7 +160,7 @@ impl Worker {
         self.looks.push(look);
     }
 
-    /// The user as all the steps so far leave it.
+    /// Returns the user after all steps so far.
     fn user_now(&self, n: usize) -> User {
         let changes = self.steps.iter().filter_map(|step| match step {
             Step::Change(whose, change) if *whose == n => Some(change),
@@ -169,7 +169,7 @@ impl Worker {
         changes.fold(user(self.number, n), User::changed)
     }
 
-    /// `false` where there was nothing to do any more.
+    /// Runs a step. Returns `false` if there was nothing to do any more.
     async fn take(&self, step: &Step, store: &Store) -> Result<bool, StoreError> {
         let id = |n: usize| user(self.number, n).public_id;
         Ok(match step.clone() {
@@ -211,8 +211,8 @@ impl Worker {
         Ok(look)
     }
 
-    /// Takes all steps. After an error everything must look as before the step or after it; then it is taken again, unless
-    /// that would be another one.
+    /// Runs all steps. After an error, the state must be as before the step or as after it. Then the step is repeated, unless that would
+    /// have another effect.
     async fn work(&self, store: &Store, disk: &Disk, mend: bool) {
         for (k, step) in self.steps.iter().enumerate() {
             disk.note(Event::Begun(self.number));
@@ -241,7 +241,7 @@ impl Worker {
                 if taken
                     && matches!(step, Step::Change(_, change) if change.end_sessions || change.password_hash.is_some())
                 {
-                    break; // a second time it would end more sessions
+                    break; // a repetition would end more sessions
                 }
             }
             disk.note(Event::Done(self.number));
@@ -249,8 +249,8 @@ impl Worker {
     }
 }
 
-/// A purge by one worker tells that it is later than the tokens live that another one is about to log out: more of them may
-/// be dead than were logged out.
+/// Returns whether `look` is one of the expected states. More tokens may be invalid than were logged out: a purge by one worker uses a
+/// later time than the expiry of tokens that another worker is about to log out.
 pub(crate) fn is_one_of(look: &Look, expected: &[Look]) -> bool {
     expected.iter().any(|expected| {
         let more = look.iter().all(|(thing, how)| expected.get(thing).map_or(how == "dead", |there| there == how));
@@ -262,7 +262,7 @@ pub(crate) fn block_on<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(work)
 }
 
-/// Waits until the store takes writes again.
+/// Waits until the store accepts writes again.
 pub(crate) async fn writable(store: &Store) {
     let mended = Instant::now();
     while let Err(error) = store.probe_write().await {
@@ -271,17 +271,17 @@ pub(crate) async fn writable(store: &Store) {
     }
 }
 
-/// The workers of a load.
+/// Returns the workers of a load.
 pub(crate) fn workers(rounds: usize) -> Vec<Worker> {
     (0..WORKERS).map(|number| Worker::new(number, rounds)).collect()
 }
 
-/// Someone who is always an administrator, so that the others may come and go.
+/// Adds a user who is always an administrator, so that the other administrators can be removed.
 pub(crate) async fn first_admin(store: &Store) {
     assert!(store.insert_user(User { admin: true, ..user(99, 0) }).await.unwrap());
 }
 
-/// Lets all of them work at once, so that writes share commits.
+/// Runs all workers concurrently, so that writes share commits.
 pub(crate) async fn work(workers: &[Worker], store: &Store, disk: &Disk, mend: bool) {
     join_all(workers.iter().map(|worker| worker.work(store, disk, mend))).await;
 }

@@ -14,15 +14,15 @@ use super::{
     load::{self, CACHE_BYTES, Worker},
 };
 
-/// What was done to a disk, and by whom.
+/// The events of a disk, and the workers that caused them.
 struct Recording {
-    /// What it held when the file got its name.
+    /// The content of the disk when the file got its name.
     created: Vec<u8>,
     trace: Vec<Event>,
     workers: Vec<Worker>,
 }
 
-/// Where everyone is.
+/// The number of steps that each worker has begun and done.
 #[derive(Clone)]
 struct Progress {
     begun: Vec<usize>,
@@ -43,11 +43,11 @@ impl Progress {
     }
 }
 
-/// Makes a database and works on it; with `faults` its disk fails now and then, and the store opens it again.
+/// Creates a database and runs the load on it. With `faults` the disk fails from time to time, and the store opens it again.
 fn record(rounds: usize, faults: Option<u64>) -> Recording {
     let disk = Disk::default();
     Store::create_on(disk.clone(), CACHE_BYTES).unwrap();
-    // I6: now the file gets its name, so everything must be on the disk.
+    // I6: the file gets its name now, so that all data must be on the disk.
     let mut platter = Platter::new(Vec::new());
     let mut dice = Dice::new(0);
     disk.take_trace().iter().for_each(|event| platter.go_on(event, &mut dice));
@@ -71,7 +71,7 @@ fn record(rounds: usize, faults: Option<u64>) -> Recording {
     Recording { created, trace, workers }
 }
 
-/// Lets syncs and writes fail while something goes on.
+/// Makes syncs and writes fail at random while a future runs.
 struct FailsNowAndThen {
     disk: Disk,
     seed: u64,
@@ -96,7 +96,7 @@ impl FailsNowAndThen {
     }
 }
 
-/// Opens what the disk may hold, and says what is wrong with it. Gives what opening did to the disk.
+/// Opens an image of the disk and checks it. Returns the events that opening caused, or what is wrong with the image.
 fn check_hash(image: Vec<u8>, workers: &[Worker], progress: &Progress, deep: bool) -> Result<Vec<Event>, String> {
     if deep {
         let disk = Disk::with(image.clone());
@@ -115,9 +115,9 @@ fn check_hash(image: Vec<u8>, workers: &[Worker], progress: &Progress, deep: boo
     Ok(disk.take_trace())
 }
 
-/// Cuts the power at every point of the recording, as often as makes about `images` in all.
+/// Simulates a power loss at every point of the recording, with about `images` images in total. Returns their number.
 fn cut(recording: &Recording, images: usize, seed: u64) -> usize {
-    // A quarter is cut once more while it opens, which makes another image.
+    // For a quarter of the images the power fails again while they open, which makes another image.
     let each = (images * 4 / 5).div_ceil(recording.trace.len());
     let (next, made) = (AtomicUsize::new(0), AtomicUsize::new(0));
     thread::scope(|scope| {
@@ -144,7 +144,7 @@ fn cut(recording: &Recording, images: usize, seed: u64) -> usize {
     made.into_inner()
 }
 
-/// One image, and sometimes one more of a second cut.
+/// Checks one image, and sometimes another one after a second power loss. Returns their number.
 fn images_here(
     platter: &Platter,
     recording: &Recording,
@@ -165,7 +165,7 @@ fn images_here(
     2
 }
 
-/// As many images as that, with and without a disk that fails now and then before the cut.
+/// Checks at least this many images, with and without a disk that fails from time to time before the power loss.
 fn cuts(images: usize) {
     let (mut made, mut seed) = (0, 0);
     while made < images {
