@@ -14,7 +14,7 @@
 //! | [`config`] | every setting: flag, variable, default, unit, check (`mod.rs`; limits on guessing in `guessing.rs`) | |
 //! | [`http`] | HTTP: see the table below | poem, hyper, rustls |
 //! | [`auth`] | decides who may enter: `passwords/` (policy, hashing, `fair_queue.rs` for whose password is hashed next, `stored_hash.rs` for hash formats), `tokens/` (claims, signature), `throttle.rs` (limits on guessing), `known_devices.rs` (from where an account logged in), `network.rs` (which addresses are one client), `transfer/` (import and export of users), `error.rs` (reasons of a refusal) | jsonwebtoken, scrypt, hash formats |
-//! | [`store`] | remembers: `store/mod.rs` has one method per thing that happens; `redb/` is the engine (`tables.rs` defines tables, `record.rs` is the codec of rows with their columns, `schema.rs` migrates, `blacklist.rs` and `known_devices.rs` purge); `data_dir.rs` has the other files | redb, bincode |
+//! | [`store`] | remembers: `store/mod.rs` has one method per thing that happens; `redb/` is the engine (`tables.rs` defines tables, `record.rs` is the codec of rows with their columns, `schema.rs` migrates, `blacklist.rs` and `known_devices.rs` purge); `reader_pool.rs` runs long reads; `data_dir.rs` has the other files | redb, bincode |
 //! | [`metrics`] | every metric, and its text for Prometheus | |
 //! | [`model`] | plain data, parsed once: email, user, widget, deadline, ids | |
 //! | [`clock`], [`random`], [`thread_priority`] | the only readers of wall-clock time and of the system's random numbers; the priority of threads with long work | |

@@ -250,3 +250,24 @@ fn a_backup_to_a_name_without_a_directory_is_made_where_one_stands() {
         assert_eq!(names(dir.path()), ["copy", "data"]);
     }
 }
+
+/// An import that is being uploaded holds its place until the client disconnects.
+#[test]
+fn four_transfers_run_at_a_time_and_the_next_is_told_so() {
+    let server = TestServer::with_admin(&[]);
+    let data = server.dir.path().join("data");
+    let begun = || {
+        let mut stream = UnixStream::connect(data.join("admin.sock")).unwrap();
+        let head = "POST /operator/import HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 9\r\n\r\n";
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 100", "the server reads the body");
+        stream
+    };
+    let uploads: Vec<_> = (0..4).map(|_| begun()).collect();
+    let backup = || run(&["backup", "-"], &data, "");
+    refused(&backup(), 1, "4 transfers are running already; try again when one of them has ended");
+    drop(uploads);
+    assert!((0..500).any(|_| backup().status.success()));
+}

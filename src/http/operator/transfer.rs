@@ -156,7 +156,7 @@ impl OperatorRoutes {
     }
 
     /// Responds with what `work` writes into an unnamed file. `work` runs on a thread of its own, and to its end also if the client
-    /// disconnects. `permit` is held until then.
+    /// disconnects. `permit` is held until the file is complete.
     fn answer(
         &self,
         permit: OwnedSemaphorePermit,
@@ -174,12 +174,11 @@ impl OperatorRoutes {
                 file.rewind()?;
                 Ok((file.metadata()?.len(), file))
             });
-            drop(store); // a slow client must not keep the database open
+            drop((store, permit)); // a slow client must keep neither the database open nor others waiting
             let _ = match made {
                 Ok((bytes, file)) => send(&to, bytes, file),
                 Err(error) => to.blocking_send(line(&TransferMessage::Failed { message: error.to_string() })),
             }; // fails if the client has disconnected
-            drop(permit);
         };
         if let Err(error) = thread::Builder::new().name("latchkey-transfer".to_owned()).spawn(run) {
             return refusal(StatusCode::SERVICE_UNAVAILABLE, &error.to_string());

@@ -3,7 +3,7 @@
 //! Guarantees: memory does not grow with the number of users, and a slow client holds no snapshot, because each part of the stream is a
 //! page that is read when the client has taken the one before. Users who are added or removed meanwhile may be in it or not.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use futures_util::{Stream, stream};
 use poem::Request;
@@ -15,11 +15,13 @@ use crate::{
         middleware::{error::ApiError, extract::RequestFields},
     },
     model::UserFilter,
-    store::{Store, UsersFrom},
+    store::{Store, StoreError, UsersFrom},
 };
 
 /// The number of users in one part of the stream.
 const USERS_PER_PAGE: usize = 200;
+/// The pause before a page is read again, if too many reads were queued.
+const RETRY_PAUSE: Duration = Duration::from_millis(50);
 
 /// Returns the query of a request for the users that `filter` selects.
 #[must_use]
@@ -50,7 +52,15 @@ pub fn lines(store: Arc<Store>, filter: UserFilter) -> impl Stream<Item = io::Re
             while text.is_empty()
                 && let Some(start) = from.take()
             {
-                let page = store.user_page(filter.clone(), start, USERS_PER_PAGE).await.map_err(io::Error::other)?;
+                let page = match store.user_page(filter.clone(), start.clone(), USERS_PER_PAGE).await {
+                    // Others asked for more pages than can wait. The list is in no hurry, and must not end for that.
+                    Err(StoreError::Overloaded) => {
+                        tokio::time::sleep(RETRY_PAUSE).await;
+                        from = Some(start);
+                        continue;
+                    }
+                    page => page.map_err(io::Error::other)?,
+                };
                 for user in &page.items {
                     serde_json::to_writer(&mut text, &UserJson::new(user))?;
                     text.push(b'\n');
