@@ -139,9 +139,9 @@ async fn commits(server: &TestServer) -> (f64, f64) {
 }
 
 fn damaged_widget(file: &Path) {
-    let widgets: redb::TableDefinition<&str, &[u8]> = redb::TableDefinition::new("widgets_1");
+    let widgets: redb::TableDefinition<&[u8], &[u8]> = redb::TableDefinition::new("widgets_2");
     let database = redb::Database::open(file).unwrap();
     let txn = database.begin_write().unwrap();
-    txn.open_table(widgets).unwrap().insert("damaged", [9_u8].as_slice()).unwrap();
+    txn.open_table(widgets).unwrap().insert(b"damaged".as_slice(), [9_u8].as_slice()).unwrap();
     txn.commit().unwrap();
 }

@@ -3,7 +3,7 @@
 //! Guarantees: the file is not changed. An error is one sentence. Verified are every page's checksum, the schema (an older one is
 //! migrated in memory), every record, every index in both directions, and every password hash.
 
-use std::{collections::BTreeMap, fs::File, path::Path};
+use std::{fs::File, path::Path};
 
 use redb::{
     ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata, StorageBackend, backends::FileBackend,
@@ -121,7 +121,7 @@ impl Checker<'_> {
             let (id, row) = row?;
             let user = user_row::from_row(PublicId::from_bytes(id.value()), row.value())?;
             Email::parse(user.email.as_str()).map_err(|error| self.wrong(&error.to_string()))?;
-            if by_email.get(user.email.key().as_str())?.map(|found| found.value()) != Some(id.value()) {
+            if by_email.get(user.email.key().as_bytes())?.is_none_or(|found| found.value() != id.value()) {
                 return Err(self.wrong(&format!("the email {} does not lead to its user", user.email)));
             }
             check_hash(&user.password_hash).map_err(|why| {
@@ -163,11 +163,11 @@ impl Checker<'_> {
         let mut all = 0;
         for row in self.txn.open_table(tables::WIDGETS)?.iter()? {
             let (name, row) = row?;
-            let text = name.value();
+            let text = record::text("widgets", name.value())?;
             let parsed = WidgetName::parse(text).map_err(|_| self.wrong("a widget has an impossible name"))?;
             let sequence = record::decode::<WidgetRow>("widgets", row.value())?.sequence;
             widgets::from_row(&users, parsed, row.value())?;
-            if by_sequence.get(sequence)?.is_none_or(|found| found.value() != text) {
+            if by_sequence.get(sequence.to_be_bytes().as_slice())?.is_none_or(|found| found.value() != name.value()) {
                 return Err(self.wrong(&format!("the widget {text} is not in the order of widgets")));
             }
             all += 1;
@@ -176,12 +176,7 @@ impl Checker<'_> {
         if by_sequence.len()? != all {
             return Err(self.wrong("the order of widgets names a widget that is not there"));
         }
-        let mut counts = BTreeMap::new();
-        for row in self.txn.open_table(tables::WIDGET_COUNTS)?.iter()? {
-            let (range, count) = row?;
-            counts.insert(range.value(), count.value());
-        }
-        if counts != widgets::count_ranges(&by_sequence)? {
+        if !widgets::counts_are_right(self.txn)? {
             return Err(self.wrong("the order of widgets is counted wrong"));
         }
         Ok(all)

@@ -18,7 +18,7 @@ use redb::{Database, ReadOnlyTable, ReadTransaction, ReadableDatabase as _};
 
 use crate::store::{
     error::StoreError,
-    redb::tables::{BLACKLIST, KNOWN_DEVICES, USERS, Users},
+    redb::tables::{BLACKLIST, KNOWN_DEVICES, ReadOnlyBytesTable, USERS, Users},
 };
 
 /// How often the wait for the last reader polls. Reads take microseconds, a backup takes seconds.
@@ -38,7 +38,7 @@ struct OpenDatabase {
 pub(in crate::store) struct Snapshot {
     pub(in crate::store) users: Users,
     pub(in crate::store) blacklist: ReadOnlyTable<[u8; 24], ()>,
-    pub(in crate::store) known_devices: ReadOnlyTable<[u8; 32], u64>,
+    pub(in crate::store) known_devices: ReadOnlyBytesTable,
     txn: ReadTransaction,
     /// Keeps the database open.
     _database: Arc<Database>,

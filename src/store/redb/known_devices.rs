@@ -5,7 +5,7 @@
 //! Guarantees: both tables change in one transaction. An account has at most [`DEVICES_MAX`] devices. They are removed with the account,
 //! and when its tokens are invalidated all at once.
 
-use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata as _, Table, WriteTransaction};
+use redb::{AccessGuard, ReadTransaction, ReadableTable as _, ReadableTableMetadata as _, WriteTransaction};
 
 use crate::{
     model::{KnownDevice, PublicId, User},
@@ -13,12 +13,16 @@ use crate::{
         error::StoreError,
         redb::{
             handle::Snapshot,
-            tables::{KNOWN_DEVICES, KNOWN_DEVICES_BY_TIME, USERS},
+            record,
+            tables::{BytesTable, KNOWN_DEVICES, KNOWN_DEVICES_BY_TIME, USERS},
             user_row::from_row,
         },
     },
 };
 
+/// Names of the tables in errors.
+const BY_DEVICE: &str = "known_devices";
+const BY_TIME: &str = "known_devices_by_time";
 /// The maximum number of devices of one account. A further one replaces the one with the oldest login.
 const DEVICES_MAX: usize = 10;
 
@@ -29,7 +33,8 @@ type TimeKey = [u8; 40];
 
 /// Returns the time of the last stored login from `device`, in seconds since 1970.
 pub(in crate::store) fn last_login_s(snapshot: &Snapshot, device: KnownDevice) -> Result<Option<u64>, StoreError> {
-    Ok(snapshot.known_devices.get(key(device))?.map(|last| last.value()))
+    let last = snapshot.known_devices.get(key(device).as_slice())?;
+    last.map(|last| record::number(BY_DEVICE, last.value())).transpose()
 }
 
 /// Stores a login of `user` from `device`. Does nothing if the user was removed or all its tokens were invalidated meanwhile.
@@ -50,8 +55,8 @@ pub(in crate::store) fn insert(
         tables.remove(other)?;
     }
     tables.remove(&key)?;
-    tables.by_device.insert(key, now_s)?;
-    tables.by_time.insert(time_key(now_s, &key), ())?;
+    tables.by_device.insert(key.as_slice(), now_s.to_be_bytes().as_slice())?;
+    tables.by_time.insert(time_key(now_s, &key).as_slice(), [].as_slice())?;
     Ok(())
 }
 
@@ -70,7 +75,7 @@ pub(in crate::store) fn remove_of_user(txn: &WriteTransaction, user: PublicId) -
 /// Whether there is a device whose last login was at `through_s` or before.
 pub(in crate::store) fn has_expired(txn: &ReadTransaction, through_s: u64) -> Result<bool, StoreError> {
     let by_time = txn.open_table(KNOWN_DEVICES_BY_TIME)?;
-    let first = by_time.range(..time_key(through_s.saturating_add(1), &[0; 32]))?.next();
+    let first = by_time.range(..time_key(through_s.saturating_add(1), &[0; 32]).as_slice())?.next();
     Ok(first.transpose()?.is_some())
 }
 
@@ -79,9 +84,9 @@ pub(in crate::store) fn purge(txn: &WriteTransaction, through_s: u64, limit: usi
     let mut tables = Tables::open(txn)?;
     let expired: Vec<TimeKey> = tables
         .by_time
-        .range(..time_key(through_s.saturating_add(1), &[0; 32]))?
+        .range(..time_key(through_s.saturating_add(1), &[0; 32]).as_slice())?
         .take(limit)
-        .map(|entry| Ok(entry?.0.value()))
+        .map(|entry| record::fixed(BY_TIME, entry?.0.value()))
         .collect::<Result<_, StoreError>>()?;
     for time_key in &expired {
         let (_, key) = time_key.split_last_chunk().expect("BUG: the key ends with the other key");
@@ -90,7 +95,7 @@ pub(in crate::store) fn purge(txn: &WriteTransaction, through_s: u64, limit: usi
     Ok(expired.len())
 }
 
-/// Migration: creates both tables.
+/// Migration to schema 6: creates both tables.
 pub(in crate::store) fn create(txn: &WriteTransaction) -> Result<(), StoreError> {
     Tables::open(txn).map(drop)
 }
@@ -101,8 +106,8 @@ pub(in crate::store) fn are_sound(txn: &ReadTransaction) -> Result<bool, StoreEr
     let users = txn.open_table(USERS)?;
     for row in by_device.iter()? {
         let (key, last) = row?;
-        let (key, last) = (key.value(), last.value());
-        if by_time.get(time_key(last, &key))?.is_none() || users.get(user_of(&key))?.is_none() {
+        let (key, last) = (record::fixed(BY_DEVICE, key.value())?, record::number(BY_DEVICE, last.value())?);
+        if by_time.get(time_key(last, &key).as_slice())?.is_none() || users.get(user_of(&key))?.is_none() {
             return Ok(false);
         }
     }
@@ -111,8 +116,8 @@ pub(in crate::store) fn are_sound(txn: &ReadTransaction) -> Result<bool, StoreEr
 
 /// Both tables, open for writing.
 struct Tables<'a> {
-    by_device: Table<'a, Key, u64>,
-    by_time: Table<'a, TimeKey, ()>,
+    by_device: BytesTable<'a>,
+    by_time: BytesTable<'a>,
 }
 
 impl<'a> Tables<'a> {
@@ -124,14 +129,17 @@ impl<'a> Tables<'a> {
         let (mut first, mut last) = ([0; 32], [0xff; 32]);
         first[..16].copy_from_slice(&user.to_bytes());
         last[..16].copy_from_slice(&user.to_bytes());
-        let rows = self.by_device.range(first..=last)?;
-        rows.map(|row| row.map(|(key, last)| (key.value(), last.value())).map_err(Into::into)).collect()
+        let device = |(key, last): (AccessGuard<'_, &[u8]>, AccessGuard<'_, &[u8]>)| {
+            Ok((record::fixed(BY_DEVICE, key.value())?, record::number(BY_DEVICE, last.value())?))
+        };
+        self.by_device.range(first.as_slice()..=last.as_slice())?.map(|row| device(row?)).collect()
     }
 
     fn remove(&mut self, key: &Key) -> Result<(), StoreError> {
-        let last = self.by_device.remove(key)?.map(|last| last.value());
+        let last = self.by_device.remove(key.as_slice())?;
+        let last = last.map(|last| record::number(BY_DEVICE, last.value())).transpose()?;
         if let Some(last) = last {
-            self.by_time.remove(time_key(last, key))?;
+            self.by_time.remove(time_key(last, key).as_slice())?;
         }
         Ok(())
     }

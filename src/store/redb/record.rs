@@ -36,6 +36,22 @@ pub(in crate::store) struct WidgetRow {
     pub(in crate::store) owner: [u8; 16],
 }
 
+/// Returns a key or value of `table` that has a fixed length.
+pub(in crate::store) fn fixed<const N: usize>(table: &'static str, bytes: &[u8]) -> Result<[u8; N], StoreError> {
+    let wrong = |_| StoreError::Record { table, cause: format!("it has {} bytes, not {N}", bytes.len()) };
+    bytes.try_into().map_err(wrong)
+}
+
+/// Returns a number of `table`, which is stored in big endian.
+pub(in crate::store) fn number(table: &'static str, bytes: &[u8]) -> Result<u64, StoreError> {
+    fixed(table, bytes).map(u64::from_be_bytes)
+}
+
+/// Returns a key or value of `table` that is text.
+pub(in crate::store) fn text<'a>(table: &'static str, bytes: &'a [u8]) -> Result<&'a str, StoreError> {
+    std::str::from_utf8(bytes).map_err(|error| StoreError::Record { table, cause: error.to_string() })
+}
+
 pub(in crate::store) fn encode<T: Serialize>(row: &T) -> Vec<u8> {
     let mut bytes = vec![BINCODE_2];
     let body = bincode::serde::encode_to_vec(row, codec()).expect("BUG: rows are plain data of bounded size");

@@ -14,7 +14,7 @@ use std::{
 
 use redb::{
     Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable, StorageBackend, StorageError,
-    TableError, WriteTransaction, backends::FileBackend,
+    TableError, TableHandle as _, WriteTransaction, backends::FileBackend,
 };
 
 use crate::{
@@ -28,7 +28,7 @@ use crate::{
             known_devices,
             tables::{self, META},
             transaction::transact,
-            user_index, users, widgets,
+            users, widgets,
         },
     },
 };
@@ -45,16 +45,27 @@ const VERIFY_CACHE_BYTES: usize = 16 * 1024 * 1024;
 
 type Step = fn(&WriteTransaction) -> Result<(), StoreError>;
 
-/// Step `n` migrates schema `n` to schema `n + 1`. A released step is never changed.
-const STEPS: &[Step] =
-    &[create_first_tables, users::index_admins, user_index::create, widgets::create_counts, known_devices::create];
+/// Step `n` migrates schema `n` to schema `n + 1`. A released step is never changed, except that steps 1 to 4 do nothing any more: step 5
+/// creates in another form what they created.
+const STEPS: &[Step] = &[create_first_tables, NOTHING, NOTHING, NOTHING, NOTHING, replace_tables];
 
 fn create_first_tables(txn: &WriteTransaction) -> Result<(), StoreError> {
     txn.open_table(tables::USERS)?;
-    txn.open_table(tables::USERS_BY_EMAIL)?;
     txn.open_table(tables::BLACKLIST)?;
-    txn.open_table(tables::WIDGETS)?;
-    txn.open_table(tables::WIDGETS_BY_SEQUENCE)?;
+    Ok(())
+}
+
+const NOTHING: Step = |_| Ok(());
+
+/// Replaces every table whose type is not one of the few that remain (`tables::BytesDefinition`), and creates the indexes of schemas 2 to 5.
+/// Known devices are not kept: each login makes its device known again.
+fn replace_tables(txn: &WriteTransaction) -> Result<(), StoreError> {
+    users::create_indexes(txn)?;
+    widgets::replace_tables(txn)?;
+    known_devices::create(txn)?;
+    for table in txn.list_tables()?.filter(|table| tables::SUPERSEDED.contains(&table.name())).collect::<Vec<_>>() {
+        txn.delete_table(table)?;
+    }
     Ok(())
 }
 

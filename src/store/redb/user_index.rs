@@ -7,17 +7,22 @@
 //! Guarantees: the users after a given one are found without reading others, for every combination of flags. Counting, and skipping any
 //! number of users, reads one row per some thousand users. Both tables change in the transaction that changes a user.
 
-use std::{iter::Peekable, ops::Bound};
+use std::{
+    iter::{Map, Peekable},
+    ops::Bound,
+};
 
-use redb::{Range, ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata as _, Table, WriteTransaction};
+use redb::{
+    AccessGuard, Range, ReadTransaction, ReadableTable, ReadableTableMetadata as _, StorageError, WriteTransaction,
+};
 
 use crate::{
     model::{PublicId, User, UserFilter},
     store::{
         error::StoreError,
         redb::{
-            tables::{self, USER_COUNTS, USERS, USERS_BY_FLAGS},
-            user_row,
+            record,
+            tables::{BytesTable, ReadOnlyBytesTable, USER_COUNTS, USERS_BY_FLAGS},
         },
     },
 };
@@ -25,8 +30,18 @@ use crate::{
 /// The maximum number of users in a range that is counted in one row. Skipping users reads at most this many per group one by one.
 const RANGE_USERS_MAX: u64 = 4096;
 
+/// Names of the tables in errors.
+const BY_FLAGS: &str = "users_by_flags";
+const COUNTS: &str = "users_by_flags_counts";
+
 /// A row of the index: the group (1 byte) and the public id (16 bytes).
 type Key = [u8; 17];
+/// A row of either table as redb's iterators return it.
+type Entry<'a> = Result<(AccessGuard<'a, &'static [u8]>, AccessGuard<'a, &'static [u8]>), StorageError>;
+/// The rows of one group.
+type Entries<'a> = Range<'a, &'static [u8], &'static [u8]>;
+/// The keys of one group.
+type Keys = Map<Entries<'static>, fn(Entry<'static>) -> Result<Key, StoreError>>;
 
 /// All users with the same flags.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -76,10 +91,39 @@ fn id_of(key: &Key) -> [u8; 16] {
     id.try_into().expect("BUG: the rest of the key is the id")
 }
 
+fn key_row(row: Entry<'_>) -> Result<Key, StoreError> {
+    record::fixed(BY_FLAGS, row?.0.value())
+}
+
+/// Returns the first key of a range and the number of users in it.
+fn count_row(row: Entry<'_>) -> Result<(Key, u64), StoreError> {
+    let (first, count) = row?;
+    Ok((record::fixed(COUNTS, first.value())?, record::number(COUNTS, count.value())?))
+}
+
+/// Returns the rows of `group` from `first`, inclusively.
+fn range<'a>(
+    table: &'a impl ReadableTable<&'static [u8], &'static [u8]>,
+    first: &Key,
+    group: Group,
+) -> Result<Entries<'a>, StoreError> {
+    Ok(table.range(first.as_slice()..=group.last_key().as_slice())?)
+}
+
+/// Returns the rows of `group` behind `key`.
+fn range_after<'a>(
+    table: &'a impl ReadableTable<&'static [u8], &'static [u8]>,
+    key: &Key,
+    group: Group,
+) -> Result<Entries<'a>, StoreError> {
+    let bounds = (Bound::Excluded(key.as_slice()), Bound::Included(&group.last_key()[..]));
+    Ok(table.range::<&[u8]>(bounds)?)
+}
+
 /// Both tables, open for writing.
 pub(in crate::store) struct UserIndex<'a> {
-    by_flags: Table<'a, Key, ()>,
-    counts: Table<'a, Key, u64>,
+    by_flags: BytesTable<'a>,
+    counts: BytesTable<'a>,
 }
 
 impl<'a> UserIndex<'a> {
@@ -101,63 +145,56 @@ impl<'a> UserIndex<'a> {
 
     /// Whether there is at most one enabled administrator.
     pub(in crate::store) fn is_last_admin(&self) -> Result<bool, StoreError> {
-        let admins = self.by_flags.range(Group::ACTING_ADMINS.first_key()..=Group::ACTING_ADMINS.last_key())?;
+        let admins = range(&self.by_flags, &Group::ACTING_ADMINS.first_key(), Group::ACTING_ADMINS)?;
         Ok(admins.take(2).count() <= 1)
     }
 
     fn insert(&mut self, key: &Key) -> Result<(), StoreError> {
-        let last = Group(key[0]).last_key();
-        self.by_flags.insert(key, ())?;
-        let (range, count) = self.range_of(key)?;
+        let group = Group(key[0]);
+        self.by_flags.insert(key.as_slice(), [].as_slice())?;
+        let (first, count) = self.range_of(key)?;
         if count < RANGE_USERS_MAX {
-            self.counts.insert(range, count + 1)?;
-        } else if self.by_flags.range((Bound::Excluded(*key), Bound::Included(last)))?.next().is_none() {
-            self.counts.insert(key, 1)?; // new users come last: their ranges are full
+            self.set_count(&first, count + 1)
+        } else if range_after(&self.by_flags, key, group)?.next().is_none() {
+            self.set_count(key, 1) // new users come last: their ranges are full
         } else {
             let half = count.div_ceil(2);
             let nth = usize::try_from(half).expect("BUG: a range is small");
-            let middle = self.by_flags.range(range..=last)?.nth(nth).transpose()?;
-            let middle = middle.map(|entry| entry.0.value()).ok_or_else(|| damaged("a range has too few users"))?;
-            self.counts.insert(range, half)?;
-            self.counts.insert(middle, count + 1 - half)?;
+            let middle = range(&self.by_flags, &first, group)?.nth(nth).map(key_row);
+            let middle = middle.ok_or_else(|| damaged("a range has too few users"))??;
+            self.set_count(&first, half)?;
+            self.set_count(&middle, count + 1 - half)
         }
+    }
+
+    fn set_count(&mut self, first: &Key, count: u64) -> Result<(), StoreError> {
+        self.counts.insert(first.as_slice(), count.to_be_bytes().as_slice())?;
         Ok(())
     }
 
     fn remove(&mut self, key: &Key) -> Result<(), StoreError> {
-        self.by_flags.remove(key)?;
-        let (range, count) = self.range_of(key)?;
+        self.by_flags.remove(key.as_slice())?;
+        let (first, count) = self.range_of(key)?;
         let left = count.checked_sub(1).ok_or_else(|| damaged("a range has fewer users than it counts"))?;
-        if left == 0 {
-            self.counts.remove(range)?;
-        } else {
-            self.counts.insert(range, left)?;
+        if left > 0 {
+            return self.set_count(&first, left);
         }
+        self.counts.remove(first.as_slice())?;
         Ok(())
     }
 
     /// Returns the first key of the range that `key` is in, and the number of users in the range.
     fn range_of(&self, key: &Key) -> Result<(Key, u64), StoreError> {
         let first = Group(key[0]).first_key();
-        let found = self.counts.range(first..=*key)?.next_back().transpose()?;
-        Ok(found.map_or((first, 0), |(range, count)| (range.value(), count.value())))
+        let found = self.counts.range(first.as_slice()..=key.as_slice())?.next_back();
+        found.map_or(Ok((first, 0)), count_row)
     }
-}
-
-/// Migration: creates both tables from the table of users. They replace the index of administrators.
-pub(in crate::store) fn create(txn: &WriteTransaction) -> Result<(), StoreError> {
-    let mut index = UserIndex::open(txn)?;
-    for entry in txn.open_table(USERS)?.iter()? {
-        index.insert(&key_of(&user_row::read(entry)?))?;
-    }
-    txn.delete_table(tables::ADMINS)?;
-    Ok(())
 }
 
 /// Compares the index with the table of users.
 pub(in crate::store) struct Checker {
-    by_flags: ReadOnlyTable<Key, ()>,
-    counts: ReadOnlyTable<Key, u64>,
+    by_flags: ReadOnlyBytesTable,
+    counts: ReadOnlyBytesTable,
 }
 
 impl Checker {
@@ -167,7 +204,7 @@ impl Checker {
 
     /// Whether the user has an entry.
     pub(in crate::store) fn has(&self, user: &User) -> Result<bool, StoreError> {
-        Ok(self.by_flags.get(key_of(user))?.is_some())
+        Ok(self.by_flags.get(key_of(user).as_slice())?.is_some())
     }
 
     /// Returns the number of entries.
@@ -177,9 +214,8 @@ impl Checker {
 
     /// Whether each range has the number of users that is stored for it, and each user is in a range.
     pub(in crate::store) fn counts_are_right(&self) -> Result<bool, StoreError> {
-        let mut entries = self.by_flags.iter()?.map(|entry| entry.map(|(key, _)| key.value())).peekable();
-        let mut ranges =
-            self.counts.iter()?.map(|row| row.map(|(first, count)| (first.value(), count.value()))).peekable();
+        let mut entries = self.by_flags.iter()?.map(key_row).peekable();
+        let mut ranges = self.counts.iter()?.map(count_row).peekable();
         while let Some((first, count)) = ranges.next().transpose()? {
             let end = match ranges.peek() {
                 Some(Ok((next, _))) if next[0] == first[0] => *next,
@@ -211,8 +247,8 @@ pub(in crate::store) fn count(txn: &ReadTransaction, filter: &UserFilter) -> Res
     let counts = txn.open_table(USER_COUNTS)?;
     let mut total = 0;
     for group in Group::selected_by(filter) {
-        for range in counts.range(group.first_key()..=group.last_key())? {
-            total += range?.1.value();
+        for row in range(&counts, &group.first_key(), group)? {
+            total += count_row(row)?.1;
         }
     }
     Ok(total)
@@ -230,10 +266,11 @@ pub(in crate::store) fn ids(
         Start::Skip(skip) => starts(txn, &groups, skip)?,
         Start::After(id) => (groups.iter().map(|group| Bound::Excluded(group.key(id.to_bytes()))).collect(), 0),
     };
-    let range = |(group, start): (&Group, Bound<Key>)| {
-        Ok(by_flags.range((start, Bound::Included(group.last_key())))?.peekable())
-    };
-    let ranges = groups.iter().zip(starts).map(range).collect::<Result<_, StoreError>>()?;
+    let mut ranges = Vec::new();
+    for (group, start) in groups.iter().zip(starts) {
+        let bounds = (start.as_ref().map(Key::as_slice), Bound::Included(&group.last_key()[..]));
+        ranges.push(by_flags.range::<&[u8]>(bounds)?.map(key_row as fn(_) -> _).peekable());
+    }
     Ok(Merged { ranges }.skip(usize::try_from(skip).unwrap_or(usize::MAX)))
 }
 
@@ -243,8 +280,7 @@ fn starts(txn: &ReadTransaction, groups: &[Group], skip: u64) -> Result<(Vec<Bou
     let counts = txn.open_table(USER_COUNTS)?;
     let mut ranges = Vec::new();
     for group in groups {
-        let rows = counts.range(group.first_key()..=group.last_key())?;
-        ranges.push(rows.map(|row| row.map(|(first, count)| (first.value(), count.value()))).peekable());
+        ranges.push(range(&counts, &group.first_key(), *group)?.map(count_row).peekable());
     }
     let mut current: Vec<(Key, u64)> = groups.iter().map(|group| (group.first_key(), 0)).collect();
     let mut skipped = 0;
@@ -276,19 +312,19 @@ fn first_by_id<T, E>(
 
 /// The ranges of several groups, merged into one order of registration.
 struct Merged {
-    ranges: Vec<Peekable<Range<'static, Key, ()>>>,
+    ranges: Vec<Peekable<Keys>>,
 }
 
 impl Iterator for Merged {
     type Item = Result<PublicId, StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let first = first_by_id(&mut self.ranges, |(key, _)| key.value())?;
-        let entry = self.ranges[first].next()?;
-        Some(entry.map(|(key, _)| PublicId::from_bytes(id_of(&key.value()))).map_err(Into::into))
+        let first = first_by_id(&mut self.ranges, |key| *key)?;
+        let key = self.ranges[first].next()?;
+        Some(key.map(|key| PublicId::from_bytes(id_of(&key))))
     }
 }
 
 fn damaged(cause: &str) -> StoreError {
-    StoreError::Record { table: "users_by_flags_counts", cause: cause.to_owned() }
+    StoreError::Record { table: COUNTS, cause: cause.to_owned() }
 }

@@ -14,6 +14,7 @@ use crate::{
         error::StoreError,
         redb::{
             handle::Snapshot,
+            record,
             tables::USERS_BY_EMAIL,
             user_index::{self, Start},
             users,
@@ -107,8 +108,8 @@ pub(in crate::store) fn total(snapshot: &Snapshot, filter: &UserFilter) -> Resul
         return Ok(UserTotal { users: found.items.len() as u64, is_exact: found.next.is_none() });
     }
     let mut users = 0;
-    for entry in snapshot.open_table(USERS_BY_EMAIL)?.range(prefix.as_str()..)? {
-        if !entry?.0.value().starts_with(&prefix) {
+    for entry in snapshot.open_table(USERS_BY_EMAIL)?.range(prefix.as_bytes()..)? {
+        if !entry?.0.value().starts_with(prefix.as_bytes()) {
             return Ok(UserTotal { users, is_exact: true });
         }
         if users == SEARCH_COUNTED_MAX {
@@ -131,24 +132,24 @@ fn search(
         return search_by_flags(snapshot, filter, from, limit);
     }
     let (mut skip, start) = match &from {
-        UsersFrom::Skip(skip) => (*skip, Bound::Included(prefix)),
-        UsersFrom::After(cursor) if cursor.email_key.as_str() < prefix => (0, Bound::Included(prefix)),
-        UsersFrom::After(cursor) => (0, Bound::Excluded(cursor.email_key.as_str())),
+        UsersFrom::Skip(skip) => (*skip, Bound::Included(prefix.as_bytes())),
+        UsersFrom::After(cursor) if cursor.email_key.as_str() < prefix => (0, Bound::Included(prefix.as_bytes())),
+        UsersFrom::After(cursor) => (0, Bound::Excluded(cursor.email_key.as_bytes())),
     };
     let limit = if skip > SEARCH_COUNTED_MAX { 0 } else { limit };
     skip = skip.min(SEARCH_COUNTED_MAX);
     let mut page = UserPage::default();
     let (mut rows_read, mut last) = (0, None);
-    for entry in snapshot.open_table(USERS_BY_EMAIL)?.range::<&str>((start, Bound::Unbounded))? {
+    for entry in snapshot.open_table(USERS_BY_EMAIL)?.range::<&[u8]>((start, Bound::Unbounded))? {
         let (email, id) = entry?;
-        if !email.value().starts_with(prefix) {
+        if !email.value().starts_with(prefix.as_bytes()) {
             break;
         }
         if skip == 0 && page.items.len() == limit || filter.has_flags() && rows_read == ROWS_READ_MAX {
             page.next = last;
             break;
         }
-        let id = PublicId::from_bytes(id.value());
+        let id = PublicId::from_bytes(record::fixed("users_by_email", id.value())?);
         if filter.has_flags() || skip == 0 {
             let user = users::find(&snapshot.users, id)?.ok_or_else(|| no_such_user("users_by_email"))?;
             rows_read += 1;
@@ -162,7 +163,7 @@ fn search(
         } else {
             skip -= 1;
         }
-        last = Some(UserCursor { id, email_key: email.value().to_owned() });
+        last = Some(UserCursor { id, email_key: record::text("users_by_email", email.value())?.to_owned() });
     }
     Ok(page)
 }

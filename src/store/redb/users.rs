@@ -12,12 +12,15 @@ use crate::{
         redb::{
             handle::Snapshot,
             known_devices, record,
-            tables::{ADMINS, USERS, USERS_BY_EMAIL, Users},
+            tables::{BytesTable, USERS, USERS_BY_EMAIL, USERS_BY_EMAIL_1, Users},
             user_index::UserIndex,
             user_row::{from_row, read, to_row},
         },
     },
 };
+
+/// The name of the index by email in errors.
+const BY_EMAIL: &str = "users_by_email";
 
 /// Outcome of an update or removal of one user.
 pub enum UpdateOutcome {
@@ -31,7 +34,7 @@ pub enum UpdateOutcome {
 
 pub(in crate::store) fn insert(txn: &WriteTransaction, user: &User) -> Result<bool, StoreError> {
     let key = user.email.key();
-    if txn.open_table(USERS_BY_EMAIL)?.get(key.as_str())?.is_some() {
+    if txn.open_table(USERS_BY_EMAIL)?.get(key.as_bytes())?.is_some() {
         return Ok(false);
     }
     replace(txn, None, Some(user))?;
@@ -85,14 +88,16 @@ pub(in crate::store) fn update_password_hash(
     Ok(())
 }
 
-/// Migration to schema 2: creates the index of administrators.
-pub(in crate::store) fn index_admins(txn: &WriteTransaction) -> Result<(), StoreError> {
-    let mut admins = txn.open_table(ADMINS)?;
+/// Migration to schema 6: creates both indexes. That of emails is copied in its order, which is much faster than in another.
+pub(in crate::store) fn create_indexes(txn: &WriteTransaction) -> Result<(), StoreError> {
+    let mut by_email = txn.open_table(USERS_BY_EMAIL)?;
+    for row in txn.open_table(USERS_BY_EMAIL_1)?.iter()? {
+        let (email, id) = row?;
+        by_email.insert(email.value().as_bytes(), id.value().as_slice())?;
+    }
+    let mut index = UserIndex::open(txn)?;
     for entry in txn.open_table(USERS)?.iter()? {
-        let user = read(entry)?;
-        if user.is_acting_admin() {
-            admins.insert(user.public_id.to_bytes(), ())?;
-        }
+        index.replace(None, Some(&read(entry)?))?;
     }
     Ok(())
 }
@@ -104,7 +109,7 @@ fn replace(txn: &WriteTransaction, before: Option<&User>, after: Option<&User>) 
 /// The table and its indexes, open for writing.
 struct Tables<'a> {
     users: Table<'a, [u8; 16], &'static [u8]>,
-    by_email: Table<'a, &'static str, [u8; 16]>,
+    by_email: BytesTable<'a>,
     index: UserIndex<'a>,
 }
 
@@ -119,12 +124,12 @@ impl<'a> Tables<'a> {
         self.index.replace(before, after)?;
         if let Some(before) = before {
             self.users.remove(before.public_id.to_bytes())?;
-            self.by_email.remove(before.email.key().as_str())?;
+            self.by_email.remove(before.email.key().as_bytes())?;
         }
         if let Some(after) = after {
             let id = after.public_id.to_bytes();
             self.users.insert(id, record::encode(&to_row(after)).as_slice())?;
-            self.by_email.insert(after.email.key().as_str(), id)?;
+            self.by_email.insert(after.email.key().as_bytes(), id.as_slice())?;
         }
         Ok(())
     }
@@ -153,12 +158,12 @@ pub struct UserToImport {
 
 fn import_outcome(
     users: &impl ReadableTable<[u8; 16], &'static [u8]>,
-    by_email: &impl ReadableTable<&'static str, [u8; 16]>,
+    by_email: &impl ReadableTable<&'static [u8], &'static [u8]>,
     incoming: &UserToImport,
 ) -> Result<ImportOutcome, StoreError> {
     let UserToImport { user, id_given } = incoming;
-    let id = by_email.get(user.email.key().as_str())?.map(|id| id.value());
-    let Some(id) = id else {
+    let id = by_email.get(user.email.key().as_bytes())?;
+    let Some(id) = id.map(|id| record::fixed(BY_EMAIL, id.value())).transpose()? else {
         let taken = users.get(user.public_id.to_bytes())?.is_some();
         return Ok(if taken { ImportOutcome::IdTaken } else { ImportOutcome::New });
     };
@@ -225,8 +230,8 @@ pub(in crate::store) fn find(users: &Users, user: PublicId) -> Result<Option<Use
 
 /// An unknown email reads another user's row, so that timing does not reveal whether the account exists (I7).
 pub(in crate::store) fn find_by_email(snapshot: &Snapshot, email: &Email) -> Result<Option<User>, StoreError> {
-    if let Some(id) = snapshot.open_table(USERS_BY_EMAIL)?.get(email.key().as_str())? {
-        return find(&snapshot.users, PublicId::from_bytes(id.value()));
+    if let Some(id) = snapshot.open_table(USERS_BY_EMAIL)?.get(email.key().as_bytes())? {
+        return find(&snapshot.users, PublicId::from_bytes(record::fixed(BY_EMAIL, id.value())?));
     }
     if let Some((id, row)) = snapshot.users.first()? {
         let _ = std::hint::black_box(from_row(PublicId::from_bytes(id.value()), row.value()));
