@@ -14,7 +14,10 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use crate::{store::error::StoreError, thread_priority};
+use crate::{
+    store::error::StoreError,
+    thread_priority::{self, LongWork},
+};
 
 /// The number of threads. A read of a page takes at most some milliseconds.
 const THREADS: usize = 2;
@@ -36,7 +39,7 @@ impl ReaderPool {
         let start = |number| {
             let jobs = Arc::clone(&jobs);
             let work = move || {
-                thread_priority::lower();
+                thread_priority::lower(&LongWork::Bulk);
                 loop {
                     let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
                     let Ok(job) = job else { return };

@@ -26,7 +26,7 @@ use crate::{
     clock::Clock,
     http::{middleware::stack::Routes, operator::user_list},
     store::{Progress, Store, scratch_file},
-    thread_priority,
+    thread_priority::{self, LongWork},
 };
 
 /// How many chunks of a response may be queued for the client.
@@ -165,7 +165,7 @@ impl OperatorRoutes {
         let (to, mut pieces) = mpsc::channel(CHUNKS_QUEUED_MAX);
         let (store, dir) = (Arc::clone(&self.store), self.dir.clone());
         let run = move || {
-            thread_priority::lower();
+            thread_priority::lower(&LongWork::Bulk);
             let made = scratch_file(&dir).map_err(TransferError::from).and_then(|mut file| {
                 // A progress message that does not fit into the queue is dropped.
                 work(&store, &file, &mut |done, all| {
