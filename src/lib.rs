@@ -17,7 +17,7 @@
 //! | [`store`] | remembers: `store/mod.rs` has one method per thing that happens; `redb/` is the engine (`tables.rs` defines tables, `record.rs` is the codec of rows with their columns, `schema.rs` migrates, `blacklist.rs` and `known_devices.rs` purge); `reader_pool.rs` runs long reads; `data_dir.rs` has the other files | redb, bincode |
 //! | [`metrics`] | every metric, and its text for Prometheus | |
 //! | [`model`] | plain data, parsed once: email, user, widget, deadline, ids | |
-//! | [`clock`], [`random`], [`thread_priority`] | the only readers of wall-clock time and of the system's random numbers; the priority of threads with long work | |
+//! | [`clock`], [`random`], [`thread_priority`], [`unicode`] | the only readers of wall-clock time and of the system's random numbers; the priority of threads with long work; normalisation of text | `icu_normalizer` |
 //!
 //! # Folders of `http`
 //!
@@ -80,3 +80,4 @@ pub mod server;
 pub mod store;
 pub mod supervisor;
 pub mod thread_priority;
+pub mod unicode;

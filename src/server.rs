@@ -57,6 +57,9 @@ impl ApplicationState {
         let given = config.secret_key()?;
         let dir = DataDir::take(&config.data_dir)?;
         let store = Arc::new(Store::open(&dir, config.cache_bytes())?);
+        for duplicate in store.mailbox_duplicates()? {
+            tracing::warn!("{duplicate}");
+        }
         let key = if let Some(key) = given {
             key
         } else {

@@ -41,6 +41,9 @@ impl Check {
             println!("{}", with_contents(json!({ "database": database.to_string_lossy() }), &contents));
         } else {
             println!("{} is sound: {}", database.display(), describe(&contents));
+            for duplicate in &contents.mailbox_duplicates {
+                println!("{duplicate}");
+            }
         }
         Ok(())
     }
@@ -69,7 +72,7 @@ fn check_with(
 
 /// Describes the counts of a database in words.
 pub(super) fn describe(contents: &DatabaseContents) -> String {
-    let DatabaseContents { schema, users, administrators, widgets, blacklisted } = contents;
+    let DatabaseContents { schema, users, administrators, widgets, blacklisted, mailbox_duplicates: _ } = contents;
     let administrators = match administrators {
         1 => "1 of them an administrator".to_owned(),
         n => format!("{n} of them administrators"),
@@ -80,12 +83,15 @@ pub(super) fn describe(contents: &DatabaseContents) -> String {
 
 /// Adds the counts of a database to the JSON object `said`.
 pub(super) fn with_contents(mut said: Value, contents: &DatabaseContents) -> Value {
-    let DatabaseContents { schema, users, administrators, widgets, blacklisted } = contents;
+    let DatabaseContents { schema, users, administrators, widgets, blacklisted, mailbox_duplicates } = contents;
     said["schema"] = json!(schema);
     said["users"] = json!(users);
     said["administrators"] = json!(administrators);
     said["widgets"] = json!(widgets);
     said["blacklisted"] = json!(blacklisted);
+    if !mailbox_duplicates.is_empty() {
+        said["mailbox_duplicates"] = json!(mailbox_duplicates);
+    }
     said
 }
 

@@ -1,6 +1,6 @@
 //! `latchkey user`: manages users, beside a running server or without one.
 //!
-//! Guarantees: a user is named by email, in any letter case. The result is one line, or JSON with `--json`.
+//! Guarantees: a user is named by email, in any letter case, or by public id. The result is one line, or JSON with `--json`.
 
 use anyhow::anyhow;
 use clap::{Args, Subcommand};
@@ -10,7 +10,7 @@ use super::{client::Client, password::PasswordSource, usage_error::UsageError, u
 use crate::{
     config::Config,
     http::operator::user_list,
-    model::{Email, UserFilter},
+    model::{Email, PublicId, UserFilter},
 };
 
 /// What to do with users.
@@ -65,8 +65,9 @@ pub(super) struct SetPassword {
 /// The user that a command acts on.
 #[derive(Args)]
 pub(super) struct UserArgument {
-    /// The email the user logs in with
-    email: String,
+    /// The email the user logs in with; for a user who is there, also the public id
+    #[arg(value_name = "EMAIL")]
+    who: String,
 
     /// Print JSON
     #[arg(long)]
@@ -103,7 +104,30 @@ fn said(done: &str, mut user: Value) -> Value {
 
 impl UserArgument {
     fn email(&self) -> anyhow::Result<Email> {
-        Ok(Email::parse(&self.email).map_err(|error| UsageError(error.to_string()))?)
+        Ok(Email::parse(&self.who).map_err(|error| UsageError(error.to_string()))?)
+    }
+
+    /// Finds the user by public id or email.
+    fn find(&self, client: &mut Client) -> anyhow::Result<Value> {
+        if let Some(id) = PublicId::parse(&self.who) {
+            return client.call("GET", &format!("/users/{id}"), None);
+        }
+        let email = self.email()?;
+        let query = user_list::query(&UserFilter { email_prefix: Some(email.to_string()), ..UserFilter::default() });
+        // In the order of emails, the whole email comes before all that start with it.
+        let page = client.call("GET", &format!("/users?per_page=5&{query}"), None)?;
+        let user = &page["items"][0];
+        let found = user["email"].as_str().and_then(|found| Email::parse(found).ok());
+        if found.is_some_and(|found| found.key() == email.key()) {
+            Ok(user.clone())
+        } else {
+            Err(anyhow!("there is no user {email}"))
+        }
+    }
+
+    /// Fails if it is neither an email nor a public id.
+    fn check(&self) -> anyhow::Result<()> {
+        if PublicId::parse(&self.who).is_none() { self.email().map(drop) } else { Ok(()) }
     }
 
     fn with(
@@ -111,9 +135,9 @@ impl UserArgument {
         config: &Config,
         act: impl FnOnce(&mut Client, &str, Value) -> anyhow::Result<Value>,
     ) -> anyhow::Result<()> {
-        let email = self.email()?;
+        self.check()?;
         let mut client = Client::connect_existing(config)?;
-        let user = find(&mut client, &email)?;
+        let user = self.find(&mut client)?;
         let id = user["public_id"].as_str().unwrap_or_default().to_owned();
         let user = act(&mut client, &id, user)?;
         client.close()?;
@@ -136,6 +160,9 @@ impl UserArgument {
             println!("email       {}\npublic id   {}", text("email"), text("public_id"));
             println!("admin       {}\ndisabled    {}", yes("admin"), yes("disabled"));
             println!("registered  {}", text("registered_on_iso8601"));
+            if let Some(format) = user["foreign_password_hash"].as_str() {
+                println!("password    {format}, until the next login replaces it");
+            }
         }
     }
 }
@@ -160,9 +187,9 @@ impl Add {
 
 impl SetPassword {
     fn run(self, config: &Config) -> anyhow::Result<()> {
-        let email = self.one.email()?;
+        self.one.check()?;
         let mut client = Client::connect_existing(config)?;
-        let user = find(&mut client, &email)?;
+        let user = self.one.find(&mut client)?;
         let password = self.password.read()?;
         let path = format!("/users/{}", user["public_id"].as_str().unwrap_or_default());
         let mut user = client.call("PATCH", &path, Some(&json!({ "password": password.as_str() })))?;
@@ -173,19 +200,5 @@ impl SetPassword {
         self.one.print(&said("set the password of", user));
         self.password.print(&password, self.one.json);
         Ok(())
-    }
-}
-
-/// Finds the user with this email, in any letter case.
-fn find(client: &mut Client, email: &Email) -> anyhow::Result<Value> {
-    let query = user_list::query(&UserFilter { email_prefix: Some(email.to_string()), ..UserFilter::default() });
-    // In the order of emails, the whole email comes before all that start with it.
-    let page = client.call("GET", &format!("/users?per_page=5&{query}"), None)?;
-    let user = &page["items"][0];
-    let found = user["email"].as_str().and_then(|found| Email::parse(found).ok());
-    if found.is_some_and(|found| found.key() == email.key()) {
-        Ok(user.clone())
-    } else {
-        Err(anyhow!("there is no user {email}"))
     }
 }

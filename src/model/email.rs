@@ -4,9 +4,11 @@ use std::fmt;
 
 use email_address::{EmailAddress, Options};
 
+use crate::unicode::nfc;
+
 /// A valid email address (RFC 5321 §4.1.2, with the UTF-8 of RFC 6531), at most 254 bytes, with a dot in its domain.
 ///
-/// The original spelling is kept for display. Two addresses with the same [`Email::key`] are one account.
+/// The original spelling is kept for display, in form NFC. Two addresses with the same [`Email::key`] are one mailbox and one account.
 #[derive(Debug, Clone)]
 pub struct Email(String);
 
@@ -26,6 +28,7 @@ impl Email {
     /// # Errors
     /// [`EmailError`] if it is too long or malformed, or has a quoted part, an address literal, or a domain without a dot.
     pub fn parse(text: &str) -> Result<Self, EmailError> {
+        let text = &*nfc(text);
         let options = Options::default().with_required_tld().without_domain_literal().without_display_text();
         let well_formed = text.len() <= BYTES_MAX
             && !text.contains(|c: char| c.is_control() || c.is_whitespace() || c == '"')
@@ -45,10 +48,29 @@ impl Email {
         &self.0
     }
 
-    /// Returns the address in lower case, which identifies the account.
+    /// Returns what identifies the mailbox: the local part in lower case, and the domain as the DNS has it (UTS #46).
     #[must_use]
     pub fn key(&self) -> String {
-        self.0.to_lowercase()
+        key(&self.0)
+    }
+
+    /// Returns what the key of an address begins with if the address begins with `text`. A label of the domain that is not ASCII must be
+    /// complete.
+    #[must_use]
+    pub fn key_prefix(text: &str) -> String {
+        key(text)
+    }
+}
+
+fn key(text: &str) -> String {
+    let lower = |text: &str| nfc(&nfc(text).to_lowercase()).into_owned();
+    match text.rsplit_once('@') {
+        // A domain that UTS #46 refuses has no other spelling.
+        Some((local, domain)) if !domain.is_ascii() => {
+            let domain = idna::domain_to_ascii(domain).unwrap_or_else(|_| lower(domain));
+            format!("{}@{domain}", lower(local))
+        }
+        _ => lower(text),
     }
 }
 

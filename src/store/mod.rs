@@ -30,7 +30,7 @@ use crate::{
 };
 
 use self::redb::{
-    backup, blacklist,
+    backup, blacklist, email_index,
     engine::{RedbEngine, StorageBackend},
     known_devices, schema, user_list, users, widgets,
 };
@@ -38,6 +38,7 @@ use self::redb::{
 pub use self::redb::{
     backend::AccessMode,
     check::{DatabaseContents, HashCheck, check, check_on, check_open},
+    email_index::MailboxDuplicate,
     restore::{RestoreOutcome, restore},
     user_list::{UserCursor, UserPage, UserTotal, UsersFrom},
     users::{ImportOutcome, UpdateOutcome, UserToImport},
@@ -136,7 +137,12 @@ impl Store {
     pub fn sizes(&self) -> Result<DatabaseSizes, StoreError> {
         let database_bytes = self.engine.bytes()?;
         self.engine.read(|snapshot| {
-            Ok(DatabaseSizes { users: users::count(snapshot)?, blacklist: blacklist::count(snapshot)?, database_bytes })
+            Ok(DatabaseSizes {
+                users: users::count(snapshot)?,
+                foreign_password_hashes: users::count_foreign_hashes(snapshot)?,
+                blacklist: blacklist::count(snapshot)?,
+                database_bytes,
+            })
         })
     }
 
@@ -270,6 +276,14 @@ impl Store {
     #[must_use]
     pub fn purged_through_s(&self) -> u64 {
         self.purged_through_s.load(Ordering::Acquire)
+    }
+
+    /// Returns all accounts that have the mailbox of an older account.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the disk fails.
+    pub fn mailbox_duplicates(&self) -> Result<Vec<MailboxDuplicate>, StoreError> {
+        self.engine.read(|snapshot| email_index::duplicates(snapshot))
     }
 
     /// Verifies that the database can be read.

@@ -19,7 +19,7 @@ use crate::{
         },
     },
     model::PasswordHash,
-    thread_priority,
+    thread_priority::{self, LongWork},
 };
 
 /// Why no hash was computed.
@@ -57,7 +57,7 @@ impl Hasher {
         for n in 0..threads {
             let queue = Arc::clone(&queue);
             let run = move || {
-                thread_priority::lower();
+                thread_priority::lower(&LongWork::Hashing);
                 queue.serve(n);
             };
             let thread = thread::Builder::new().name(format!("latchkey-hash-{n}"));
@@ -79,13 +79,13 @@ impl Hasher {
     }
 
     /// Verifies `password` against `stored` for the client at `from`, or for the operator. `None` takes the same work and never matches
-    /// (I7). `known_device` says whether the account lately logged in from there.
+    /// (I7). A password that was not given in normalised form is verified in both forms, whatever the first result is. `known_device` says whether the account lately logged in from there.
     ///
     /// # Errors
     /// [`HashError`].
     pub async fn verify(
         &self,
-        password: Password,
+        mut password: Password,
         stored: Option<PasswordHash>,
         from: Option<IpAddr>,
         known_device: bool,
@@ -94,11 +94,13 @@ impl Hasher {
         let known = stored.is_some();
         let class = if known_device || from.is_none() { Class::Known } else { Class::Unknown };
         let stored = StoredHash::read(stored.as_ref().unwrap_or(&self.decoy))?;
-        let demand = Demand { class, client: Client::at(from), work: stored.work() };
+        let forms = if password.was_normalised() { 2 } else { 1 };
+        let demand = Demand { class, client: Client::at(from), work: stored.work() * forms };
         self.run(demand, move |permit| {
-            let matches = stored.matches(&password) && known;
+            let as_given = password.take_given().is_some_and(|given| stored.matches(&given));
+            let matches = (stored.matches(&password) | as_given) && known;
             // The new hash is made in the same job, so that the password is not kept longer. Under load it is left to a later login.
-            let weak = matches && stored.is_weaker_than(cost);
+            let weak = matches && (as_given || stored.is_weaker_than(cost));
             let rehashed = (weak && permit.extend(cost.work())).then(|| cost.hash(&password));
             Verification { matches, rehashed }
         })

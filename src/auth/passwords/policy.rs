@@ -1,25 +1,49 @@
 //! A password in plain text, and the requirements for new passwords.
 //!
-//! Guarantees: a password is wiped from memory after use. Deliberately absent: normalisation; passwords are compared exactly.
+//! Guarantees: a password is wiped from memory after use. It is the same on every keyboard: its text is normalised (NFKC, NIST SP 800-63B
+//! §3.1.1.2). Nothing is trimmed or cut.
 
-use std::{collections::HashSet, sync::LazyLock};
+use std::{borrow::Cow, collections::HashSet, sync::LazyLock};
 
 use zeroize::Zeroizing;
 
-use crate::model::Email;
+use crate::{model::Email, unicode::nfkc};
 
 /// A password in plain text. It has no `Debug` and no `Clone`, and is wiped from memory when it is dropped.
-pub struct Password(Zeroizing<String>);
+pub struct Password {
+    normalised: Zeroizing<String>,
+    /// The text as it was given, if it is not normalised.
+    given: Option<Zeroizing<String>>,
+}
 
 impl Password {
-    /// Takes the text unchanged.
+    /// Takes the text as it was typed.
     #[must_use]
     pub fn new(text: Zeroizing<String>) -> Self {
-        Self(text)
+        let normalised = match nfkc(&text) {
+            Cow::Owned(normalised) if normalised != *text => Some(Zeroizing::new(normalised)),
+            _ => None,
+        };
+        match normalised {
+            Some(normalised) => Self { normalised, given: Some(text) },
+            None => Self { normalised: text, given: None },
+        }
     }
 
+    /// Returns the normalised text.
     pub(in crate::auth) fn bytes(&self) -> &[u8] {
-        self.0.as_bytes()
+        self.normalised.as_bytes()
+    }
+
+    /// Takes the text as it was given away, as a password that is not normalised: for a hash that was made of such text. `None` if the text
+    /// was given normalised.
+    pub(in crate::auth) fn take_given(&mut self) -> Option<Self> {
+        Some(Self { normalised: self.given.take()?, given: None })
+    }
+
+    /// Whether the text was given in another form than the normalised one.
+    pub(in crate::auth) fn was_normalised(&self) -> bool {
+        self.given.is_some()
     }
 }
 
@@ -61,14 +85,14 @@ impl PasswordPolicy {
     /// # Errors
     /// [`WeakPassword`] has the first requirement that is not met.
     pub fn check(&self, password: &Password, email: Option<&Email>) -> Result<(), WeakPassword> {
-        let text = password.0.as_str();
+        let text = password.normalised.as_str();
         let chars = text.chars().count();
         let lowercase = Zeroizing::new(text.to_lowercase());
         if chars < self.chars_min {
             Err(WeakPassword::TooShort(self.chars_min))
         } else if chars > self.chars_max {
             Err(WeakPassword::TooLong(self.chars_max))
-        } else if email.is_some_and(|email| email.key() == *lowercase) {
+        } else if email.is_some_and(|email| email.key() == *lowercase || email.as_str().to_lowercase() == *lowercase) {
             Err(WeakPassword::IsEmail)
         } else if !self.allow_common && COMMON.contains(lowercase.as_str()) {
             Err(WeakPassword::Common)

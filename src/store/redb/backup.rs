@@ -26,6 +26,7 @@ pub(in crate::store) fn copy(from: &ReadTransaction, into: File, progress: Progr
     let mut copy = Copy { from, to: &database, tables: 0, done: 0, rows, progress };
     copy.table(tables::USERS)?;
     copy.table(tables::USERS_BY_EMAIL)?;
+    copy.table(tables::MAILBOX_DUPLICATES)?;
     copy.table(tables::USERS_BY_FLAGS)?;
     copy.table(tables::USER_COUNTS)?;
     copy.table(tables::BLACKLIST)?;

@@ -15,9 +15,11 @@ use crate::{
         error::StoreError,
         progress::Progress,
         redb::{
-            backup, known_devices,
+            backup,
+            email_index::{self, MailboxDuplicate},
+            known_devices,
             record::{self, WidgetRow},
-            schema, tables, user_index, user_row, widgets,
+            schema, tables, user_index, user_row, users, widgets,
         },
     },
 };
@@ -37,6 +39,8 @@ pub struct DatabaseContents {
     pub widgets: u64,
     /// The number of entries of the blacklist.
     pub blacklisted: u64,
+    /// The accounts that have the mailbox of an older account.
+    pub mailbox_duplicates: Vec<MailboxDuplicate>,
 }
 
 /// Checks whether a stored password hash can be verified. The error is the reason why it cannot.
@@ -82,7 +86,8 @@ pub fn check_on(
     let widgets = checker.widgets().map_err(damaged)?;
     checker.known_devices().map_err(damaged)?;
     let blacklisted = txn.open_table(tables::BLACKLIST)?.len()?;
-    Ok(DatabaseContents { schema, users, administrators, widgets, blacklisted })
+    let mailbox_duplicates = email_index::duplicates(&txn).map_err(damaged)?;
+    Ok(DatabaseContents { schema, users, administrators, widgets, blacklisted, mailbox_duplicates })
 }
 
 fn damaged(path: &Path, error: StoreError) -> StoreError {
@@ -114,14 +119,13 @@ impl Checker<'_> {
     }
 
     fn users(&mut self, check_hash: HashCheck) -> Result<(u64, u64), StoreError> {
-        let by_email = self.txn.open_table(tables::USERS_BY_EMAIL)?;
-        let index = user_index::Checker::open(self.txn)?;
-        let (mut all, mut administrators) = (0, 0);
+        let (emails, index) = (email_index::Checker::open(self.txn)?, user_index::Checker::open(self.txn)?);
+        let (mut all, mut administrators, mut foreign) = (0, 0, 0);
         for row in self.txn.open_table(tables::USERS)?.iter()? {
             let (id, row) = row?;
             let user = user_row::from_row(PublicId::from_bytes(id.value()), row.value())?;
             Email::parse(user.email.as_str()).map_err(|error| self.wrong(&error.to_string()))?;
-            if by_email.get(user.email.key().as_bytes())?.is_none_or(|found| found.value() != id.value()) {
+            if !emails.has(&user)? {
                 return Err(self.wrong(&format!("the email {} does not lead to its user", user.email)));
             }
             check_hash(&user.password_hash).map_err(|why| {
@@ -130,17 +134,21 @@ impl Checker<'_> {
             })?;
             all += 1;
             administrators += u64::from(user.admin);
+            foreign += u64::from(user.password_hash.is_foreign());
             if !index.has(&user)? {
                 return Err(self.wrong(&format!("the index of users by flags is wrong about {}", user.email)));
             }
             self.step();
         }
         // Each user has its own entry, so an additional entry refers to no user.
-        if by_email.len()? != all {
+        if emails.users()? != all {
             return Err(self.wrong("an email leads to no user"));
         }
         if index.users()? != all {
             return Err(self.wrong("the index of users by flags names a user who is not there"));
+        }
+        if users::count_foreign_hashes(self.txn)? != foreign {
+            return Err(self.wrong("the hashes of other systems are counted wrong"));
         }
         if !index.counts_are_right()? {
             return Err(self.wrong("the index of users by flags is counted wrong"));

@@ -5,7 +5,8 @@
 //! | `tables` | the definitions of all tables |
 //! | `record`, `user_row` | the bytes of a row; a user as a row |
 //! | `users`, `blacklist`, `known_devices`, `widgets` | reads and writes of their tables |
-//! | `user_index`, `user_list` | the index of users by flags; pages of users |
+//! | `email_index`, `user_index` | the indexes of users by email and by flags |
+//! | `user_list` | pages of users |
 //! | `engine` | the open engine: reads on the snapshot, writes through the commit worker |
 //! | `handle` | the open database and the cached snapshot that reads share |
 //! | `commit_worker`, `transaction` | group commit on one thread; one durable transaction |
@@ -23,6 +24,7 @@ pub(super) mod blacklist;
 pub(super) mod check;
 mod commit_worker;
 mod copy_on_write;
+pub(super) mod email_index;
 pub(super) mod engine;
 mod error;
 mod handle;

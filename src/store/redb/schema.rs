@@ -25,7 +25,7 @@ use crate::{
         redb::{
             backend::{self, StorageFactory},
             copy_on_write::CopyOnWriteStorage,
-            known_devices,
+            email_index, known_devices,
             tables::{self, META},
             transaction::transact,
             users, widgets,
@@ -47,7 +47,8 @@ type Step = fn(&WriteTransaction) -> Result<(), StoreError>;
 
 /// Step `n` migrates schema `n` to schema `n + 1`. A released step is never changed, except that steps 1 to 4 do nothing any more: step 5
 /// creates in another form what they created.
-const STEPS: &[Step] = &[create_first_tables, NOTHING, NOTHING, NOTHING, NOTHING, replace_tables];
+const STEPS: &[Step] =
+    &[create_first_tables, NOTHING, NOTHING, NOTHING, NOTHING, replace_tables, email_index::replace_keys];
 
 fn create_first_tables(txn: &WriteTransaction) -> Result<(), StoreError> {
     txn.open_table(tables::USERS)?;

@@ -1,7 +1,7 @@
 //! The definitions of all tables: their names, keys and values.
 //!
 //! Guarantees: every other file of this folder takes a table from here. Deliberately absent: reading and writing; `users`,
-//! `blacklist`, `known_devices`, `widgets` and `schema` each own the rows of their tables.
+//! `email_index`, `user_index`, `blacklist`, `known_devices`, `widgets` and `schema` each own the rows of their tables.
 
 use redb::{ReadOnlyTable, Table, TableDefinition};
 
@@ -19,6 +19,9 @@ pub(in crate::store) const USERS: TableDefinition<[u8; 16], &[u8]> = TableDefini
 pub(in crate::store) type Users = ReadOnlyTable<[u8; 16], &'static [u8]>;
 /// `Email::key` to public id.
 pub(in crate::store) const USERS_BY_EMAIL: BytesDefinition = TableDefinition::new("users_by_email_2");
+
+/// `Email::key`, a zero byte and public id of each user whose mailbox has an older account. No value. See `email_index`.
+pub(in crate::store) const MAILBOX_DUPLICATES: BytesDefinition = TableDefinition::new("users_mailbox_duplicates_1");
 
 /// Flags (1 byte) and public id (16 bytes) of every user. No value. See `user_index`.
 pub(in crate::store) const USERS_BY_FLAGS: BytesDefinition = TableDefinition::new("users_by_flags_2");
@@ -62,5 +65,7 @@ pub(in crate::store) const SUPERSEDED: [&str; 9] = [
 /// Named numbers about the file itself. A redb file without this table is not a latchkey database.
 pub(in crate::store) const META: TableDefinition<&str, u64> = TableDefinition::new("latchkey");
 
+/// Key in [`META`]: the number of users with a password hash of another system (`PasswordHash::is_foreign`).
+pub(in crate::store) const FOREIGN_HASHES: &str = "foreign_password_hashes";
 /// Key in [`META`]: the latest expiry among purged entries of the blacklist, in seconds since 1970.
 pub(in crate::store) const PURGED_THROUGH_S: &str = "blacklist_purged_through_s";

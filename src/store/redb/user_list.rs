@@ -9,7 +9,7 @@ use std::ops::Bound;
 use redb::ReadableTableMetadata as _;
 
 use crate::{
-    model::{PublicId, User, UserFilter},
+    model::{Email, PublicId, User, UserFilter},
     store::{
         error::StoreError,
         redb::{
@@ -77,7 +77,7 @@ pub(in crate::store) fn page(
     limit: usize,
 ) -> Result<UserPage, StoreError> {
     if let Some(prefix) = &filter.email_prefix {
-        return search(snapshot, &prefix.to_lowercase(), filter, from, limit);
+        return search(snapshot, &Email::key_prefix(prefix), filter, from, limit);
     }
     let start = match from {
         UsersFrom::Skip(skip) => Start::Skip(skip),
@@ -101,7 +101,7 @@ pub(in crate::store) fn total(snapshot: &Snapshot, filter: &UserFilter) -> Resul
         let users = if filter.is_empty() { snapshot.users.len()? } else { user_index::count(snapshot, filter)? };
         return Ok(UserTotal { users, is_exact: true });
     };
-    let prefix = prefix.to_lowercase();
+    let prefix = Email::key_prefix(prefix);
     if filter.has_flags() {
         let counted = usize::try_from(SEARCH_COUNTED_MAX).unwrap_or(usize::MAX);
         let found = search(snapshot, &prefix, filter, UsersFrom::Skip(0), counted)?;
@@ -120,7 +120,7 @@ pub(in crate::store) fn total(snapshot: &Snapshot, filter: &UserFilter) -> Resul
     Ok(UserTotal { users, is_exact: true })
 }
 
-/// Reads up to `limit` users whose email starts with `prefix`, which is in lower case, in the order of emails.
+/// Reads up to `limit` users whose email starts with `prefix` ([`Email::key_prefix`]), in the order of emails.
 fn search(
     snapshot: &Snapshot,
     prefix: &str,

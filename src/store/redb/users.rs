@@ -1,18 +1,19 @@
 //! The table of users and its index by email. No other file writes to them.
 //!
-//! Guarantees: the table and its indexes change in one transaction. There is one account per email, in any letter case (I4). Once there was
+//! Guarantees: the table and its indexes change in one transaction. There is one account per mailbox (I4; `email_index`). Once there was
 //! an enabled administrator, there always is one (I9).
 
-use redb::{ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 
 use crate::{
     model::{Email, PasswordHash, PublicId, User, UserChange},
     store::{
         error::StoreError,
         redb::{
+            email_index::{self, EmailIndex},
             handle::Snapshot,
             known_devices, record,
-            tables::{BytesTable, USERS, USERS_BY_EMAIL, USERS_BY_EMAIL_1, Users},
+            tables::{FOREIGN_HASHES, META, USERS, USERS_BY_EMAIL, USERS_BY_EMAIL_1, Users},
             user_index::UserIndex,
             user_row::{from_row, read, to_row},
         },
@@ -33,8 +34,7 @@ pub enum UpdateOutcome {
 }
 
 pub(in crate::store) fn insert(txn: &WriteTransaction, user: &User) -> Result<bool, StoreError> {
-    let key = user.email.key();
-    if txn.open_table(USERS_BY_EMAIL)?.get(key.as_bytes())?.is_some() {
+    if txn.open_table(USERS_BY_EMAIL)?.get(user.email.key().as_bytes())?.is_some() {
         return Ok(false);
     }
     replace(txn, None, Some(user))?;
@@ -96,9 +96,13 @@ pub(in crate::store) fn create_indexes(txn: &WriteTransaction) -> Result<(), Sto
         by_email.insert(email.value().as_bytes(), id.value().as_slice())?;
     }
     let mut index = UserIndex::open(txn)?;
+    let mut foreign = 0;
     for entry in txn.open_table(USERS)?.iter()? {
-        index.replace(None, Some(&read(entry)?))?;
+        let user = read(entry)?;
+        index.replace(None, Some(&user))?;
+        foreign += u64::from(user.password_hash.is_foreign());
     }
+    txn.open_table(META)?.insert(FOREIGN_HASHES, foreign)?;
     Ok(())
 }
 
@@ -109,27 +113,36 @@ fn replace(txn: &WriteTransaction, before: Option<&User>, after: Option<&User>) 
 /// The table and its indexes, open for writing.
 struct Tables<'a> {
     users: Table<'a, [u8; 16], &'static [u8]>,
-    by_email: BytesTable<'a>,
+    emails: EmailIndex<'a>,
+    meta: Table<'a, &'static str, u64>,
     index: UserIndex<'a>,
 }
 
 impl<'a> Tables<'a> {
     fn open(txn: &'a WriteTransaction) -> Result<Self, StoreError> {
-        let (users, by_email) = (txn.open_table(USERS)?, txn.open_table(USERS_BY_EMAIL)?);
-        Ok(Self { users, by_email, index: UserIndex::open(txn)? })
+        let (users, meta) = (txn.open_table(USERS)?, txn.open_table(META)?);
+        Ok(Self { users, emails: EmailIndex::open(txn)?, meta, index: UserIndex::open(txn)? })
     }
 
     /// Replaces a row and its index entries. All writes go through this method, so that the table and its indexes agree.
     fn replace(&mut self, before: Option<&User>, after: Option<&User>) -> Result<(), StoreError> {
         self.index.replace(before, after)?;
+        let foreign = |user: Option<&User>| user.is_some_and(|user| user.password_hash.is_foreign());
+        if foreign(before) != foreign(after) {
+            let count = self.meta.get(FOREIGN_HASHES)?.map_or(0, |count| count.value());
+            let count = if foreign(after) { count + 1 } else { count.saturating_sub(1) };
+            self.meta.insert(FOREIGN_HASHES, count)?;
+        }
+        match (before, after) {
+            (Some(before), None) => self.emails.remove(before)?,
+            (None, Some(after)) => self.emails.insert(after)?,
+            _ => {} // no change alters an email
+        }
         if let Some(before) = before {
             self.users.remove(before.public_id.to_bytes())?;
-            self.by_email.remove(before.email.key().as_bytes())?;
         }
         if let Some(after) = after {
-            let id = after.public_id.to_bytes();
-            self.users.insert(id, record::encode(&to_row(after)).as_slice())?;
-            self.by_email.insert(after.email.key().as_bytes(), id.as_slice())?;
+            self.users.insert(after.public_id.to_bytes(), record::encode(&to_row(after)).as_slice())?;
         }
         Ok(())
     }
@@ -191,7 +204,7 @@ pub(in crate::store) fn import(
 ) -> Result<Vec<ImportOutcome>, StoreError> {
     let mut tables = Tables::open(txn)?;
     let add = |incoming: &UserToImport| {
-        let outcome = import_outcome(&tables.users, &tables.by_email, incoming)?;
+        let outcome = import_outcome(&tables.users, &tables.emails.by_email, incoming)?;
         if outcome == ImportOutcome::New {
             tables.replace(None, Some(&incoming.user))?;
         }
@@ -230,13 +243,18 @@ pub(in crate::store) fn find(users: &Users, user: PublicId) -> Result<Option<Use
 
 /// An unknown email reads another user's row, so that timing does not reveal whether the account exists (I7).
 pub(in crate::store) fn find_by_email(snapshot: &Snapshot, email: &Email) -> Result<Option<User>, StoreError> {
-    if let Some(id) = snapshot.open_table(USERS_BY_EMAIL)?.get(email.key().as_bytes())? {
-        return find(&snapshot.users, PublicId::from_bytes(record::fixed(BY_EMAIL, id.value())?));
+    if let Some(id) = email_index::find(snapshot, email)? {
+        return find(&snapshot.users, id);
     }
     if let Some((id, row)) = snapshot.users.first()? {
         let _ = std::hint::black_box(from_row(PublicId::from_bytes(id.value()), row.value()));
     }
     Ok(None)
+}
+
+/// Returns the number of users with a password hash of another system.
+pub(in crate::store) fn count_foreign_hashes(txn: &ReadTransaction) -> Result<u64, StoreError> {
+    Ok(txn.open_table(META)?.get(FOREIGN_HASHES)?.map_or(0, |count| count.value()))
 }
 
 pub(in crate::store) fn count(snapshot: &Snapshot) -> Result<u64, StoreError> {
