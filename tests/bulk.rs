@@ -173,7 +173,7 @@ fn a_signal_half_way_leaves_nothing_but_what_was_there() {
 async fn a_backup_a_check_and_a_restore_tell_scripts_what_was_done() {
     let mut server = furnished().await;
     let data = server.dir.path().join("data");
-    let counts = json!({"schema": 6, "users": 2, "administrators": 1, "widgets": 1, "blacklisted": 1});
+    let counts = json!({"schema": 7, "users": 2, "administrators": 1, "widgets": 1, "blacklisted": 1});
     let with = |more: Value| {
         let mut all = counts.clone();
         all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -221,7 +221,7 @@ fn an_import_tells_scripts_what_was_done_and_fails_all_the_same() {
             assert_eq!(text(&output.stderr).lines().count(), usize::from(code != 0), "{}", text(&output.stderr));
             said(&output)
         };
-        let report = |added: u64, unchanged: u64, dry_run: bool| json!({"added": added, "unchanged": unchanged, "differing": 0, "bad": 0, "lines": [], "dry_run": dry_run});
+        let report = |added: u64, unchanged: u64, dry_run: bool| json!({"added": added, "unchanged": unchanged, "differing": 0, "bad": 0, "hash_formats": {"bcrypt": 1}, "lines": [], "dry_run": dry_run});
         assert_eq!(import(&["--dry-run"], &jo, 0), report(1, 0, true));
         assert_eq!(import(&[], &jo, 0), report(1, 0, false));
         assert_eq!(import(&[], &jo, 0), report(0, 1, false));

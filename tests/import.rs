@@ -95,12 +95,18 @@ fn the_same_import_again_changes_nothing_and_a_dry_run_says_what_it_would_do() {
             done(output);
             assert_eq!(text(&output.stdout), format!("{said}\n"));
         };
-        says(&import(data, &["--dry-run"], &lines), "would add 2 users, 0 were there already");
+        says(
+            &import(data, &["--dry-run"], &lines),
+            "would add 2 users, 0 were there already\npassword hashes:\n  bcrypt  2",
+        );
         assert_eq!(exported(data).len(), 1);
         says(&import(data, &[], &lines), "added 2 users, 0 were there already");
         let before = exported(data);
         says(&import(data, &[], &lines), "added 0 users, 2 were there already");
-        says(&import(data, &["--dry-run"], &lines), "would add 0 users, 2 were there already");
+        says(
+            &import(data, &["--dry-run"], &lines),
+            "would add 0 users, 2 were there already\npassword hashes:\n  bcrypt  2",
+        );
         assert_eq!(exported(data), before);
     });
 }
@@ -182,7 +188,7 @@ fn who_is_there_with_other_data_is_named_and_stays_as_he_is() {
         ];
         let output = import(data, &["--dry-run"], &lines);
         failed(&output, &says);
-        assert_eq!(text(&output.stdout), "would add 1 user, 0 were there already\n");
+        assert_eq!(text(&output.stdout), "would add 1 user, 0 were there already\npassword hashes:\n  bcrypt  3\n");
         assert_eq!(exported(data), before);
         let output = import(data, &[], &lines);
         failed(&output, &says);

@@ -3,8 +3,10 @@
 //! Guarantees: an export is a snapshot. An import changes nothing before it has validated every line, and it never overwrites an existing
 //! user. An interrupted import continues when it is run again. Memory grows by 32 bytes per line, which detect duplicates.
 
+pub mod sources;
+
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     io::{self, BufRead, BufReader, Read, Seek, Write},
     time::{Duration, Instant},
 };
@@ -78,6 +80,9 @@ pub struct ImportReport {
     pub differing: u64,
     /// How many lines are invalid. If there is one, nothing was added.
     pub bad: u64,
+    /// How many of the valid lines have which format of password hash.
+    #[serde(default)]
+    pub hash_formats: BTreeMap<String, u64>,
     /// The first lines that are invalid or differ.
     pub lines: Vec<LineMessage>,
 }
@@ -95,6 +100,15 @@ impl ImportReport {
     fn name(&mut self, line: u64, message: String) {
         if self.lines.len() < NAMED_MAX {
             self.lines.push(LineMessage { line, message });
+        }
+    }
+
+    fn count_format(&mut self, hash: &PasswordHash) {
+        let format = StoredHash::read(hash).map_or("unknown", |hash| hash.format());
+        if let Some(count) = self.hash_formats.get_mut(format) {
+            *count += 1;
+        } else {
+            self.hash_formats.insert(format.to_owned(), 1);
         }
     }
 
@@ -228,6 +242,7 @@ impl<'a, R: Read> Lines<'a, R> {
                 };
                 match user {
                     Ok(incoming) => {
+                        report.count_format(&incoming.user.password_hash);
                         whose.push((self.number, incoming.user.email.to_string()));
                         users.push(incoming);
                     }
