@@ -166,6 +166,8 @@ pub struct Metrics {
 pub struct DatabaseSizes {
     /// Accounts.
     pub users: u64,
+    /// Accounts whose password hash another system made.
+    pub foreign_password_hashes: u64,
     /// Entries of the blacklist.
     pub blacklist: u64,
     /// The length of the database file in bytes.
@@ -268,6 +270,12 @@ impl Metrics {
             ),
             ("panics_total", "counter", "Requests whose handler panicked: a defect.", counter(&self.panics)),
             ("users", "gauge", "Accounts.", sizes.map(|sizes| sizes.users)),
+            (
+                "foreign_password_hashes",
+                "gauge",
+                "Accounts whose password hash another system made; the next login replaces it.",
+                sizes.map(|sizes| sizes.foreign_password_hashes),
+            ),
             (
                 "database_reopened_total",
                 "counter",

@@ -40,7 +40,7 @@ struct Registration {
     /// An email address; its letter case does not matter.
     #[oai(validator(max_length = 254))]
     email: String,
-    /// Compared exactly. Not one of the most commonly used ones, and not the email.
+    /// Compared in Unicode form NFKC; nothing is trimmed. Not one of the most commonly used ones, and not the email.
     password: String,
 }
 
@@ -58,7 +58,7 @@ struct Credentials {
     /// An email address; its letter case does not matter.
     #[oai(validator(max_length = 254))]
     email: String,
-    /// Compared exactly.
+    /// Compared in Unicode form NFKC; nothing is trimmed.
     password: String,
 }
 

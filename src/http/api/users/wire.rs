@@ -4,6 +4,7 @@ use poem_openapi::{ApiResponse, Object, registry::MetaSchema, types::Example};
 use serde::Serialize;
 
 use crate::{
+    auth::passwords::stored_hash::StoredHash,
     http::{
         api::timestamp,
         middleware::{extract::Parameter, json::Json, router::BASE_PATH},
@@ -27,7 +28,7 @@ pub(super) struct NewUser {
     /// An email address; its letter case does not matter.
     #[oai(validator(max_length = 254))]
     email: String,
-    /// Compared exactly.
+    /// Compared in Unicode form NFKC; nothing is trimmed.
     password: String,
     /// Whether the user is an administrator.
     #[oai(default)]
@@ -70,12 +71,18 @@ pub(in crate::http) struct UserJson {
     /// Such as `02/28/20 11:38:53 PM UTC`.
     registered_on: String,
     registered_on_iso8601: String,
+    /// The format of a password hash that another system made, such as `Django pbkdf2_sha256`. The next login replaces the hash.
+    #[oai(skip_serializing_if_is_none)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    foreign_password_hash: Option<String>,
     /// The path of this user.
     link: String,
 }
 
 impl UserJson {
     pub(in crate::http) fn new(user: &User) -> Self {
+        let hash = Some(&user.password_hash).filter(|hash| hash.is_foreign());
+        let format = |hash| StoredHash::read(hash).map_or("unknown", |hash| hash.format());
         Self {
             email: user.email.to_string(),
             public_id: user.public_id.to_string(),
@@ -83,6 +90,7 @@ impl UserJson {
             disabled: user.disabled,
             registered_on: timestamp::us(user.registered_on),
             registered_on_iso8601: timestamp::iso8601(user.registered_on),
+            foreign_password_hash: hash.map(|hash| format(hash).to_owned()),
             link: link(user.public_id),
         }
     }
