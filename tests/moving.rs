@@ -95,6 +95,7 @@ async fn the_users_of_firebase_move_in_with_their_passwords() {
     assert!(said.contains("with no password: ") && said.contains("with no email: "), "{said}");
     let users = users(&server);
     assert!(!users.is_empty());
+    assert_eq!(users["bob@example.com"]["disabled"], true);
     for (email, user) in users {
         assert_eq!(logs_in(&server, &email).await, user["disabled"] == false, "{email}");
         assert_ne!(user["registered_on"], Value::Null);
@@ -115,6 +116,7 @@ async fn the_users_of_keycloak_move_in_with_their_ids_and_passwords() {
             let mut sources = source["users"].as_array().unwrap().iter();
             let source = sources.find(|source| source["email"] == email.as_str()).unwrap();
             assert_eq!(user["public_id"], source["id"]);
+            assert_eq!(user["disabled"], source["enabled"] == false);
             assert_eq!(user["admin"], false, "no role makes an administrator");
         }
     }
@@ -138,6 +140,7 @@ async fn the_users_of_supabase_move_in_with_their_ids_and_passwords() {
     let said = text(&output.stdout);
     assert!(said.contains("added 2 users") && said.contains("left out 1 account with no password"), "{said}");
     let table = fs::read_to_string(data("supabase_users.csv")).unwrap();
+    assert_eq!(users(&server)["bob@example.com"]["disabled"], true, "banned until 2034");
     for (email, user) in users(&server) {
         assert_eq!(logs_in(&server, &email).await, user["disabled"] == false, "{email}");
         assert!(table.contains(user["public_id"].as_str().unwrap()), "{user}");
