@@ -4,7 +4,7 @@
 
 /// What a thread does whose priority is lowered. Each step of the nice value divides the weight of the thread by 1.25 on Linux.
 pub enum LongWork {
-    /// Hashes passwords. On a fully loaded core such threads get a sixth of the time, so that requests keep about four fifths and a hash
+    /// Hashes passwords. On a fully loaded core such threads get a sixth of the time, so that requests keep five sixths and a hash
     /// of 0.2 s takes one or two seconds. At 19 they would get a seventieth, and no login would finish in time.
     Hashing,
     /// Reads pages of lists, or transfers whole files. There are up to six such threads, and nobody waits for one of them with a

@@ -128,6 +128,14 @@ fn a_format_that_is_known_and_not_taken_is_named_with_what_to_do() {
 }
 
 #[test]
+fn a_hash_of_ours_in_the_scheme_of_another_gives_way_to_ours() {
+    let weakest: ScryptCost = "ln=1,r=1,p=1".parse().unwrap();
+    let ours = "$scrypt$ln=4,r=8,p=1$c2FsdHNhbHRzYWx0$iyvOuAN5FSMxR/tZTq71Eyr+3EuaqMC6KR1HIOxGykQ";
+    assert!(!read(ours).unwrap().is_weaker_than(weakest));
+    assert!(read(&format!("{{CRYPT}}{ours}")).unwrap().is_weaker_than(weakest));
+}
+
+#[test]
 fn a_long_password_neither_takes_long_nor_matches() {
     let long = "p".repeat(60_000);
     for hash in [
@@ -185,6 +193,7 @@ fn a_hash_that_is_malformed_or_asks_for_too_much_is_refused_before_it_runs() {
         (format!("pbkdf2:md5:1000$salt${hex}"), "not a hash of"),
         ("pbkdf2:sha256:1000$salt$".into(), "output is too short"),
         ("pbkdf2:sha256:1000$salt$zz".into(), "not hexadecimal"),
+        (format!("sha256$salt${}", &hex[2..]), "wrong length"),
         (format!("pbkdf2:sha256:1000${}${hex}", "s".repeat(600)), "longer than"),
         ("d41d8cd98f00b204e9800998ecf8427e".into(), "MD5"),
         (String::new(), "it is empty"),

@@ -87,6 +87,41 @@ async fn a_hash_of_other_bytes_matches_these_bytes_and_is_replaced() {
     assert_eq!(logged_in(&server, "mac@example.com", composed).await, 200);
 }
 
+#[tokio::test]
+async fn a_password_that_is_the_email_is_refused_in_every_form() {
+    let server = TestServer::start();
+    for (email, password) in [
+        ("someone.else@example.com", "Someone.Else@example.com"),
+        ("ｓｏｍｅｏｎｅ@example.com", "ｓｏｍｅｏｎｅ@example.com"),
+        ("someone@bücher.example", "someone@bücher.example"),
+        ("someone@bücher.example", "someone@xn--bcher-kva.example"),
+    ] {
+        assert_eq!(registered(&server, email, password).await, 400, "{email}");
+    }
+}
+
+#[tokio::test]
+async fn a_list_by_flags_shows_both_accounts_of_one_mailbox_on_pages_of_their_own() {
+    let dir = two_in_one_mailbox();
+    let data = dir.path().join("data");
+    for id in [OLDER, YOUNGER] {
+        done(&run(&["user", "disable", id], &data, ""));
+    }
+    let before = |n: usize| {
+        json!({"email": format!("ja{n}@example.com"), "password_hash": crate::hashes::BCRYPT, "disabled": true})
+            .to_string()
+    };
+    done(&import(&data, &[], &(0..4).map(before).collect::<Vec<_>>().join("\n")));
+    let server = TestServer::on(dir, &[]);
+    let form = [("email", "admin@example.com"), ("password", "the password of admin")];
+    let token = server.post("/auth/login").form(&form).await.token();
+    let first = server.get("/users?search=j&disabled=true&per_page=5").bearer(&token).send().await.json();
+    assert_eq!(first["items"][4]["public_id"], OLDER, "{first}");
+    let next = first["links"]["next"].as_str().unwrap().replace("/api/v1", "");
+    let second = server.get(&next).bearer(&token).send().await.json();
+    assert_eq!(second["items"][0]["public_id"], YOUNGER, "{second}");
+}
+
 /// Copies the database of an earlier version, where two users have one mailbox, into a new data directory.
 fn two_in_one_mailbox() -> Arc<TempDir> {
     let dir = Arc::new(TempDir::new().unwrap());
@@ -97,8 +132,10 @@ fn two_in_one_mailbox() -> Arc<TempDir> {
     dir
 }
 
-const OLDER: &str = "01a21df9-c57a-7310-b51c-b059fedce0f4";
-const YOUNGER: &str = "01a21df9-c975-7e68-98ab-eaeed42d22c1";
+const OLDER: &str = "01a21e72-8025-717e-90d0-2398d4b958fe";
+/// Was imported, and has an id that is greater than that of the younger account of its mailbox.
+const IMPORTED: &str = "f81d4fae-7dec-41d0-a765-00a0c91e6bf6";
+const YOUNGER: &str = "01a21e72-841d-7cd2-b155-b86a3009634d";
 
 #[tokio::test]
 async fn two_accounts_of_one_mailbox_both_stay_and_a_login_reaches_the_older() {
@@ -113,7 +150,7 @@ async fn two_accounts_of_one_mailbox_both_stay_and_a_login_reaches_the_older() {
     assert!(text(&checked.stdout).contains(&said), "{}", text(&checked.stdout));
     let json = run(&["check", "--json"], &data, "");
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
-    assert_eq!(json["mailbox_duplicates"][0]["duplicate_public_id"], YOUNGER);
+    assert_eq!(json["mailbox_duplicates"][1]["duplicate_public_id"], YOUNGER);
 
     let who = async |email: &str| {
         let token = server.post("/auth/login").form(&[("email", email), ("password", "correct horse battery")]).await;
@@ -121,12 +158,13 @@ async fn two_accounts_of_one_mailbox_both_stay_and_a_login_reaches_the_older() {
     };
     assert_eq!(who("jo@bücher.example").await, OLDER);
     assert_eq!(who("jo@xn--bcher-kva.example").await, OLDER);
+    assert_eq!(who("al@xn--bcher-kva.example").await, IMPORTED, "the time of registration decides, not the id");
     assert_eq!(registered(&server, "JO@bücher.example", PASSWORD).await, 409);
 
     done(&run(&["user", "remove", OLDER], &data, ""));
     assert_eq!(who("jo@bücher.example").await, YOUNGER, "the younger takes the place");
     let checked = run(&["check"], &data, "");
-    assert!(!text(&checked.stdout).contains("mailbox"), "{}", text(&checked.stdout));
+    assert!(!text(&checked.stdout).contains(YOUNGER), "{}", text(&checked.stdout));
 }
 
 #[test]
@@ -141,6 +179,6 @@ fn the_younger_of_one_mailbox_can_be_removed_and_both_are_in_a_backup() {
     done(&run(&["user", "remove", YOUNGER], &data, ""));
     let checked = run(&["check"], &data, "");
     done(&checked);
-    assert!(!text(&checked.stdout).contains("mailbox"), "{}", text(&checked.stdout));
+    assert!(!text(&checked.stdout).contains(YOUNGER), "{}", text(&checked.stdout));
     done(&run(&["user", "show", "jo@BÜCHER.example"], &data, ""));
 }

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::{
     api::harness::{PASSWORD, TestServer},
     backup::done,
-    cli::{finish, run, text},
+    cli::{finish, refused, run, text},
     hashes::BCRYPT,
     import::{exported, import},
 };
@@ -277,4 +277,74 @@ fn what_was_left_out_and_what_kinds_of_hashes_there_are_is_in_the_json_too() {
         "no password": {"accounts": 1, "named": ["al@example.com"]},
     });
     assert_eq!(said["left_out"], left_out);
+}
+
+#[test]
+fn a_column_without_a_name_makes_nobody_an_administrator() {
+    let table = format!(",email,encrypted_password\n1,jo@example.com,{BCRYPT}\n2,al@example.com,{BCRYPT}\n");
+    let dir = TempDir::new().unwrap();
+    let data = dir.path().join("data");
+    done(&import(&data, &["--from", "supabase"], &table));
+    assert!(exported(&data).iter().all(|user| user["admin"] == false));
+}
+
+#[test]
+fn an_empty_salt_separator_of_firebase_is_empty() {
+    let dir = TempDir::new().unwrap();
+    let (data, config) = (dir.path().join("data"), dir.path().join("config"));
+    let parameters = r#"{"base64_signer_key": "AAAAAAAAAAAAAAAAAAAAAA==", "base64_salt_separator": "", "rounds": 8, "mem_cost": 14}"#;
+    fs::write(&config, parameters).unwrap();
+    let users =
+        r#"{"users": [{"email": "jo@example.com", "passwordHash": "AAAAAAAAAAAAAAAAAAAAAA==", "salt": "c2FsdA=="}]}"#;
+    done(&import(&data, &["--from", "firebase", "--firebase-hash-config", config.to_str().unwrap()], users));
+    let hash = exported(&data)[0]["password_hash"].as_str().unwrap().to_owned();
+    assert!(hash.starts_with("$fbscrypt$v=1,n=14,r=8,p=1,ss=,sk=AAAAAAAAAAAAAAAAAAAAAA==$c2FsdA==$"), "{hash}");
+    for missing in ["base64_signer_key", "rounds", "mem_cost", "base64_salt_separator"] {
+        fs::write(&config, parameters.replace(missing, "other")).unwrap();
+        let output = import(&data, &["--from", "firebase", "--firebase-hash-config", config.to_str().unwrap()], users);
+        refused(&output, 1, &format!("the Firebase hash config has no {missing}"));
+    }
+}
+
+#[test]
+fn times_of_other_systems_are_read_and_never_with_another_offset_than_theirs() {
+    let registered = |time: &str| {
+        let dir = TempDir::new().unwrap();
+        let data = dir.path().join("data");
+        let table = format!("email,password_hash,registered_on\njo@example.com,{BCRYPT},{time}\n");
+        let output = import(&data, &["--from", "csv"], &table);
+        output.status.success().then(|| exported(&data)[0]["registered_on"].as_str().unwrap().to_owned())
+    };
+    for (time, expected) in [
+        ("2024-01-01T10:00:00Z", "2024-01-01T10:00:00Z"),
+        ("2024-01-01 10:00:00.123456+00", "2024-01-01T10:00:00Z"),
+        ("2024-01-01 10:00:00.5+05:30", "2024-01-01T04:30:00Z"),
+        ("2024-01-01 10:00:00", "2024-01-01T10:00:00Z"),
+        ("2024-01-01 10:00:00.5", "2024-01-01T10:00:00Z"),
+        ("1704103200", "2024-01-01T10:00:00Z"),
+        ("1704103200123", "2024-01-01T10:00:00Z"),
+    ] {
+        assert_eq!(registered(time).as_deref(), Some(expected), "{time}");
+    }
+    for time in ["2024-01-01T10:00:00.5+0530", "2024-01-01T10:00:00+0530", "yesterday"] {
+        assert_eq!(registered(time), None, "{time}");
+    }
+}
+
+#[test]
+fn a_model_with_a_password_that_is_no_user_is_left_alone_and_a_line_has_a_bound() {
+    let dir = TempDir::new().unwrap();
+    let objects = json!([
+        {"model": "shop.mailserver", "pk": 1, "fields": {"email": "smtp@example.com", "password": "secret"}},
+        {"model": "auth.user", "pk": 1, "fields": {"email": "jo@example.com", "password": BCRYPT, "last_login": null}},
+    ]);
+    let output = import(&dir.path().join("data"), &["--from", "django"], &objects.to_string());
+    done(&output);
+    assert!(
+        text(&output.stdout).contains("added 1 user")
+            && text(&output.stdout).contains("objects of shop.mailserver (1)")
+    );
+    let long = format!("[{}", " ".repeat(2 * 1024 * 1024));
+    let output = import(&dir.path().join("data"), &["--from", "auth0"], &long);
+    refused(&output, 1, "line 1 has more than 1048576 bytes");
 }

@@ -23,13 +23,13 @@ use super::{
 use crate::{
     auth::transfer::{
         ImportReport,
-        sources::{self, ColumnMap, ConversionReport, FirebaseHashConfig, ImportSource, Utf8Reader},
+        sources::{self, ColumnMap, ConversionReport, FirebaseHashConfig, ImportSource, TranscodingReader},
     },
     clock::{Clock as _, SystemClock},
     config::Config,
 };
 
-/// Where to.
+/// Arguments of `latchkey export`.
 #[derive(Args)]
 pub(super) struct Export {
     /// The file to make; without it, or with -, stdout
@@ -48,7 +48,7 @@ impl Export {
     }
 }
 
-/// From where.
+/// Arguments of `latchkey import`.
 #[derive(Args)]
 pub(super) struct Import {
     /// The file to read; without it, or with -, stdin
@@ -57,7 +57,7 @@ pub(super) struct Import {
 
     /// Which system wrote the file
     #[arg(long, value_enum, default_value_t, value_name = "SYSTEM")]
-    from: System,
+    from: SourceSystem,
 
     /// With --from csv: the columns, such as email=mail,disabled=locked; a field that is not named has the column of its own name
     #[arg(long, value_name = "FIELD=COLUMN,…")]
@@ -78,7 +78,7 @@ pub(super) struct Import {
 
 /// The systems whose files are read.
 #[derive(Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-enum System {
+enum SourceSystem {
     /// One JSON object per line, as `latchkey export` writes
     #[default]
     Latchkey,
@@ -100,23 +100,23 @@ impl Import {
     /// Returns the source to convert, or `None` for the format of an export.
     fn source(&self) -> anyhow::Result<Option<ImportSource>> {
         let only = |option: &str, system: &str| UsageError(format!("{option} goes with --from {system}"));
-        if self.map.is_some() && self.from != System::Csv {
+        if self.map.is_some() && self.from != SourceSystem::Csv {
             return Err(only("--map", "csv").into());
         }
-        if self.firebase_hash_config.is_some() && self.from != System::Firebase {
+        if self.firebase_hash_config.is_some() && self.from != SourceSystem::Firebase {
             return Err(only("--firebase-hash-config", "firebase").into());
         }
         Ok(Some(match self.from {
-            System::Latchkey => return Ok(None),
-            System::Django => ImportSource::Django,
-            System::Keycloak => ImportSource::Keycloak,
-            System::Auth0 => ImportSource::Auth0,
-            System::Supabase => ImportSource::Supabase,
-            System::Csv => {
+            SourceSystem::Latchkey => return Ok(None),
+            SourceSystem::Django => ImportSource::Django,
+            SourceSystem::Keycloak => ImportSource::Keycloak,
+            SourceSystem::Auth0 => ImportSource::Auth0,
+            SourceSystem::Supabase => ImportSource::Supabase,
+            SourceSystem::Csv => {
                 let map = ColumnMap::parse(self.map.as_deref().unwrap_or_default());
                 ImportSource::Csv(map.map_err(|error| UsageError(format!("--map: {error}")))?)
             }
-            System::Firebase => {
+            SourceSystem::Firebase => {
                 let missing = "--from firebase needs --firebase-hash-config FILE: in the Firebase console, Authentication, Users, the \
                                menu with three dots, Password hash parameters";
                 let file = self.firebase_hash_config.as_ref().ok_or_else(|| UsageError(missing.to_owned()))?;
@@ -135,13 +135,13 @@ impl Import {
         let name = if is_pipe(&self.file) { "stdin".into() } else { self.file.to_string_lossy() };
         let (file, conversion) = match given {
             // An import reads its input twice, and a pipe can be read only once.
-            Some(file) if source.is_none() && is_plain(&file).with_context(cannot)? => {
+            Some(file) if source.is_none() && can_be_read_in_place(&file).with_context(cannot)? => {
                 (file, ConversionReport::default())
             }
             given => {
                 let mut spool = scratch(config)?;
                 let input: Box<dyn Read> = given.map_or_else(|| Box::new(io::stdin()) as _, |file| Box::new(file) as _);
-                let filled = fill(&mut spool, source.as_ref(), input);
+                let filled = write_lines(&mut spool, source.as_ref(), input);
                 let report = filled.with_context(|| match source {
                     Some(_) => format!("cannot import {name}"),
                     None => format!("cannot copy {name} to the data directory"),
@@ -178,9 +178,9 @@ impl Import {
 
     fn say(&self, report: &ImportReport) {
         let line = match self.from {
-            System::Latchkey | System::Auth0 => "line",
-            System::Csv | System::Supabase => "row",
-            System::Django | System::Firebase | System::Keycloak => "object",
+            SourceSystem::Latchkey | SourceSystem::Auth0 => "line",
+            SourceSystem::Csv | SourceSystem::Supabase => "row",
+            SourceSystem::Django | SourceSystem::Firebase | SourceSystem::Keycloak => "object",
         };
         for remark in &report.lines {
             eprintln!("{line} {}: {}", remark.line, remark.message);
@@ -217,7 +217,7 @@ fn say_conversion(conversion: &ConversionReport) {
 }
 
 /// Whether a file can be read as it is: twice, and without a byte order mark.
-fn is_plain(mut file: &File) -> io::Result<bool> {
+fn can_be_read_in_place(mut file: &File) -> io::Result<bool> {
     if !file.metadata()?.is_file() {
         return Ok(false);
     }
@@ -228,12 +228,16 @@ fn is_plain(mut file: &File) -> io::Result<bool> {
 }
 
 /// Writes `input` to `spool` as lines that an import reads.
-fn fill(spool: &mut File, source: Option<&ImportSource>, input: Box<dyn Read>) -> anyhow::Result<ConversionReport> {
+fn write_lines(
+    spool: &mut File,
+    source: Option<&ImportSource>,
+    input: Box<dyn Read>,
+) -> anyhow::Result<ConversionReport> {
     let mut out = BufWriter::new(spool);
     let report = if let Some(source) = source {
         sources::convert(source, input, &mut out, SystemClock.now())?
     } else {
-        io::copy(&mut Utf8Reader::new(BufReader::new(input))?, &mut out)?;
+        io::copy(&mut TranscodingReader::new(BufReader::new(input))?, &mut out)?;
         ConversionReport::default()
     };
     out.flush()?;

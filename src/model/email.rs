@@ -8,7 +8,7 @@ use crate::unicode::nfc;
 
 /// A valid email address (RFC 5321 §4.1.2, with the UTF-8 of RFC 6531), at most 254 bytes, with a dot in its domain.
 ///
-/// The original spelling is kept for display, in form NFC. Two addresses with the same [`Email::key`] are one mailbox and one account.
+/// The original spelling is kept for display, in form NFC unless it was stored before schema 7. Two addresses with the same [`Email::key`] are one mailbox and one account.
 #[derive(Debug, Clone)]
 pub struct Email(String);
 
@@ -57,7 +57,7 @@ impl Email {
     /// Returns what the key of an address begins with if the address begins with `text`. A label of the domain that is not ASCII must be
     /// complete.
     #[must_use]
-    pub fn key_prefix(text: &str) -> String {
+    pub fn search_key(text: &str) -> String {
         key(text)
     }
 }

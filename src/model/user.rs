@@ -21,7 +21,7 @@ impl PasswordHash {
         &self.0
     }
 
-    /// Whether another system made it: new hashes are scrypt as a PHC string.
+    /// Whether it is anything but scrypt as a PHC string, which is the format of new hashes.
     #[must_use]
     pub fn is_foreign(&self) -> bool {
         !self.0.starts_with("$scrypt$")
@@ -44,7 +44,7 @@ pub struct UserChange {
 /// Selects users of a list. A field that is `None` selects all.
 #[derive(Debug, Clone, Default)]
 pub struct UserFilter {
-    /// Users whose email starts with this, in any letter case and spelling ([`Email::key_prefix`]).
+    /// Users whose email starts with this, in any letter case and spelling ([`Email::search_key`]).
     pub email_prefix: Option<String>,
     /// Users who are administrators (`true`), or who are not.
     pub admin: Option<bool>,
@@ -99,7 +99,7 @@ impl UserFilter {
     /// Whether the filter selects `user`.
     #[must_use]
     pub fn fits(&self, user: &User) -> bool {
-        self.email_prefix.as_ref().is_none_or(|prefix| user.email.key().starts_with(&Email::key_prefix(prefix)))
+        self.email_prefix.as_ref().is_none_or(|prefix| user.email.key().starts_with(&Email::search_key(prefix)))
             && self.admin.is_none_or(|admin| user.admin == admin)
             && self.disabled.is_none_or(|disabled| user.disabled == disabled)
     }

@@ -94,10 +94,10 @@ impl Hasher {
         let known = stored.is_some();
         let class = if known_device || from.is_none() { Class::Known } else { Class::Unknown };
         let stored = StoredHash::read(stored.as_ref().unwrap_or(&self.decoy))?;
-        let forms = if password.was_normalised() { 2 } else { 1 };
+        let forms = if password.is_unnormalised() { 2 } else { 1 };
         let demand = Demand { class, client: Client::at(from), work: stored.work() * forms };
         self.run(demand, move |permit| {
-            let as_given = password.take_given().is_some_and(|given| stored.matches(&given));
+            let as_given = password.take_unnormalised().is_some_and(|given| stored.matches(&given));
             let matches = (stored.matches(&password) | as_given) && known;
             // The new hash is made in the same job, so that the password is not kept longer. Under load it is left to a later login.
             let weak = matches && (as_given || stored.is_weaker_than(cost));

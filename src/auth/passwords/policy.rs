@@ -37,12 +37,12 @@ impl Password {
 
     /// Takes the text as it was given away, as a password that is not normalised: for a hash that was made of such text. `None` if the text
     /// was given normalised.
-    pub(in crate::auth) fn take_given(&mut self) -> Option<Self> {
+    pub(in crate::auth) fn take_unnormalised(&mut self) -> Option<Self> {
         Some(Self { normalised: self.given.take()?, given: None })
     }
 
-    /// Whether the text was given in another form than the normalised one.
-    pub(in crate::auth) fn was_normalised(&self) -> bool {
+    /// Whether the text was given in another form than the normalised one, which [`Password::take_unnormalised`] returns.
+    pub(in crate::auth) fn is_unnormalised(&self) -> bool {
         self.given.is_some()
     }
 }
@@ -92,7 +92,9 @@ impl PasswordPolicy {
             Err(WeakPassword::TooShort(self.chars_min))
         } else if chars > self.chars_max {
             Err(WeakPassword::TooLong(self.chars_max))
-        } else if email.is_some_and(|email| email.key() == *lowercase || email.as_str().to_lowercase() == *lowercase) {
+        } else if email.is_some_and(|email| {
+            email.key() == *lowercase || nfkc(&email.as_str().to_lowercase()) == lowercase.as_str()
+        }) {
             Err(WeakPassword::IsEmail)
         } else if !self.allow_common && COMMON.contains(lowercase.as_str()) {
             Err(WeakPassword::Common)

@@ -46,11 +46,11 @@ impl<'a> EmailIndex<'a> {
     pub(in crate::store) fn remove(&mut self, user: &User) -> Result<(), StoreError> {
         let (key, id) = (user.email.key(), user.public_id.to_bytes());
         if self.owner(&key)? != Some(id) {
-            self.duplicates.remove(duplicate_key(&key, id).as_slice())?;
+            self.duplicates.remove(duplicate_key(user).as_slice())?;
             return Ok(());
         }
-        let (first, last) = (duplicate_key(&key, [0; 16]), duplicate_key(&key, [0xff; 16]));
-        let next = self.duplicates.range(first.as_slice()..=last.as_slice())?.next().transpose()?;
+        let (first, end) = ([key.as_bytes(), &[0]].concat(), [key.as_bytes(), &[1]].concat());
+        let next = self.duplicates.range(first.as_slice()..end.as_slice())?.next().transpose()?;
         let next = next.map(|(key, _)| key.value().to_vec());
         if let Some(next) = next {
             self.duplicates.remove(next.as_slice())?;
@@ -86,7 +86,7 @@ impl fmt::Display for MailboxDuplicate {
         write!(
             f,
             "{duplicate_email} ({duplicate_public_id}) has the mailbox of the older account {email} ({public_id}), which a login \
-             reaches; remove one of them"
+             reaches; remove one of them by its public id"
         )
     }
 }
@@ -132,7 +132,7 @@ impl Checker {
         let (key, id) = (user.email.key(), user.public_id.to_bytes());
         let owner = self.by_email.get(key.as_bytes())?;
         Ok(owner.is_some_and(|owner| owner.value() == id)
-            || self.duplicates.get(duplicate_key(&key, id).as_slice())?.is_some())
+            || self.duplicates.get(duplicate_key(user).as_slice())?.is_some())
     }
 
     /// Returns the number of entries in both tables.
@@ -142,17 +142,19 @@ impl Checker {
 }
 
 /// Migration to schema 7: gives the emails that are not ASCII the keys of today.
-pub(in crate::store) fn replace_keys(txn: &WriteTransaction) -> Result<(), StoreError> {
+pub(in crate::store) fn migrate_keys(txn: &WriteTransaction) -> Result<(), StoreError> {
     let users = txn.open_table(USERS)?;
+    let find = |id: [u8; 16]| {
+        let damaged = || StoreError::Record { table: BY_EMAIL, cause: "it names a user who does not exist".to_owned() };
+        from_row(PublicId::from_bytes(id), users.get(id)?.ok_or_else(damaged)?.value())
+    };
     let mut index = EmailIndex::open(txn)?;
     let mut changed: Vec<(Vec<u8>, User)> = Vec::new();
     for row in index.by_email.iter()? {
         let (old, id) = row?;
         if !old.value().is_ascii() {
             let id = record::fixed(BY_EMAIL, id.value())?;
-            let damaged =
-                || StoreError::Record { table: BY_EMAIL, cause: "it names a user who does not exist".to_owned() };
-            let user = from_row(PublicId::from_bytes(id), users.get(id)?.ok_or_else(damaged)?.value())?;
+            let user = find(id)?;
             if user.email.key().as_bytes() != old.value() {
                 changed.push((old.value().to_vec(), user));
             }
@@ -161,26 +163,34 @@ pub(in crate::store) fn replace_keys(txn: &WriteTransaction) -> Result<(), Store
     for (old, user) in changed {
         let (key, id) = (user.email.key(), user.public_id.to_bytes());
         index.by_email.remove(old.as_slice())?;
-        let owner = index.owner(&key)?;
-        let older = owner.map_or(id, |owner| owner.min(id)); // the order of ids is the order of registration
-        index.by_email.insert(key.as_bytes(), older.as_slice())?;
-        if let Some(owner) = owner {
-            index.duplicates.insert(duplicate_key(&key, owner.max(id)).as_slice(), [].as_slice())?;
-        }
+        let Some(owner) = index.owner(&key)? else {
+            index.by_email.insert(key.as_bytes(), id.as_slice())?;
+            continue;
+        };
+        let owner = find(owner)?;
+        // An imported id says nothing about the time.
+        let age = |user: &User| (user.registered_on, user.public_id.to_bytes());
+        let (older, younger) = if age(&owner) <= age(&user) { (&owner, &user) } else { (&user, &owner) };
+        index.by_email.insert(key.as_bytes(), older.public_id.to_bytes().as_slice())?;
+        index.duplicates.insert(duplicate_key(younger).as_slice(), [].as_slice())?;
     }
     Ok(())
 }
 
-/// Returns the key of a duplicate: the key of its email, a zero byte, which no email has, and the public id.
-fn duplicate_key(key: &str, id: [u8; 16]) -> Vec<u8> {
-    [key.as_bytes(), &[0], &id].concat()
+/// Returns the key of a duplicate: the key of its email, a zero byte, which no email has, the time of registration in seconds since 1970
+/// (8 bytes, in the order of time), and the public id.
+fn duplicate_key(user: &User) -> Vec<u8> {
+    let mut time = user.registered_on.unix_timestamp().to_be_bytes();
+    time[0] ^= 0x80; // negative numbers come first
+    [user.email.key().as_bytes(), &[0], &time, &user.public_id.to_bytes()].concat()
 }
 
 /// Returns the key of the email and the public id.
 fn duplicate(key: &[u8]) -> Result<(&[u8], [u8; 16]), StoreError> {
     let damaged = || StoreError::Record { table: DUPLICATES, cause: "its key is too short".to_owned() };
-    let (email, id) = key.split_last_chunk::<16>().ok_or_else(damaged)?;
-    Ok((email.strip_suffix(&[0]).ok_or_else(damaged)?, *id))
+    let (rest, id) = key.split_last_chunk::<16>().ok_or_else(damaged)?;
+    let (rest, _time) = rest.split_last_chunk::<8>().ok_or_else(damaged)?;
+    Ok((rest.strip_suffix(&[0]).ok_or_else(damaged)?, *id))
 }
 
 /// Returns the public id of the account that has the mailbox of `email`.

@@ -48,7 +48,7 @@ type Step = fn(&WriteTransaction) -> Result<(), StoreError>;
 /// Step `n` migrates schema `n` to schema `n + 1`. A released step is never changed, except that steps 1 to 4 do nothing any more: step 5
 /// creates in another form what they created.
 const STEPS: &[Step] =
-    &[create_first_tables, NOTHING, NOTHING, NOTHING, NOTHING, replace_tables, email_index::replace_keys];
+    &[create_first_tables, NO_OP, NO_OP, NO_OP, NO_OP, migrate_to_bytes_tables, one_account_per_mailbox];
 
 fn create_first_tables(txn: &WriteTransaction) -> Result<(), StoreError> {
     txn.open_table(tables::USERS)?;
@@ -56,18 +56,23 @@ fn create_first_tables(txn: &WriteTransaction) -> Result<(), StoreError> {
     Ok(())
 }
 
-const NOTHING: Step = |_| Ok(());
+const NO_OP: Step = |_| Ok(());
 
 /// Replaces every table whose type is not one of the few that remain (`tables::BytesDefinition`), and creates the indexes of schemas 2 to 5.
 /// Known devices are not kept: each login makes its device known again.
-fn replace_tables(txn: &WriteTransaction) -> Result<(), StoreError> {
+fn migrate_to_bytes_tables(txn: &WriteTransaction) -> Result<(), StoreError> {
     users::create_indexes(txn)?;
-    widgets::replace_tables(txn)?;
+    widgets::migrate_to_bytes_tables(txn)?;
     known_devices::create(txn)?;
     for table in txn.list_tables()?.filter(|table| tables::SUPERSEDED.contains(&table.name())).collect::<Vec<_>>() {
         txn.delete_table(table)?;
     }
     Ok(())
+}
+
+fn one_account_per_mailbox(txn: &WriteTransaction) -> Result<(), StoreError> {
+    email_index::migrate_keys(txn)?;
+    users::count_foreign_hashes_once(txn)
 }
 
 /// Opens the file at `path`, or creates it, and migrates it to the current schema.

@@ -20,7 +20,7 @@ pub(in crate::store) type Users = ReadOnlyTable<[u8; 16], &'static [u8]>;
 /// `Email::key` to public id.
 pub(in crate::store) const USERS_BY_EMAIL: BytesDefinition = TableDefinition::new("users_by_email_2");
 
-/// `Email::key`, a zero byte and public id of each user whose mailbox has an older account. No value. See `email_index`.
+/// `Email::key`, a zero byte, time of registration and public id of each user whose mailbox has an older account. No value. See `email_index`.
 pub(in crate::store) const MAILBOX_DUPLICATES: BytesDefinition = TableDefinition::new("users_mailbox_duplicates_1");
 
 /// Flags (1 byte) and public id (16 bytes) of every user. No value. See `user_index`.
@@ -66,6 +66,6 @@ pub(in crate::store) const SUPERSEDED: [&str; 9] = [
 pub(in crate::store) const META: TableDefinition<&str, u64> = TableDefinition::new("latchkey");
 
 /// Key in [`META`]: the number of users with a password hash of another system (`PasswordHash::is_foreign`).
-pub(in crate::store) const FOREIGN_HASHES: &str = "foreign_password_hashes";
+pub(in crate::store) const FOREIGN_HASH_COUNT: &str = "foreign_password_hashes";
 /// Key in [`META`]: the latest expiry among purged entries of the blacklist, in seconds since 1970.
 pub(in crate::store) const PURGED_THROUGH_S: &str = "blacklist_purged_through_s";

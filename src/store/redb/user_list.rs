@@ -77,7 +77,7 @@ pub(in crate::store) fn page(
     limit: usize,
 ) -> Result<UserPage, StoreError> {
     if let Some(prefix) = &filter.email_prefix {
-        return search(snapshot, &Email::key_prefix(prefix), filter, from, limit);
+        return search(snapshot, &Email::search_key(prefix), filter, from, limit);
     }
     let start = match from {
         UsersFrom::Skip(skip) => Start::Skip(skip),
@@ -101,7 +101,7 @@ pub(in crate::store) fn total(snapshot: &Snapshot, filter: &UserFilter) -> Resul
         let users = if filter.is_empty() { snapshot.users.len()? } else { user_index::count(snapshot, filter)? };
         return Ok(UserTotal { users, is_exact: true });
     };
-    let prefix = Email::key_prefix(prefix);
+    let prefix = Email::search_key(prefix);
     if filter.has_flags() {
         let counted = usize::try_from(SEARCH_COUNTED_MAX).unwrap_or(usize::MAX);
         let found = search(snapshot, &prefix, filter, UsersFrom::Skip(0), counted)?;
@@ -120,7 +120,7 @@ pub(in crate::store) fn total(snapshot: &Snapshot, filter: &UserFilter) -> Resul
     Ok(UserTotal { users, is_exact: true })
 }
 
-/// Reads up to `limit` users whose email starts with `prefix` ([`Email::key_prefix`]), in the order of emails.
+/// Reads up to `limit` users whose email starts with `prefix` ([`Email::search_key`]), in the order of emails.
 fn search(
     snapshot: &Snapshot,
     prefix: &str,
@@ -175,6 +175,8 @@ fn search_by_flags(
     from: UsersFrom,
     limit: usize,
 ) -> Result<UserPage, StoreError> {
+    // Two accounts may have the same email key (`email_index`).
+    let place = |(email, user): &(String, User)| (email.clone(), user.public_id.to_bytes());
     let mut found = Vec::new();
     for id in user_index::ids(snapshot, filter, Start::Skip(0))? {
         let user = users::find(&snapshot.users, id?)?.ok_or_else(|| no_such_user("users_by_flags"))?;
@@ -182,10 +184,12 @@ fn search_by_flags(
             found.push((user.email.key(), user));
         }
     }
-    found.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    found.sort_unstable_by_key(place);
     let skip = match from {
         UsersFrom::Skip(skip) => usize::try_from(skip).unwrap_or(usize::MAX),
-        UsersFrom::After(cursor) => found.partition_point(|(email, _)| *email <= cursor.email_key),
+        UsersFrom::After(cursor) => {
+            found.partition_point(|entry| place(entry) <= (cursor.email_key.clone(), cursor.id.to_bytes()))
+        }
     };
     let more = found.len().saturating_sub(skip) > limit;
     let items: Vec<User> = found.into_iter().skip(skip).take(limit).map(|(_, user)| user).collect();

@@ -13,7 +13,7 @@ use crate::{
             email_index::{self, EmailIndex},
             handle::Snapshot,
             known_devices, record,
-            tables::{FOREIGN_HASHES, META, USERS, USERS_BY_EMAIL, USERS_BY_EMAIL_1, Users},
+            tables::{FOREIGN_HASH_COUNT, META, USERS, USERS_BY_EMAIL, USERS_BY_EMAIL_1, Users},
             user_index::UserIndex,
             user_row::{from_row, read, to_row},
         },
@@ -88,6 +88,19 @@ pub(in crate::store) fn update_password_hash(
     Ok(())
 }
 
+/// Migration to schema 7: counts the hashes of other systems, if the step before did not.
+pub(in crate::store) fn count_foreign_hashes_once(txn: &WriteTransaction) -> Result<(), StoreError> {
+    let mut meta = txn.open_table(META)?;
+    if meta.get(FOREIGN_HASH_COUNT)?.is_none() {
+        let mut foreign = 0;
+        for entry in txn.open_table(USERS)?.iter()? {
+            foreign += u64::from(read(entry)?.password_hash.is_foreign());
+        }
+        meta.insert(FOREIGN_HASH_COUNT, foreign)?;
+    }
+    Ok(())
+}
+
 /// Migration to schema 6: creates both indexes. That of emails is copied in its order, which is much faster than in another.
 pub(in crate::store) fn create_indexes(txn: &WriteTransaction) -> Result<(), StoreError> {
     let mut by_email = txn.open_table(USERS_BY_EMAIL)?;
@@ -102,7 +115,7 @@ pub(in crate::store) fn create_indexes(txn: &WriteTransaction) -> Result<(), Sto
         index.replace(None, Some(&user))?;
         foreign += u64::from(user.password_hash.is_foreign());
     }
-    txn.open_table(META)?.insert(FOREIGN_HASHES, foreign)?;
+    txn.open_table(META)?.insert(FOREIGN_HASH_COUNT, foreign)?;
     Ok(())
 }
 
@@ -129,9 +142,9 @@ impl<'a> Tables<'a> {
         self.index.replace(before, after)?;
         let foreign = |user: Option<&User>| user.is_some_and(|user| user.password_hash.is_foreign());
         if foreign(before) != foreign(after) {
-            let count = self.meta.get(FOREIGN_HASHES)?.map_or(0, |count| count.value());
+            let count = self.meta.get(FOREIGN_HASH_COUNT)?.map_or(0, |count| count.value());
             let count = if foreign(after) { count + 1 } else { count.saturating_sub(1) };
-            self.meta.insert(FOREIGN_HASHES, count)?;
+            self.meta.insert(FOREIGN_HASH_COUNT, count)?;
         }
         match (before, after) {
             (Some(before), None) => self.emails.remove(before)?,
@@ -254,7 +267,7 @@ pub(in crate::store) fn find_by_email(snapshot: &Snapshot, email: &Email) -> Res
 
 /// Returns the number of users with a password hash of another system.
 pub(in crate::store) fn count_foreign_hashes(txn: &ReadTransaction) -> Result<u64, StoreError> {
-    Ok(txn.open_table(META)?.get(FOREIGN_HASHES)?.map_or(0, |count| count.value()))
+    Ok(txn.open_table(META)?.get(FOREIGN_HASH_COUNT)?.map_or(0, |count| count.value()))
 }
 
 pub(in crate::store) fn count(snapshot: &Snapshot) -> Result<u64, StoreError> {

@@ -168,7 +168,7 @@ pub(in crate::store) fn counts_are_right(txn: &ReadTransaction) -> Result<bool, 
 }
 
 /// Migration to schema 6: copies the widgets, and creates both indexes.
-pub(in crate::store) fn replace_tables(txn: &WriteTransaction) -> Result<(), StoreError> {
+pub(in crate::store) fn migrate_to_bytes_tables(txn: &WriteTransaction) -> Result<(), StoreError> {
     let (mut widgets, mut by_sequence) = (txn.open_table(WIDGETS)?, txn.open_table(WIDGETS_BY_SEQUENCE)?);
     for entry in txn.open_table(WIDGETS_1)?.iter()? {
         let (name, row) = entry?;

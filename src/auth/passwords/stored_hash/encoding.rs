@@ -46,6 +46,6 @@ pub(super) fn number<T: FromStr>(text: &str) -> Option<T> {
 }
 
 /// Reads a number within bounds. `what` names it in the error, in the plural.
-pub(super) fn bounded(text: &str, bounds: RangeInclusive<u32>, what: &str) -> Result<u32, String> {
+pub(super) fn number_in_range(text: &str, bounds: RangeInclusive<u32>, what: &str) -> Result<u32, String> {
     number(text).filter(|number| bounds.contains(number)).ok_or_else(|| format!("its {what} are out of bounds"))
 }

@@ -6,12 +6,12 @@ use super::{
     encoding::{base64, hex, number},
     hash_function::{DigestKind, HashFunction, Prehash},
     modular_crypt::{argon2, bcrypt, pbkdf2_rounds},
-    parsed_hash::{Parsed, ParsedHash},
+    parsed_hash::{ParseResult, ParsedHash},
 };
 use crate::auth::passwords::scrypt_cost::ScryptCost;
 
 /// Parses `METHOD$…` of Django and Werkzeug. `None` if the method is unknown.
-pub(super) fn django_or_werkzeug(text: &str) -> Option<Parsed> {
+pub(super) fn django_or_werkzeug(text: &str) -> Option<ParseResult> {
     let (method, rest) = text.split_once('$')?;
     Some(match method {
         "pbkdf2_sha256" => django_pbkdf2("Django pbkdf2_sha256", DigestKind::Sha256, rest),
@@ -50,13 +50,13 @@ fn scrypt_of(n: &str, r: &str, p: &str) -> Result<HashFunction, String> {
 }
 
 /// Parses `salt$hex`. The salt is the bytes of its text, not decoded, in Werkzeug and in Django.
-fn werkzeug(format: &'static str, function: Result<HashFunction, String>, rest: &str) -> Parsed {
+fn werkzeug(format: &'static str, function: Result<HashFunction, String>, rest: &str) -> ParseResult {
     let (salt, output) = rest.split_once('$').ok_or("it has no salt or no hash")?;
     Ok(ParsedHash { format, function: function?, salt: salt.as_bytes().to_vec(), expected: hex(output)? })
 }
 
 /// Parses `600000$salt$base64`.
-fn django_pbkdf2(format: &'static str, digest: DigestKind, rest: &str) -> Parsed {
+fn django_pbkdf2(format: &'static str, digest: DigestKind, rest: &str) -> ParseResult {
     let [rounds, salt, hash] = rest.split('$').collect::<Vec<_>>()[..] else {
         return Err("it has no salt or no hash".to_owned());
     };
@@ -65,7 +65,7 @@ fn django_pbkdf2(format: &'static str, digest: DigestKind, rest: &str) -> Parsed
 }
 
 /// Parses `argon2id$v=19$…`, a PHC string without its first character.
-fn django_argon2(rest: &str) -> Parsed {
+fn django_argon2(rest: &str) -> ParseResult {
     let algorithm = match rest.split_once('$').map(|(algorithm, _)| algorithm) {
         Some("argon2id") => Algorithm::Argon2id,
         Some("argon2i") => Algorithm::Argon2i,
@@ -76,7 +76,7 @@ fn django_argon2(rest: &str) -> Parsed {
 }
 
 /// Parses `16384$salt$8$1$base64`.
-fn django_scrypt(rest: &str) -> Parsed {
+fn django_scrypt(rest: &str) -> ParseResult {
     let [n, salt, r, p, hash] = rest.split('$').collect::<Vec<_>>()[..] else {
         return Err("it has no salt or no hash".to_owned());
     };
@@ -85,7 +85,7 @@ fn django_scrypt(rest: &str) -> Parsed {
 }
 
 /// Parses the base64 of ASP.NET Identity, version 2 or 3. `None` if it is something else.
-pub(super) fn asp_net(text: &str) -> Option<Parsed> {
+pub(super) fn asp_net(text: &str) -> Option<ParseResult> {
     const V2_SALT_BYTES: usize = 16;
     const V2_BYTES: usize = 1 + V2_SALT_BYTES + 32;
     if !text.is_ascii() || !(64..=200).contains(&text.len()) {
@@ -105,7 +105,7 @@ pub(super) fn asp_net(text: &str) -> Option<Parsed> {
 }
 
 /// Parses the digest, the number of rounds and the length of the salt (4 bytes each, big endian), the salt and the hash.
-fn asp_net_3(bytes: &[u8]) -> Parsed {
+fn asp_net_3(bytes: &[u8]) -> ParseResult {
     let malformed = || "it is a malformed hash of ASP.NET Identity".to_owned();
     let word = |place: usize| {
         let bytes = bytes.get(place * 4..).and_then(|rest| rest.first_chunk::<4>());

@@ -201,6 +201,14 @@ impl HashFunction {
         bool::from(actual.ct_eq(expected)) && typed.len() == all.len()
     }
 
+    /// Returns the length of the output in bytes, or `None` if it can have any.
+    pub(super) fn output_bytes(&self) -> Option<usize> {
+        match self {
+            Self::SaltedDigest(digest) | Self::SaltedHmac(digest) => Some(digest.bytes()),
+            _ => None,
+        }
+    }
+
     /// The longest password in bytes that can match.
     fn password_bytes_max(&self) -> usize {
         match self {

@@ -4,18 +4,18 @@ use super::{
     encoding::{base64, hex, passlib_base64},
     hash_function::{DigestKind, HashFunction},
     modular_crypt::{self, pbkdf2_rounds},
-    parsed_hash::{OUTPUT_BYTES_MAX, Parsed, ParsedHash},
+    parsed_hash::{OUTPUT_BYTES_MAX, ParseResult, ParsedHash},
 };
 
 /// Splits `{SCHEME}rest`. The scheme is returned in upper case, because its letter case has no meaning.
-pub(super) fn scheme(text: &str) -> Option<(String, &str)> {
+pub(super) fn split_scheme(text: &str) -> Option<(String, &str)> {
     let (scheme, rest) = text.strip_prefix('{')?.split_once('}')?;
     Some((scheme.to_ascii_uppercase(), rest))
 }
 
 /// Parses a hash by its scheme. `None` if the scheme is unknown.
-pub(super) fn parse(text: &str) -> Option<Parsed> {
-    let (scheme, rest) = scheme(text)?;
+pub(super) fn parse(text: &str) -> Option<ParseResult> {
+    let (scheme, rest) = split_scheme(text)?;
     // Dovecot names the encoding behind the scheme.
     let (scheme, encoding) = scheme.split_once('.').unwrap_or((&scheme, ""));
     Some(match scheme {
@@ -48,7 +48,7 @@ fn decode(encoding: &str, text: &str) -> Result<Vec<u8>, String> {
 }
 
 /// Parses the digest of password and salt, and the salt.
-fn salted(format: &'static str, digest: DigestKind, length: usize, encoding: &str, text: &str) -> Parsed {
+fn salted(format: &'static str, digest: DigestKind, length: usize, encoding: &str, text: &str) -> ParseResult {
     let bytes = decode(encoding, text)?;
     let (expected, salt) = bytes.split_at_checked(length).ok_or("its output is too short")?;
     let function = HashFunction::SaltedDigest(digest);
@@ -56,7 +56,7 @@ fn salted(format: &'static str, digest: DigestKind, length: usize, encoding: &st
 }
 
 /// Parses `10000$salt$hash` of `OpenLDAP` and passlib.
-fn pbkdf2(format: &'static str, digest: DigestKind, text: &str) -> Parsed {
+fn pbkdf2(format: &'static str, digest: DigestKind, text: &str) -> ParseResult {
     let [rounds, salt, hash] = text.split('$').collect::<Vec<_>>()[..] else {
         return Err("it has no salt or no hash".to_owned());
     };
@@ -65,7 +65,7 @@ fn pbkdf2(format: &'static str, digest: DigestKind, text: &str) -> Parsed {
 }
 
 /// Parses `$1$salt$rounds$hex` of Dovecot. The salt is the bytes of its text.
-fn dovecot_pbkdf2(text: &str) -> Parsed {
+fn dovecot_pbkdf2(text: &str) -> ParseResult {
     let ["", "1", salt, rounds, hash] = text.split('$').collect::<Vec<_>>()[..] else {
         return Err("it is a malformed PBKDF2 hash of Dovecot".to_owned());
     };
@@ -74,7 +74,7 @@ fn dovecot_pbkdf2(text: &str) -> Parsed {
 }
 
 /// Parses the base64 of the number of rounds (4 bytes, big endian), the salt (64 bytes) and the hash (256 bytes).
-fn directory_server_389(text: &str) -> Parsed {
+fn directory_server_389(text: &str) -> ParseResult {
     const SALT_BYTES: usize = 64;
     let bytes = base64(text)?;
     let parts = bytes.split_first_chunk::<4>().and_then(|(rounds, rest)| {

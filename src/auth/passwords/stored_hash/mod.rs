@@ -39,7 +39,10 @@ const OUTPUT_BYTES_MIN: usize = 10;
 pub struct UnusableHash(String);
 
 /// A parsed hash whose parameters are within bounds.
-pub struct StoredHash(ParsedHash);
+pub struct StoredHash {
+    parsed: ParsedHash,
+    is_foreign: bool,
+}
 
 impl StoredHash {
     /// Parses a hash and checks its parameters against the bounds. Nothing is computed.
@@ -52,7 +55,7 @@ impl StoredHash {
             return Err(UnusableHash(format!("it is longer than {TEXT_BYTES_MAX} bytes")));
         }
         let parsed = modular_crypt::parse(text)
-            .or_else(|| modular_crypt::drupal_6(text))
+            .or_else(|| modular_crypt::hash_of_md5(text))
             .or_else(|| ldap::parse(text))
             .or_else(|| frameworks::django_or_werkzeug(text))
             .or_else(|| frameworks::asp_net(text))
@@ -61,34 +64,37 @@ impl StoredHash {
         if !(OUTPUT_BYTES_MIN..=OUTPUT_BYTES_MAX).contains(&parsed.expected.len()) {
             return Err(UnusableHash("its output is too short or too long".to_owned()));
         }
+        if parsed.function.output_bytes().is_some_and(|bytes| bytes != parsed.expected.len()) {
+            return Err(UnusableHash("its output has the wrong length".to_owned()));
+        }
         if parsed.salt.is_empty() {
             return Err(UnusableHash("it has no salt".to_owned()));
         }
-        Ok(Self(parsed))
+        Ok(Self { parsed, is_foreign: hash.is_foreign() })
     }
 
     /// Returns the name of its format, such as `Django pbkdf2_sha256`.
     #[must_use]
     pub fn format(&self) -> &'static str {
-        self.0.format
+        self.parsed.format
     }
 
     /// Whether `password` matches. This is as expensive as computing the hash.
     #[must_use]
     pub fn matches(&self, password: &Password) -> bool {
-        self.0.function.matches(password, &self.0.salt, &self.0.expected)
+        self.parsed.function.matches(password, &self.parsed.salt, &self.parsed.expected)
     }
 
     /// Returns the work of one verification, as the number of scrypt bytes that take about as long.
     pub(in crate::auth) fn work(&self) -> u64 {
-        self.0.function.work(self.0.expected.len())
+        self.parsed.function.work(self.parsed.expected.len())
     }
 
     /// Whether a new hash of cost `cost` should replace this one.
     #[must_use]
     pub fn is_weaker_than(&self, cost: ScryptCost) -> bool {
-        match &self.0.function {
-            HashFunction::Scrypt(stored) if self.0.format == modular_crypt::OURS => stored.work() < cost.work(),
+        match &self.parsed.function {
+            HashFunction::Scrypt(stored) if !self.is_foreign => stored.work() < cost.work(),
             _ => true,
         }
     }

@@ -4,12 +4,12 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use scrypt::password_hash::phc::PasswordHash as Phc;
 
 use super::{
-    encoding::{base64, bcrypt_base64, bounded, number, passlib_base64},
+    encoding::{base64, bcrypt_base64, number, number_in_range, passlib_base64},
     hash_function::{
         BCRYPT_COST_MAX, DigestKind, HashFunction, PBKDF2_ROUNDS_MAX, PHPASS_ALPHABET, PHPASS_LOG_ROUNDS_MAX, Prehash,
         SHA_CRYPT_ROUNDS_MAX,
     },
-    parsed_hash::{Parsed, ParsedHash},
+    parsed_hash::{ParseResult, ParsedHash},
 };
 use crate::auth::passwords::scrypt_cost::ScryptCost;
 
@@ -20,11 +20,9 @@ const BCRYPT_COST_MIN: u32 = 4;
 const SHA_CRYPT_ROUNDS_MIN: u32 = 1000;
 const SHA_CRYPT_ROUNDS_DEFAULT: u32 = 5000;
 const PHPASS_LOG_ROUNDS_MIN: u8 = 7;
-/// The format of new hashes.
-pub(super) const OURS: &str = "scrypt";
 
 /// Parses a hash by its first field. `None` if the field is unknown.
-pub(super) fn parse(text: &str) -> Option<Parsed> {
+pub(super) fn parse(text: &str) -> Option<ParseResult> {
     let (id, _) = text.strip_prefix('$')?.split_once('$')?;
     Some(match id {
         "2a" | "2b" | "2y" => bcrypt("bcrypt", text, Prehash::Nothing),
@@ -47,7 +45,7 @@ pub(super) fn parse(text: &str) -> Option<Parsed> {
 }
 
 /// Parses the hash of an MD5 hash, which Drupal 7 made of the hashes of Drupal 6: a `U`, and the hash of the hash.
-pub(super) fn drupal_6(text: &str) -> Option<Parsed> {
+pub(super) fn hash_of_md5(text: &str) -> Option<ParseResult> {
     let text = text.strip_prefix('U')?;
     Some(match text.get(..3)? {
         "$S$" => phpass("Drupal 7 of MD5", DigestKind::Sha512, 43, Prehash::Md5Hex, text),
@@ -56,15 +54,15 @@ pub(super) fn drupal_6(text: &str) -> Option<Parsed> {
     })
 }
 
-fn scrypt(text: &str) -> Parsed {
+fn scrypt(text: &str) -> ParseResult {
     let phc = Phc::new(text).map_err(|error| error.to_string())?;
     let cost = ScryptCost::of(&phc.params).ok_or("its scrypt parameters are out of bounds")?;
     let (Some(salt), Some(hash)) = (phc.salt, phc.hash) else { return Err("it has no salt or no hash".to_owned()) };
     let (salt, expected) = (salt.to_vec(), hash.as_bytes().to_vec());
-    Ok(ParsedHash { format: OURS, function: HashFunction::Scrypt(cost), salt, expected })
+    Ok(ParsedHash { format: "scrypt", function: HashFunction::Scrypt(cost), salt, expected })
 }
 
-pub(super) fn argon2(format: &'static str, algorithm: Algorithm, text: &str) -> Parsed {
+pub(super) fn argon2(format: &'static str, algorithm: Algorithm, text: &str) -> ParseResult {
     let phc = Phc::new(text).map_err(|error| error.to_string())?;
     let version = match phc.version {
         None | Some(0x10) => Version::V0x10,
@@ -85,7 +83,7 @@ pub(super) fn argon2(format: &'static str, algorithm: Algorithm, text: &str) -> 
 }
 
 /// Parses bcrypt: `$2b$12$`, then 22 characters of salt and 31 of hash.
-pub(super) fn bcrypt(format: &'static str, text: &str, prehash: Prehash) -> Parsed {
+pub(super) fn bcrypt(format: &'static str, text: &str, prehash: Prehash) -> ParseResult {
     let malformed = || "it is a malformed bcrypt hash".to_owned();
     let known = ["$2a$", "$2b$", "$2y$"].iter().any(|prefix| text.starts_with(prefix));
     if !known || text.len() != 60 || !text.is_ascii() || text.as_bytes()[6] != b'$' {
@@ -103,7 +101,7 @@ fn bcrypt_cost(cost: u32) -> Result<u32, String> {
 }
 
 /// Parses `$bcrypt-sha256$v=2,t=2b,r=12$salt$hash`, and `$bcrypt-sha256$2b,12$salt$hash` of the first version.
-fn passlib_bcrypt(text: &str) -> Parsed {
+fn passlib_bcrypt(text: &str) -> ParseResult {
     let malformed = || "it is a malformed bcrypt-sha256 hash".to_owned();
     let ["", _, params, salt, hash] = text.split('$').collect::<Vec<_>>()[..] else { return Err(malformed()) };
     let (kind, cost, prehash) = match params.split(',').collect::<Vec<_>>()[..] {
@@ -119,7 +117,7 @@ fn passlib_bcrypt(text: &str) -> Parsed {
 }
 
 /// Parses `$pbkdf2-sha256$29000$salt$hash` of passlib, and `$pbkdf2-sha256$i=29000,l=32$salt$hash` as a PHC string.
-fn pbkdf2(format: &'static str, digest: DigestKind, text: &str) -> Parsed {
+fn pbkdf2(format: &'static str, digest: DigestKind, text: &str) -> ParseResult {
     let ["", _, params, salt, hash] = text.split('$').collect::<Vec<_>>()[..] else {
         return Err("it has no salt or no hash".to_owned());
     };
@@ -130,17 +128,17 @@ fn pbkdf2(format: &'static str, digest: DigestKind, text: &str) -> Parsed {
 }
 
 pub(super) fn pbkdf2_rounds(text: &str) -> Result<u32, String> {
-    bounded(text, 1..=PBKDF2_ROUNDS_MAX, "pbkdf2 iterations")
+    number_in_range(text, 1..=PBKDF2_ROUNDS_MAX, "pbkdf2 iterations")
 }
 
 /// Parses `$6$salt$hash` and `$6$rounds=5000$salt$hash`. The hash has `length` characters.
-fn sha_crypt(format: &'static str, length: usize, text: &str) -> Parsed {
+fn sha_crypt(format: &'static str, length: usize, text: &str) -> ParseResult {
     let fields: Vec<&str> = text.split('$').skip(2).collect();
     let (rounds, salt, hash) = match fields[..] {
         [salt, hash] => (SHA_CRYPT_ROUNDS_DEFAULT, salt, hash),
         [rounds, salt, hash] => {
             let rounds = rounds.strip_prefix("rounds=").ok_or("it is a malformed SHA-crypt hash")?;
-            (bounded(rounds, SHA_CRYPT_ROUNDS_MIN..=SHA_CRYPT_ROUNDS_MAX, "SHA-crypt rounds")?, salt, hash)
+            (number_in_range(rounds, SHA_CRYPT_ROUNDS_MIN..=SHA_CRYPT_ROUNDS_MAX, "SHA-crypt rounds")?, salt, hash)
         }
         _ => return Err("it is a malformed SHA-crypt hash".to_owned()),
     };
@@ -153,7 +151,7 @@ fn sha_crypt(format: &'static str, length: usize, text: &str) -> Parsed {
 }
 
 /// Parses `$P$`, one character for the rounds, 8 characters of salt, and `length` characters of hash.
-fn phpass(format: &'static str, digest: DigestKind, length: usize, prehash: Prehash, text: &str) -> Parsed {
+fn phpass(format: &'static str, digest: DigestKind, length: usize, prehash: Prehash, text: &str) -> ParseResult {
     let malformed = || format!("it is a malformed hash of {format}");
     let bytes = text.as_bytes();
     if bytes.len() != 12 + length || !bytes[3..].iter().all(|byte| PHPASS_ALPHABET.contains(byte)) {
@@ -170,7 +168,7 @@ fn phpass(format: &'static str, digest: DigestKind, length: usize, prehash: Preh
 
 /// Parses `$fbscrypt$v=1,n=14,r=8,p=1,ss=Bw==,sk=…$salt$hash`: the hash of Firebase with the parameters of its project. `n` is the
 /// `mem_cost`, a power of two; `ss` is the salt separator and `sk` the signer key, in base64.
-fn firebase(text: &str) -> Parsed {
+fn firebase(text: &str) -> ParseResult {
     let malformed = || "it is a malformed hash of Firebase scrypt".to_owned();
     let ["", _, params, salt, hash] = text.split('$').collect::<Vec<_>>()[..] else { return Err(malformed()) };
     let param = |name: &str| params.split(',').find_map(|param| param.strip_prefix(name)?.strip_prefix('='));

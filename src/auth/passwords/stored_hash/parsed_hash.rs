@@ -2,10 +2,10 @@
 
 use super::hash_function::HashFunction;
 
-/// The longest output that is compared. PBKDF2 computes each block by itself, so that a longer output of it may be cut.
+/// The longest output that is compared. A longer output of PBKDF2 may be cut to this length, because each block is computed by itself.
 pub(super) const OUTPUT_BYTES_MAX: usize = 64;
 
-/// A hash as its text says.
+/// The function, the salt and the expected output that the text of a hash describes.
 pub(super) struct ParsedHash {
     /// The name of the format, such as `Django pbkdf2_sha256`.
     pub(super) format: &'static str,
@@ -15,4 +15,4 @@ pub(super) struct ParsedHash {
 }
 
 /// A hash, or what is wrong with its text, as the end of the sentence "the hash cannot be used: …".
-pub(super) type Parsed = Result<ParsedHash, String>;
+pub(super) type ParseResult = Result<ParsedHash, String>;

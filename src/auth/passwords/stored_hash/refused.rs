@@ -5,7 +5,7 @@ use super::ldap;
 /// Says what to do instead.
 const NEW_PASSWORD: &str = "add the user with `latchkey user add` and a new password";
 
-/// Says what a text is that is no hash this program verifies.
+/// Explains why `text` cannot be used as a stored hash, and what to do instead.
 pub(super) fn explain(text: &str) -> String {
     let is_hex = |length| text.len() == length && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     let weak = |name: &str| format!("it is {name}, which is too weak to keep; {NEW_PASSWORD}");
@@ -16,7 +16,7 @@ pub(super) fn explain(text: &str) -> String {
     } else if is_hex(64) || is_hex(128) {
         return weak("a SHA-2 hash without a salt");
     }
-    if let Some((scheme, rest)) = ldap::scheme(text) {
+    if let Some((scheme, rest)) = ldap::split_scheme(text) {
         return match scheme.split('.').next().unwrap_or_default() {
             "SHA" | "SHA1" | "SHA256" | "SHA512" => weak("a digest without a salt"),
             "MD5" | "PLAIN-MD5" | "LDAP-MD5" | "SMD5" | "MD5-CRYPT" | "DIGEST-MD5" | "CRAM-MD5" | "HMAC-MD5" => {

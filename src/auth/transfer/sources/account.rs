@@ -28,7 +28,7 @@ pub(super) struct Account {
 
 /// Accounts that are not imported, for one reason.
 #[derive(Debug, Default, Serialize)]
-pub struct LeftOut {
+pub struct LeftOutAccounts {
     /// How many.
     pub accounts: u64,
     /// The first of them: an email, another name, or the number of the account in the file.
@@ -39,19 +39,19 @@ pub struct LeftOut {
 #[derive(Debug, Default, Serialize)]
 pub struct ConversionReport {
     /// Accounts that are not imported, by the reason, such as `no password`.
-    pub left_out: BTreeMap<&'static str, LeftOut>,
+    pub left_out: BTreeMap<&'static str, LeftOutAccounts>,
     /// The fields that are not used, and in how many accounts each has a value.
     pub unused_fields: BTreeMap<String, u64>,
 }
 
 /// Writes the lines and collects the report.
-pub(super) struct Conversion<'a> {
+pub(super) struct ConversionWriter<'a> {
     out: &'a mut dyn Write,
     report: ConversionReport,
     number: u64,
 }
 
-impl<'a> Conversion<'a> {
+impl<'a> ConversionWriter<'a> {
     pub(super) fn new(out: &'a mut dyn Write) -> Self {
         Self { out, report: ConversionReport::default(), number: 0 }
     }

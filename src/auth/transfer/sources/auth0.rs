@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{
-    account::{Account, Conversion, text},
+    account::{Account, ConversionWriter, text},
     error::ConversionError,
     timestamp,
 };
@@ -13,7 +13,7 @@ const USED: [&str; 6] = ["email", "identifiers", "passwordHash", "blocked", "cre
 /// Converts one line. `None` is an empty line.
 pub(super) fn convert(
     object: Option<Map<String, Value>>,
-    conversion: &mut Conversion<'_>,
+    conversion: &mut ConversionWriter<'_>,
 ) -> Result<(), ConversionError> {
     let Some(object) = object else { return Ok(conversion.skip_line()?) };
     conversion.unused_fields(&object, &USED);

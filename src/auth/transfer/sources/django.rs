@@ -3,20 +3,23 @@
 use serde_json::{Map, Value};
 
 use super::{
-    account::{Account, Conversion, text},
+    account::{Account, ConversionWriter, text},
     error::ConversionError,
     timestamp,
 };
 
 const USED: [&str; 5] = ["email", "password", "is_superuser", "is_active", "date_joined"];
 
-/// Converts an object of any model. A model of users is one with a password.
-pub(super) fn convert(mut object: Map<String, Value>, conversion: &mut Conversion<'_>) -> Result<(), ConversionError> {
+/// Converts an object of any model. A model of users is one with the fields of Django's `AbstractBaseUser`.
+pub(super) fn convert(
+    mut object: Map<String, Value>,
+    conversion: &mut ConversionWriter<'_>,
+) -> Result<(), ConversionError> {
     let model = text(&object, "model");
     let Some(Value::Object(fields)) = object.get_mut("fields") else {
         return Err(ConversionError::Format("it is not the output of dumpdata: an object has no `fields`".to_owned()));
     };
-    if !fields.get("password").is_some_and(Value::is_string) {
+    if !fields.get("password").is_some_and(Value::is_string) || !fields.contains_key("last_login") {
         conversion.unused(&format!("objects of {model}"));
         return Ok(conversion.skip_line()?);
     }

@@ -1,21 +1,24 @@
 //! Firebase Authentication: `firebase auth:export`, and the parameters of the project's password hashes.
 
 use serde_json::{Map, Value};
+use zeroize::Zeroizing;
 
 use super::{
-    account::{Account, Conversion, text},
+    account::{Account, ConversionWriter, text},
     error::ConversionError,
     timestamp,
 };
 
+const SALT_SEPARATOR: &str = "base64_salt_separator";
+/// The fields that are converted.
 const USED: [&str; 5] = ["email", "passwordHash", "salt", "createdAt", "disabled"];
 
 /// The parameters of a project's password hashes, as the console shows them under "Password hash parameters".
 pub struct FirebaseHashConfig {
-    signer_key: String,
-    salt_separator: String,
-    rounds: String,
-    mem_cost: String,
+    signer_key: Zeroizing<String>,
+    salt_separator: Zeroizing<String>,
+    rounds: Zeroizing<String>,
+    mem_cost: Zeroizing<String>,
 }
 
 impl FirebaseHashConfig {
@@ -24,17 +27,19 @@ impl FirebaseHashConfig {
     /// # Errors
     /// [`ConversionError::Format`] names the parameter that is missing. It does not repeat the text, which is a secret.
     pub fn parse(text: &str) -> Result<Self, ConversionError> {
-        let words: Vec<&str> = text
-            .split(|c: char| c.is_whitespace() || matches!(c, ',' | ':' | '"' | '{' | '}'))
-            .filter(|word| !word.is_empty())
-            .collect();
         let parameter = |name: &str| {
-            let value = words.iter().skip_while(|word| **word != name).nth(1).map(|value| (*value).to_owned());
-            value.ok_or_else(|| ConversionError::Format(format!("the Firebase hash config has no {name}")))
+            let missing = || ConversionError::Format(format!("the Firebase hash config has no {name}"));
+            let (_, rest) = text.split_once(name).ok_or_else(missing)?;
+            let value = rest.trim_start_matches('"').trim_start().strip_prefix(':').ok_or_else(missing)?.trim_start();
+            let end = |c: char| c == '"' || c == ',' || c == '}' || c.is_whitespace();
+            let value = value.strip_prefix('"').unwrap_or(value).split(end).next().unwrap_or_default();
+            // Only the separator may be empty.
+            let is_there = !value.is_empty() || name == SALT_SEPARATOR;
+            if is_there { Ok(Zeroizing::new(value.to_owned())) } else { Err(missing()) }
         };
         Ok(Self {
             signer_key: parameter("base64_signer_key")?,
-            salt_separator: parameter("base64_salt_separator")?,
+            salt_separator: parameter(SALT_SEPARATOR)?,
             rounds: parameter("rounds")?,
             mem_cost: parameter("mem_cost")?,
         })
@@ -42,14 +47,15 @@ impl FirebaseHashConfig {
 
     fn hash(&self, salt: &str, hash: &str) -> String {
         let Self { signer_key, salt_separator, rounds, mem_cost } = self;
-        format!("$fbscrypt$v=1,n={mem_cost},r={rounds},p=1,ss={salt_separator},sk={signer_key}${salt}${hash}")
+        let [n, r, ss, sk] = [mem_cost, rounds, salt_separator, signer_key].map(|parameter| parameter.as_str());
+        format!("$fbscrypt$v=1,n={n},r={r},p=1,ss={ss},sk={sk}${salt}${hash}")
     }
 }
 
 pub(super) fn convert(
     object: &Map<String, Value>,
     config: &FirebaseHashConfig,
-    conversion: &mut Conversion<'_>,
+    conversion: &mut ConversionWriter<'_>,
 ) -> Result<(), ConversionError> {
     conversion.unused_fields(object, &USED);
     let (hash, salt) = (text(object, "passwordHash"), text(object, "salt"));

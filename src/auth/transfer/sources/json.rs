@@ -10,6 +10,9 @@ use serde_json::{Map, Value};
 
 use super::error::ConversionError;
 
+/// The longest line in bytes that is read.
+const LINE_BYTES_MAX: u64 = 1024 * 1024;
+
 type Object = Map<String, Value>;
 
 /// Calls `each` with every object of the array in `reader`, or of its member `users`.
@@ -83,8 +86,12 @@ pub(super) fn for_each_line(
     let mut text = String::new();
     for number in 1.. {
         text.clear();
-        if reader.read_line(&mut text)? == 0 {
+        if (&mut reader).take(LINE_BYTES_MAX + 1).read_line(&mut text)? == 0 {
             break;
+        }
+        if text.len() as u64 > LINE_BYTES_MAX {
+            let message = format!("line {number} has more than {LINE_BYTES_MAX} bytes; it should be one account");
+            return Err(ConversionError::Format(message));
         }
         let line = text.trim();
         let object = if line.is_empty() {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{
-    account::{Account, Conversion, text},
+    account::{Account, ConversionWriter, text},
     error::ConversionError,
     timestamp,
 };
@@ -11,7 +11,10 @@ use super::{
 const USED: [&str; 5] = ["id", "email", "enabled", "createdTimestamp", "credentials"];
 
 /// Converts a user. The id is kept; roles are not.
-pub(super) fn convert(object: &Map<String, Value>, conversion: &mut Conversion<'_>) -> Result<(), ConversionError> {
+pub(super) fn convert(
+    object: &Map<String, Value>,
+    conversion: &mut ConversionWriter<'_>,
+) -> Result<(), ConversionError> {
     conversion.unused_fields(object, &USED);
     let credentials = object.get("credentials").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let is_password = |credential: &&Value| credential["type"] == "password";

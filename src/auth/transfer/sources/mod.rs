@@ -1,7 +1,9 @@
 //! Users as other systems export them, converted to the lines that an import reads.
 //!
-//! Guarantees: memory does not grow with the number of users. The number of a line is the number of the account in the source, or the row
-//! of a table, so that messages about lines lead there. No account becomes an administrator unless the source says so of all rights.
+//! Guarantees: memory grows with the largest account, not with their number. The number of a line is the number of the account in the source, or the row
+//! of a table, so that messages about lines lead there. An account becomes an
+//! administrator only if the source marks it as one with all rights: Django's superusers, and a column that `--map` names or that is called
+//! `admin`.
 //! Deliberately absent: checks of emails and hashes; the import makes them.
 
 mod account;
@@ -19,12 +21,12 @@ use std::io::{BufRead as _, BufReader, Read, Write};
 
 use time::OffsetDateTime;
 
-use account::Conversion;
-pub use account::{ConversionReport, LeftOut};
+use account::ConversionWriter;
+pub use account::{ConversionReport, LeftOutAccounts};
 pub use error::ConversionError;
 pub use firebase::FirebaseHashConfig;
 pub use table::{ColumnMap, ColumnMapError};
-pub use text::Utf8Reader;
+pub use text::TranscodingReader;
 
 /// A system whose export is converted.
 pub enum ImportSource {
@@ -53,11 +55,11 @@ pub fn convert(
     out: &mut dyn Write,
     now: OffsetDateTime,
 ) -> Result<ConversionReport, ConversionError> {
-    let mut reader = BufReader::new(Utf8Reader::new(file)?);
+    let mut reader = BufReader::new(TranscodingReader::new(file)?);
     if reader.fill_buf()?.is_empty() {
         return Err(ConversionError::Format("the file is empty".to_owned()));
     }
-    let mut conversion = Conversion::new(out);
+    let mut conversion = ConversionWriter::new(out);
     match source {
         ImportSource::Django => json::for_each(reader, |value| django::convert(value, &mut conversion))?,
         ImportSource::Firebase(config) => {

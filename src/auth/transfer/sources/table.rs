@@ -5,7 +5,7 @@ use std::io::BufRead;
 use time::OffsetDateTime;
 
 use super::{
-    account::{Account, Conversion},
+    account::{Account, ConversionWriter},
     error::ConversionError,
     timestamp,
 };
@@ -13,7 +13,7 @@ use super::{
 /// The fields of a user that a column can give.
 const FIELDS: [&str; 6] = ["email", "password_hash", "admin", "disabled", "registered_on", "public_id"];
 
-/// Which column has which field.
+/// The column that each field is read from. A field whose column has an empty name is not read.
 pub struct ColumnMap(Vec<(&'static str, String)>);
 
 /// A map that cannot be used. Has the reason.
@@ -51,7 +51,7 @@ pub(super) fn convert(
     mut reader: impl BufRead,
     map: &ColumnMap,
     now: OffsetDateTime,
-    conversion: &mut Conversion<'_>,
+    conversion: &mut ConversionWriter<'_>,
 ) -> Result<(), ConversionError> {
     let delimiter = delimiter(reader.fill_buf()?);
     let mut rows = csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).from_reader(reader);
@@ -59,7 +59,9 @@ pub(super) fn convert(
     conversion.skip_line()?;
     let place = |field: &str| {
         let column = map.0.iter().find(|(known, _)| *known == field).map(|(_, column)| column.as_str());
-        header.iter().position(|name| column.is_some_and(|column| name.trim().eq_ignore_ascii_case(column)))
+        // A field without a column must not match a column without a name, as spreadsheets write for the number of a row.
+        let column = column.filter(|column| !column.is_empty())?;
+        header.iter().position(|name| name.trim().eq_ignore_ascii_case(column))
     };
     let places = FIELDS.map(place);
     for ((field, column), place) in map.0.iter().zip(places).take(2) {

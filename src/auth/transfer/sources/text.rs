@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind, Read};
 const START_BYTES: u64 = 8192;
 
 /// A reader of UTF-8. Text that begins with a byte order mark of UTF-16 is converted.
-pub struct Utf8Reader<R> {
+pub struct TranscodingReader<R> {
     inner: R,
     encoding: Encoding,
     /// Bytes that were read and not yet returned.
@@ -20,7 +20,7 @@ enum Encoding {
     Utf16(fn([u8; 2]) -> u16),
 }
 
-impl<R: Read> Utf8Reader<R> {
+impl<R: Read> TranscodingReader<R> {
     /// Reads the byte order mark, if there is one.
     ///
     /// # Errors
@@ -67,7 +67,7 @@ impl<R: Read> Utf8Reader<R> {
     }
 }
 
-impl<R: Read> Read for Utf8Reader<R> {
+impl<R: Read> Read for TranscodingReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.ready.is_empty() {
             match self.encoding {

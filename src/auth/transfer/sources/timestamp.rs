@@ -9,14 +9,15 @@ const SECONDS_MAX: i64 = 100_000_000_000;
 /// Returns the time in a JSON value as RFC 3339. `None` if there is none; a text that is no time is returned as it is, to be refused by name.
 pub(super) fn read(value: Option<&Value>) -> Option<String> {
     match value? {
-        Value::Number(number) => read_text(&number.as_i64()?.to_string()),
+        // A fraction of a second is cut off.
+        Value::Number(number) => read_text(number.to_string().split('.').next()?),
         Value::String(text) => read_text(text),
-        Value::Object(object) => read(object.get("$date")),
+        Value::Object(object) => read(object.get("$date").or_else(|| object.get("$numberLong"))),
         _ => None,
     }
 }
 
-/// The same, of a text.
+/// Like [`read`], of a text.
 pub(super) fn read_text(text: &str) -> Option<String> {
     let text = text.trim();
     if text.is_empty() {
@@ -38,7 +39,10 @@ pub(super) fn moment(text: &str) -> Option<OffsetDateTime> {
     if let Some(moment) = with_offset.iter().find_map(|text| OffsetDateTime::parse(text, &Rfc3339).ok()) {
         return Some(moment);
     }
-    let without_fraction = text.split('.').next().unwrap_or_default();
+    let (without_fraction, fraction) = text.split_once('.').unwrap_or((&text, ""));
+    if !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None; // an offset in a form that is not known, which must not be taken for UTC
+    }
     let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]");
     PrimitiveDateTime::parse(without_fraction, format).ok().map(PrimitiveDateTime::assume_utc)
 }

@@ -71,7 +71,8 @@ pub(in crate::http) struct UserJson {
     /// Such as `02/28/20 11:38:53 PM UTC`.
     registered_on: String,
     registered_on_iso8601: String,
-    /// The format of a password hash that another system made, such as `Django pbkdf2_sha256`. The next login replaces the hash.
+    /// The format of a password hash that another system made, such as `Django pbkdf2_sha256`. A later login replaces the hash, when
+    /// no password is queued.
     #[oai(skip_serializing_if_is_none)]
     #[serde(skip_serializing_if = "Option::is_none")]
     foreign_password_hash: Option<String>,
