@@ -132,7 +132,9 @@ pub(crate) fn remove_leftovers(work: &Path) -> anyhow::Result<()> {
 pub(crate) fn copy(work: &Path, set: Set) -> anyhow::Result<Copy> {
     let built = built(work, set).with_context(|| format!("cannot build the data set {}", set.name()))?;
     let copy = empty(work)?;
-    fs::copy(built.join("latchkey.redb"), copy.path().join("latchkey.redb"))?;
+    let file = copy.path().join("latchkey.redb");
+    fs::copy(built.join("latchkey.redb"), &file)?;
+    fs::File::open(&file)?.sync_all()?; // or the system would write it while requests are measured
     Ok(copy)
 }
 

@@ -36,7 +36,7 @@ pub use error::AuthError;
 ///
 /// Only [`Auth::authenticate`] creates one, so a handler that takes one as an argument cannot run without a valid token.
 pub struct Caller {
-    user: User,
+    user: Arc<User>,
     token: BlacklistedToken,
     expires_in_s: u64,
 }
@@ -230,7 +230,7 @@ impl Auth {
         if claims.expires_at_s <= state.purged_through_s {
             return Err(AuthError::TokenExpired); // I3
         }
-        let alive = |user: &User| !user.disabled && user.epoch == claims.epoch;
+        let alive = |user: &Arc<User>| !user.disabled && user.epoch == claims.epoch;
         let user = state.user.filter(alive).ok_or(AuthError::TokenInvalid)?;
         Ok(Caller { user, token, expires_in_s: claims.expires_at_s - now_s })
     }

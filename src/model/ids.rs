@@ -13,7 +13,7 @@ use crate::random;
 ///
 /// It is a UUID of version 7 (RFC 9562 §5.7), so the order of ids is the order of registration. The table of users needs no second index
 /// for it, and new users are written to pages that are already in memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PublicId(Uuid);
 
 impl PublicId {
@@ -70,7 +70,7 @@ impl fmt::Display for PublicId {
 }
 
 /// The id of one token: its `jti` claim (RFC 7519 §4.1.7), with 122 random bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TokenId(Uuid);
 
 impl TokenId {

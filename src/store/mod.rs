@@ -1,7 +1,7 @@
 //! The stored data: one method per operation, over the engine in `redb`. One file holds everything.
 //!
 //! Guarantees: every method is one operation in one transaction (I5). A write returns after the disk has it (I1). A read sees one snapshot.
-//! Deliberately absent: rules about who may do what, and any second copy of the data in memory.
+//! Deliberately absent: rules about who may do what.
 //!
 //! `data_dir` has the directory and its other files; `atomic_file` and `unnamed_file` write files that appear only when complete.
 
@@ -50,7 +50,7 @@ pub use error::StoreError;
 pub use progress::Progress;
 pub use unnamed_file::scratch_file;
 
-/// The state of a token and of its user in one snapshot.
+/// The state of a token and of its user.
 pub struct TokenState {
     /// Whether the token was logged out.
     pub blacklisted: bool,
@@ -58,7 +58,7 @@ pub struct TokenState {
     /// set back does not make a token valid whose entry was purged (I3).
     pub purged_through_s: u64,
     /// The user, or `None` if the user was removed.
-    pub user: Option<User>,
+    pub user: Option<Arc<User>>,
 }
 
 /// The open database.
@@ -71,7 +71,7 @@ pub struct Store {
 impl Store {
     /// Opens the database in `dir` after verifying its integrity and schema, or creates it if there is none.
     ///
-    /// `cache_bytes` is the size of the engine's page cache.
+    /// `cache_bytes` bounds what is kept of the database in memory.
     ///
     /// # Errors
     /// [`StoreError::Refused`] if the file is not a latchkey database, or is damaged or newer than this program.
@@ -260,16 +260,14 @@ impl Store {
         self.engine.write(move |txn| users::update_password_hash(txn, user, &old, &new)).await
     }
 
-    /// Reads from one snapshot whether `token` is blacklisted, and its user.
+    /// Returns whether `token` is blacklisted, and its user.
     ///
     /// # Errors
     /// [`StoreError`] if the disk fails.
     pub fn token_state(&self, token: BlacklistedToken, user: PublicId) -> Result<TokenState, StoreError> {
-        self.engine.read(|snapshot| {
-            let (blacklisted, user) = (blacklist::contains(snapshot, token)?, users::find(&snapshot.users, user)?);
-            // This is read after the blacklist, so that it includes a purge that has just removed the entry.
-            Ok(TokenState { blacklisted, purged_through_s: self.purged_through_s(), user })
-        })
+        let (blacklisted, user) = self.engine.caller(token, user)?;
+        // This is read after the blacklist, so that it includes a purge that has just removed the entry.
+        Ok(TokenState { blacklisted, purged_through_s: self.purged_through_s(), user })
     }
 
     /// Returns the latest expiry of all entries that were ever purged, in seconds since 1970 (I3).

@@ -196,6 +196,9 @@ impl Worker {
             let found = store.find_user(&expected.email)?;
             let by_id = store.find_user_by_id(expected.public_id)?;
             assert_eq!(found.as_ref().map(describe), by_id.as_ref().map(describe), "the index of emails is wrong");
+            let caller = store.token_state(token(self.number, 0, LATER_S), expected.public_id)?.user;
+            let caller = caller.as_deref().map(describe);
+            assert_eq!(caller, by_id.as_ref().map(describe), "a request would see an older user");
             look.extend(found.map(|user| (format!("user {n}"), describe(&user))));
         }
         for n in &self.widgets {
@@ -215,6 +218,7 @@ impl Worker {
     /// have another effect.
     async fn work(&self, store: &Store, disk: &Disk, mend: bool) {
         for (k, step) in self.steps.iter().enumerate() {
+            let _ = self.look(store); // so that the cache has what the step changes
             disk.note(Event::Begun(self.number));
             let mut first = true;
             loop {

@@ -7,3 +7,4 @@ mod images;
 mod kills;
 mod load;
 mod power;
+mod recent_callers;

@@ -3,7 +3,7 @@
 //! One table, keyed by expiry and token id, serves lookup, ordered insertion and the purge of a range. Guarantees: an entry is removed only
 //! after its token has expired (I2), and the same transaction records how far the purge went (I3).
 
-use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, WriteTransaction};
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata};
 
 use crate::{
     model::BlacklistedToken,
@@ -12,11 +12,13 @@ use crate::{
         redb::{
             handle::Snapshot,
             tables::{BLACKLIST, META, PURGED_THROUGH_S},
+            transaction::Transaction,
         },
     },
 };
 
-pub(in crate::store) fn insert(txn: &WriteTransaction, token: BlacklistedToken) -> Result<bool, StoreError> {
+pub(in crate::store) fn insert(txn: &Transaction, token: BlacklistedToken) -> Result<bool, StoreError> {
+    txn.token_blacklisted(token);
     Ok(txn.open_table(BLACKLIST)?.insert(key(token), ())?.is_none())
 }
 
@@ -38,7 +40,7 @@ pub(in crate::store) fn has_expired(snapshot: &Snapshot, now_s: u64) -> Result<b
 }
 
 /// Removes up to `limit` expired entries. Returns their number and the latest expiry among them, or 0 if there was none.
-pub(in crate::store) fn purge(txn: &WriteTransaction, now_s: u64, limit: usize) -> Result<(usize, u64), StoreError> {
+pub(in crate::store) fn purge(txn: &Transaction, now_s: u64, limit: usize) -> Result<(usize, u64), StoreError> {
     let mut blacklist = txn.open_table(BLACKLIST)?;
     let expired: Vec<[u8; 24]> = blacklist
         .range(..first_live(now_s))?

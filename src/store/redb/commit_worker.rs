@@ -14,14 +14,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use redb::{Database, WriteTransaction};
+use redb::Database;
 use tokio::sync::oneshot;
 
 use crate::{
     metrics::METRICS,
     store::{
         error::StoreError,
-        redb::{backend::StorageFactory, handle::DatabaseHandle, schema, transaction::transact},
+        redb::{
+            backend::StorageFactory,
+            handle::DatabaseHandle,
+            schema,
+            transaction::{Transaction, transact},
+        },
     },
 };
 
@@ -34,7 +39,7 @@ const REOPEN_PAUSE: Duration = Duration::from_secs(1);
 
 /// A queued write. It may run more than once, each time in a new transaction, and is acknowledged once.
 trait QueuedWrite: Send {
-    fn run(&mut self, txn: &WriteTransaction) -> Result<(), StoreError>;
+    fn run(&mut self, txn: &Transaction) -> Result<(), StoreError>;
     /// Acknowledges the write. `Ok` means that the last run is durable.
     fn answer(self: Box<Self>, outcome: Result<(), StoreError>);
 }
@@ -47,10 +52,10 @@ struct Write<W, T> {
 
 impl<W, T> QueuedWrite for Write<W, T>
 where
-    W: FnMut(&WriteTransaction) -> Result<T, StoreError> + Send,
+    W: FnMut(&Transaction) -> Result<T, StoreError> + Send,
     T: Send,
 {
-    fn run(&mut self, txn: &WriteTransaction) -> Result<(), StoreError> {
+    fn run(&mut self, txn: &Transaction) -> Result<(), StoreError> {
         self.done = Some((self.work)(txn)?);
         Ok(())
     }
@@ -88,7 +93,7 @@ impl CommitQueue {
     /// Dropping the future does not stop the write.
     pub(in crate::store) async fn write<T: Send + 'static>(
         &self,
-        work: impl FnMut(&WriteTransaction) -> Result<T, StoreError> + Send + 'static,
+        work: impl FnMut(&Transaction) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.queue(work)?.await.unwrap_or(Err(StoreError::GivenUp))
     }
@@ -96,7 +101,7 @@ impl CommitQueue {
     /// Like [`CommitQueue::write`], but blocks the calling thread.
     pub(in crate::store) fn write_blocking<T: Send + 'static>(
         &self,
-        work: impl FnMut(&WriteTransaction) -> Result<T, StoreError> + Send + 'static,
+        work: impl FnMut(&Transaction) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.queue(work)?.blocking_recv().unwrap_or(Err(StoreError::GivenUp))
     }
@@ -108,7 +113,7 @@ impl CommitQueue {
 
     fn queue<T: Send + 'static>(
         &self,
-        work: impl FnMut(&WriteTransaction) -> Result<T, StoreError> + Send + 'static,
+        work: impl FnMut(&Transaction) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<oneshot::Receiver<Result<T, StoreError>>, StoreError> {
         let (reply, answer) = oneshot::channel();
         let queue = self.queue.as_ref().expect("BUG: only drop takes the queue away");
@@ -171,8 +176,8 @@ impl CommitWorker {
         self.handle.invalidate_snapshot();
         let outcome = transact(database, |txn| batch.iter_mut().try_for_each(|job| run(&mut **job, txn)));
         match &outcome {
-            Ok(()) => {
-                self.handle.invalidate_snapshot();
+            Ok(changes) => {
+                self.handle.publish_commit(changes);
                 METRICS.count_commit(batch.len(), started.elapsed());
             }
             // After a disk error redb refuses every transaction; after any other error it does not.
@@ -182,7 +187,7 @@ impl CommitWorker {
             }
             Err(_) => {}
         }
-        answer(batch, &outcome);
+        answer(batch, &outcome.map(drop));
         Ok(())
     }
 
@@ -228,7 +233,7 @@ fn answer(batch: impl IntoIterator<Item = Box<dyn QueuedWrite>>, outcome: &Resul
     }
 }
 
-fn run(job: &mut dyn QueuedWrite, txn: &WriteTransaction) -> Result<(), StoreError> {
+fn run(job: &mut dyn QueuedWrite, txn: &Transaction) -> Result<(), StoreError> {
     // The panic hook has reported the panic.
     catch_unwind(AssertUnwindSafe(|| job.run(txn))).unwrap_or(Err(StoreError::GivenUp))
 }

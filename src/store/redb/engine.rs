@@ -9,18 +9,25 @@ use std::{
     sync::Arc,
 };
 
-use redb::{Database, StorageError, WriteTransaction};
+use redb::{Database, StorageError};
 
 pub use redb::StorageBackend;
 
-use crate::store::{
-    error::StoreError,
-    reader_pool::ReaderPool,
-    redb::{
-        backend::{self, AccessMode, StorageFactory},
-        commit_worker::CommitQueue,
-        handle::{DatabaseHandle, Snapshot},
-        schema,
+use crate::{
+    model::{BlacklistedToken, PublicId, User},
+    store::{
+        error::StoreError,
+        reader_pool::ReaderPool,
+        redb::{
+            backend::{self, AccessMode, StorageFactory},
+            blacklist,
+            commit_worker::CommitQueue,
+            handle::{DatabaseHandle, Snapshot},
+            recent_callers::RecentCallers,
+            schema,
+            transaction::Transaction,
+            users,
+        },
     },
 };
 
@@ -33,9 +40,9 @@ pub(in crate::store) struct RedbEngine {
 }
 
 impl RedbEngine {
-    /// Opens the file, or creates it, and brings it to the current schema. `cache_bytes` bounds what redb keeps of it in memory.
+    /// Opens the file, or creates it, and brings it to the current schema. `cache_bytes` bounds what is kept of it in memory.
     pub(in crate::store) fn open(file: PathBuf, cache_bytes: usize) -> Result<Self, StoreError> {
-        let database = schema::open_or_create(&file, cache_bytes)?;
+        let database = schema::open_or_create(&file, page_cache_bytes(cache_bytes))?;
         Ok(Self::over(database, Arc::new(backend::file(file)), cache_bytes))
     }
 
@@ -44,13 +51,14 @@ impl RedbEngine {
         factory: impl Fn(AccessMode) -> io::Result<B> + Send + Sync + 'static,
         cache_bytes: usize,
     ) -> Result<Self, StoreError> {
-        let database = schema::open(&factory, Path::new("the database"), cache_bytes)?;
+        let database = schema::open(&factory, Path::new("the database"), page_cache_bytes(cache_bytes))?;
         Ok(Self::over(database, Arc::new(factory), cache_bytes))
     }
 
     fn over(database: Database, backend: Arc<dyn StorageFactory>, cache_bytes: usize) -> Self {
-        let handle = Arc::new(DatabaseHandle::new(database));
-        let commits = CommitQueue::start(Arc::clone(&handle), Arc::clone(&backend), cache_bytes);
+        let recent_callers = RecentCallers::new(cache_bytes / 8);
+        let handle = Arc::new(DatabaseHandle::new(database, recent_callers));
+        let commits = CommitQueue::start(Arc::clone(&handle), Arc::clone(&backend), page_cache_bytes(cache_bytes));
         Self { backend, commits, readers: ReaderPool::start(), handle }
     }
 
@@ -84,6 +92,30 @@ impl RedbEngine {
         self.noticing_disk_errors(result)
     }
 
+    /// Returns whether the token is on the blacklist, and its user.
+    pub(in crate::store) fn caller(
+        &self,
+        token: BlacklistedToken,
+        user: PublicId,
+    ) -> Result<(bool, Option<Arc<User>>), StoreError> {
+        let recent = self.handle.recent_callers();
+        match (recent.is_live(token), recent.user(user)) {
+            (true, Some(user)) => Ok((false, Some(user))),
+            // The snapshot has what the cache does not. Where the cache has a newer value than the snapshot, a commit came between.
+            (live, known) => self.read(|snapshot| {
+                let blacklisted = !live && blacklist::contains(snapshot, token)?;
+                if !live && !blacklisted {
+                    recent.keep_live(token, snapshot.commits);
+                }
+                let found = match known {
+                    Some(user) => Some(user),
+                    None => users::find(&snapshot.users, user)?.map(|found| recent.keep_user(found, snapshot.commits)),
+                };
+                Ok((blacklisted, found))
+            }),
+        }
+    }
+
     fn noticing_disk_errors<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         if let Err(StoreError::Database(_)) = result {
             self.commits.queue_probe_write();
@@ -95,7 +127,7 @@ impl RedbEngine {
     /// transaction.
     pub(in crate::store) async fn write<T: Send + 'static>(
         &self,
-        work: impl FnMut(&WriteTransaction) -> Result<T, StoreError> + Send + 'static,
+        work: impl FnMut(&Transaction) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.commits.write(work).await
     }
@@ -103,7 +135,7 @@ impl RedbEngine {
     /// Like [`RedbEngine::write`], but blocks the calling thread.
     pub(in crate::store) fn write_blocking<T: Send + 'static>(
         &self,
-        work: impl FnMut(&WriteTransaction) -> Result<T, StoreError> + Send + 'static,
+        work: impl FnMut(&Transaction) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.commits.write_blocking(work)
     }
@@ -112,4 +144,10 @@ impl RedbEngine {
     pub(in crate::store) fn bytes(&self) -> Result<u64, StoreError> {
         Ok(self.backend.bytes().map_err(StorageError::from)?)
     }
+}
+
+/// Returns the size of redb's page cache. An eighth of the memory is for recent callers, and another for what the allocator adds: pages that
+/// one thread frees are not always reused by another.
+fn page_cache_bytes(cache_bytes: usize) -> usize {
+    cache_bytes / 4 * 3
 }

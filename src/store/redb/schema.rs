@@ -27,7 +27,7 @@ use crate::{
             copy_on_write::CopyOnWriteStorage,
             email_index, known_devices,
             tables::{self, META},
-            transaction::transact,
+            transaction::{Transaction, transact},
             users, widgets,
         },
     },
@@ -201,13 +201,14 @@ fn migrate(database: &Database, taken: usize) -> Result<(), StoreError> {
     if taken == STEPS.len() {
         return Ok(());
     }
-    transact(database, |txn| {
+    let migrated = transact(database, |txn| {
         for step in &STEPS[taken..] {
             step(txn)?;
         }
         txn.open_table(META)?.insert(SCHEMA_VERSION, STEPS.len() as u64)?;
         Ok(())
-    })
+    });
+    migrated.map(drop)
 }
 
 /// Returns the data generation, which distinguishes tokens of this database from those issued before a restore, or `None` if there was no
@@ -227,7 +228,7 @@ pub(in crate::store) fn begin_data_generation(path: &Path) -> Result<(), StoreEr
 }
 
 /// Writes a meaningless value, to find out whether writes work.
-pub(in crate::store) fn probe_write(txn: &WriteTransaction) -> Result<(), StoreError> {
+pub(in crate::store) fn probe_write(txn: &Transaction) -> Result<(), StoreError> {
     let mut meta = txn.open_table(META)?;
     let before = meta.get(PROBES)?.map_or(0, |probes| probes.value());
     meta.insert(PROBES, before.wrapping_add(1))?;

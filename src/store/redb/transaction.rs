@@ -1,20 +1,61 @@
-//! One durable write transaction.
+//! One durable write transaction, and which users and tokens it changed.
+
+use std::{cell::RefCell, ops::Deref};
 
 use redb::{Database, WriteTransaction};
 
-use crate::store::error::StoreError;
+use crate::{
+    model::{BlacklistedToken, PublicId},
+    store::error::StoreError,
+};
 
-/// Runs `work` in a transaction and commits it. The commit is durable when this returns `Ok`; if `work` returns an error, the transaction
-/// is rolled back.
-pub(in crate::store) fn transact<T>(
+/// An open write transaction.
+pub(in crate::store) struct Transaction {
+    txn: WriteTransaction,
+    changes: RefCell<Changes>,
+}
+
+/// What a transaction changed of what every request reads.
+#[derive(Default)]
+pub(in crate::store) struct Changes {
+    /// Users that existed before and were changed or removed.
+    pub(in crate::store) users: Vec<PublicId>,
+    /// Tokens that were put on the blacklist.
+    pub(in crate::store) tokens: Vec<BlacklistedToken>,
+}
+
+impl Transaction {
+    /// Notes that an existing user was changed or removed. Whoever writes to the table of users calls this.
+    pub(in crate::store) fn user_changed(&self, user: PublicId) {
+        self.changes.borrow_mut().users.push(user);
+    }
+
+    /// Notes that a token was put on the blacklist. Whoever adds to the blacklist calls this.
+    pub(in crate::store) fn token_blacklisted(&self, token: BlacklistedToken) {
+        self.changes.borrow_mut().tokens.push(token);
+    }
+}
+
+impl Deref for Transaction {
+    type Target = WriteTransaction;
+
+    fn deref(&self) -> &WriteTransaction {
+        &self.txn
+    }
+}
+
+/// Runs `work` in a transaction, commits it, and returns what it changed. The commit is durable when this returns `Ok`; if `work` returns
+/// an error, the transaction is rolled back.
+pub(in crate::store) fn transact(
     database: &Database,
-    work: impl FnOnce(&WriteTransaction) -> Result<T, StoreError>,
-) -> Result<T, StoreError> {
+    work: impl FnOnce(&Transaction) -> Result<(), StoreError>,
+) -> Result<Changes, StoreError> {
     let mut txn = database.begin_write()?;
     txn.set_durability(redb::Durability::Immediate)?;
     // Commits are two-phase, and reopening after a crash need not scan the file.
     txn.set_quick_repair(true);
-    let done = work(&txn)?;
-    txn.commit()?;
-    Ok(done)
+    let txn = Transaction { txn, changes: RefCell::default() };
+    work(&txn)?;
+    txn.txn.commit()?;
+    Ok(txn.changes.into_inner())
 }

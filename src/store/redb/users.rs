@@ -14,6 +14,7 @@ use crate::{
             handle::Snapshot,
             known_devices, record,
             tables::{FOREIGN_HASH_COUNT, META, USERS, USERS_BY_EMAIL, USERS_BY_EMAIL_1, Users},
+            transaction::Transaction,
             user_index::UserIndex,
             user_row::{from_row, read, to_row},
         },
@@ -33,7 +34,7 @@ pub enum UpdateOutcome {
     LastAdmin,
 }
 
-pub(in crate::store) fn insert(txn: &WriteTransaction, user: &User) -> Result<bool, StoreError> {
+pub(in crate::store) fn insert(txn: &Transaction, user: &User) -> Result<bool, StoreError> {
     if txn.open_table(USERS_BY_EMAIL)?.get(user.email.key().as_bytes())?.is_some() {
         return Ok(false);
     }
@@ -43,7 +44,7 @@ pub(in crate::store) fn insert(txn: &WriteTransaction, user: &User) -> Result<bo
 
 /// Changes a user, unless `expected` is given and is no longer the user's password hash.
 pub(in crate::store) fn update(
-    txn: &WriteTransaction,
+    txn: &Transaction,
     user: PublicId,
     expected: Option<&PasswordHash>,
     change: &UserChange,
@@ -64,7 +65,7 @@ pub(in crate::store) fn update(
     Ok(UpdateOutcome::Done(after))
 }
 
-pub(in crate::store) fn remove(txn: &WriteTransaction, user: PublicId) -> Result<UpdateOutcome, StoreError> {
+pub(in crate::store) fn remove(txn: &Transaction, user: PublicId) -> Result<UpdateOutcome, StoreError> {
     let Some(before) = find_to_write(txn, user)? else { return Ok(UpdateOutcome::NotFound) };
     if before.is_acting_admin() && is_last_admin(txn)? {
         return Ok(UpdateOutcome::LastAdmin);
@@ -76,7 +77,7 @@ pub(in crate::store) fn remove(txn: &WriteTransaction, user: PublicId) -> Result
 
 /// Replaces a password hash by a stronger one of the same password. Tokens stay valid.
 pub(in crate::store) fn update_password_hash(
-    txn: &WriteTransaction,
+    txn: &Transaction,
     user: PublicId,
     old: &PasswordHash,
     new: &PasswordHash,
@@ -119,12 +120,13 @@ pub(in crate::store) fn create_indexes(txn: &WriteTransaction) -> Result<(), Sto
     Ok(())
 }
 
-fn replace(txn: &WriteTransaction, before: Option<&User>, after: Option<&User>) -> Result<(), StoreError> {
+fn replace(txn: &Transaction, before: Option<&User>, after: Option<&User>) -> Result<(), StoreError> {
     Tables::open(txn)?.replace(before, after)
 }
 
 /// The table and its indexes, open for writing.
 struct Tables<'a> {
+    txn: &'a Transaction,
     users: Table<'a, [u8; 16], &'static [u8]>,
     emails: EmailIndex<'a>,
     meta: Table<'a, &'static str, u64>,
@@ -132,9 +134,9 @@ struct Tables<'a> {
 }
 
 impl<'a> Tables<'a> {
-    fn open(txn: &'a WriteTransaction) -> Result<Self, StoreError> {
+    fn open(txn: &'a Transaction) -> Result<Self, StoreError> {
         let (users, meta) = (txn.open_table(USERS)?, txn.open_table(META)?);
-        Ok(Self { users, emails: EmailIndex::open(txn)?, meta, index: UserIndex::open(txn)? })
+        Ok(Self { txn, users, emails: EmailIndex::open(txn)?, meta, index: UserIndex::open(txn)? })
     }
 
     /// Replaces a row and its index entries. All writes go through this method, so that the table and its indexes agree.
@@ -152,6 +154,7 @@ impl<'a> Tables<'a> {
             _ => {} // no change alters an email
         }
         if let Some(before) = before {
+            self.txn.user_changed(before.public_id);
             self.users.remove(before.public_id.to_bytes())?;
         }
         if let Some(after) = after {
@@ -211,10 +214,7 @@ pub(in crate::store) fn import_outcomes(
 }
 
 /// Adds the new users, and returns the outcome for each.
-pub(in crate::store) fn import(
-    txn: &WriteTransaction,
-    users: &[UserToImport],
-) -> Result<Vec<ImportOutcome>, StoreError> {
+pub(in crate::store) fn import(txn: &Transaction, users: &[UserToImport]) -> Result<Vec<ImportOutcome>, StoreError> {
     let mut tables = Tables::open(txn)?;
     let add = |incoming: &UserToImport| {
         let outcome = import_outcome(&tables.users, &tables.emails.by_email, incoming)?;
