@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::harness::{Call, PASSWORD, TestServer, claims};
 
@@ -74,6 +74,62 @@ async fn handlers_are_named_by_their_operation_id_and_protected_ones_alone_have_
     let schemes = document["components"]["securitySchemes"].as_object().unwrap();
     assert_eq!(schemes.keys().collect::<Vec<_>>(), ["BearerAuth"]);
     assert_eq!((&schemes["BearerAuth"]["type"], &schemes["BearerAuth"]["scheme"]), (&json!("http"), &json!("bearer")));
+}
+
+/// Calls `check` with each object below `value` and its path.
+fn each_object(value: &Value, path: &str, check: &mut impl FnMut(&str, &Map<String, Value>)) {
+    match value {
+        Value::Object(members) => {
+            check(path, members);
+            members.iter().for_each(|(name, value)| each_object(value, &format!("{path}/{name}"), check));
+        }
+        Value::Array(values) => values.iter().for_each(|value| each_object(value, path, check)),
+        _ => {}
+    }
+}
+
+/// A generator of clients drops what it does not read, often without an error. `tests/document` runs some.
+#[tokio::test]
+async fn schemas_have_the_form_that_generators_of_clients_read() {
+    let document = document(&TestServer::start()).await;
+    let mut types = BTreeMap::new();
+    each_object(&document, "", &mut |path, object| {
+        for combination in ["allOf", "anyOf", "oneOf"] {
+            assert!(!object.contains_key(combination), "{path}: no schema needs {combination}");
+        }
+        assert!(!object.contains_key("$ref") || object.len() == 1, "{path}: what is beside a reference has no meaning");
+        if object.get("type").is_some_and(|kind| kind == "object") && object.contains_key("properties") {
+            let title = object.get("title").and_then(Value::as_str).unwrap_or_else(|| panic!("{path}: no title"));
+            let earlier = types.insert(title.to_owned(), path.to_owned());
+            assert_eq!(earlier, None, "{path}: two types of the name {title}");
+            assert!(!path.starts_with("/paths"), "{path}: a schema that has no name to refer to");
+        }
+        if let Some(format) = object.get("format").filter(|_| object.contains_key("type")) {
+            let known = ["int64", "password", "email", "uri", "uuid"];
+            assert!(known.iter().any(|known| format == known), "{path}: the format {format}");
+        }
+        for bound in ["minimum", "maximum"].iter().filter_map(|bound| object.get(*bound)) {
+            assert!(bound.is_i64() || bound.is_u64(), "{path}: the bound {bound} of an integer");
+        }
+    });
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let Some(body) = operation.get("requestBody") else { continue };
+            let kinds = body["content"].as_object().unwrap().values();
+            let schemas: BTreeSet<_> = kinds.clone().map(|kind| kind["schema"]["$ref"].as_str().unwrap()).collect();
+            assert_eq!(
+                schemas.len(),
+                kinds.len(),
+                "{method} {path}: the type of a body does not tell its content type"
+            );
+        }
+    }
+    for schema in ["Change", "NewUser"] {
+        let schemas = &document["components"]["schemas"];
+        assert_eq!(schemas[schema]["properties"]["admin"]["nullable"], true, "{schema}");
+        let form = &schemas[format!("{schema}Form")]["properties"]["admin"];
+        assert!(form.is_object() && form.get("nullable").is_none(), "{schema}: a form has no null");
+    }
 }
 
 #[tokio::test]

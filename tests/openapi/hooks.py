@@ -31,6 +31,14 @@ schemathesis.openapi.format("uri", st.builds("{}://{}{}".format, st.sampled_from
 schemathesis.openapi.format("email", st.builds("{}@{}".format, local_parts, domains))
 
 
+@schemathesis.hook
+def before_load_schema(context, schema):
+    """The document has a pattern for deadlines, which also takes days that do not exist or are past."""
+    for name in ["NewWidget", "WidgetChange"]:
+        for kind in ["", "Form"]:
+            schema["components"]["schemas"][name + kind]["properties"]["deadline"]["format"] = "deadline"
+
+
 def token(operation, email):
     body = {"email": email, "password": PASSWORD}
     answer = requests.post(f"{BASE}/auth/{operation}", json=body, timeout=30)

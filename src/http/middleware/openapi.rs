@@ -1,7 +1,8 @@
 //! Completes the OpenAPI document: poem-openapi derives it from the handlers, and this adds the failures that follow from rules.
 //!
 //! Guarantees: a status that every operation of a kind can answer is written once, here, and the document has it for each of them.
-//! `tests/api/document.rs` verifies that the document and the served operations are the same.
+//! Schemas have the form that generators of clients read. `tests/api/document.rs` verifies both, and that the document and the served
+//! operations are the same.
 
 use std::collections::HashMap;
 
@@ -18,13 +19,12 @@ const GET: &str = "GET, HEAD";
 const REQUESTS: [&str; 8] =
     ["Registration", "Credentials", "PasswordChange", "Confirmation", "NewUser", "Change", "NewWidget", "WidgetChange"];
 /// Field name to JSON schema format, in any of [`REQUESTS`].
-const FORMATS: [(&str, &str); 6] = [
+const FORMATS: [(&str, &str); 5] = [
     ("email", "email"),
     ("password", "password"),
     ("current_password", "password"),
     ("new_password", "password"),
     ("info_url", "uri"),
-    ("deadline", "deadline"),
 ];
 /// The accepted date formats as a pattern. A pattern cannot express which dates exist and are not in the past.
 const DEADLINE: &str = "^([0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ].+)?|[0-9]{1,2}/[0-9]{1,2}/([0-9]{2}|[0-9]{4})( [0-9:]+ [AP]M UTC)?|[A-Za-z]+ [0-9]{1,2},? [0-9]{4}|[0-9]{1,2} [A-Za-z]+ [0-9]{4})$";
@@ -96,26 +96,29 @@ impl PathTemplates {
 pub fn complete(derived: &str, base: &str, signup: bool, policy: &PasswordPolicy) -> Document {
     let mut document: Value = serde_json::from_str(derived).expect("BUG: poem-openapi writes JSON");
     let mut templates = PathTemplates::default();
-    mend_schemas(object(&mut document["components"], "schemas"), policy);
-    let schemas = document["components"]["schemas"].clone();
+    let mut schemas = object(&mut document["components"], "schemas").clone();
+    mend_schemas(&mut schemas, policy);
     for (path, operations) in object(&mut document, "paths") {
         let operations = operations.as_object_mut().expect("BUG: a path is an object");
         templates.insert(format!("{base}{path}"), allow(operations));
         for operation in operations.values_mut() {
             let operation = operation.as_object_mut().expect("BUG: an operation is an object");
             if let Some(body) = operation.get_mut("requestBody") {
-                mend_body(body, &schemas);
+                mend_body(body, &mut schemas);
             }
             add_failures(operation, !signup && path == "/auth/register");
         }
     }
     for (schema, property) in NULLABLE {
-        document["components"]["schemas"][schema]["properties"][property]["nullable"] = json!(true);
+        schemas[schema]["properties"][property]["nullable"] = json!(true);
     }
+    schemas.sort_keys();
+    document["components"]["schemas"] = Value::Object(schemas);
     // Two schemes would ask for the same token twice in Swagger UI's dialog; the 403 tells administrators' operations apart.
     if let Some(schemes) = document["components"]["securitySchemes"].as_object_mut() {
         schemes.remove("AdminAuth");
     }
+    mend_integers(&mut document);
     Document {
         json: document.to_string(),
         yaml: serde_yaml::to_string(&document).expect("BUG: JSON is YAML"),
@@ -129,10 +132,10 @@ fn mend_schemas(schemas: &mut Map<String, Value>, policy: &PasswordPolicy) {
         for (property, format) in FORMATS {
             if let Some(property) = schemas[schema]["properties"].get_mut(property) {
                 property["format"] = json!(format);
-                if format == "deadline" {
-                    property["pattern"] = json!(DEADLINE);
-                }
             }
+        }
+        if let Some(deadline) = schemas[schema]["properties"].get_mut("deadline") {
+            deadline["pattern"] = json!(DEADLINE);
         }
     }
     for (schema, property) in NEW_PASSWORDS {
@@ -140,20 +143,58 @@ fn mend_schemas(schemas: &mut Map<String, Value>, policy: &PasswordPolicy) {
         password["minLength"] = json!(policy.chars_min);
         password["maxLength"] = json!(policy.chars_max);
     }
-    // The owner of a widget may be removed. `nullable` has no meaning beside a reference, and only the owner refers to this schema.
-    schemas["Owner"]["nullable"] = json!(true);
+    // The owner of a widget may be removed. OpenAPI 3.0 has no `nullable` beside a reference, and generators of clients do not read the
+    // `allOf` of a reference and a description that poem-openapi writes, so that the schema is written where it is used.
+    let mut owner = schemas.remove("Owner").expect("BUG: a widget has an owner");
+    let widget = &mut schemas["Widget"];
+    owner["nullable"] = json!(true);
+    owner["description"] = widget["properties"]["owner"]["description"].take();
+    widget["properties"]["owner"] = owner;
+    // It is always present, but poem-openapi takes each `Option` as one that may be absent.
+    if let Some(required) = widget["required"].as_array_mut() {
+        required.push(json!("owner"));
+    }
 }
 
-/// Marks a body without a required field as optional, and keeps `null` out of its form ([`NULLABLE`]).
-fn mend_body(body: &mut Value, schemas: &Value) {
+/// Writes integers as the specification knows them: `uint64` as an `int64` from 0, and the bound `1.0`, which poem-openapi keeps as a
+/// float, as `1`.
+fn mend_integers(value: &mut Value) {
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            // `Display` writes a float without a fraction as an integer.
+            let text = number.as_f64().map(|number| number.to_string()).unwrap_or_default();
+            if let Ok(whole) = text.parse::<i64>() {
+                *value = json!(whole);
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(mend_integers),
+        Value::Object(members) => {
+            members.values_mut().for_each(mend_integers);
+            if members.get("format").is_some_and(|format| format == "uint32" || format == "uint64") {
+                members["format"] = json!("int64");
+                members.insert("minimum".to_owned(), json!(0));
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Marks a body without a required field as optional, and gives its form a schema with a name of its own.
+///
+/// Generators of clients make a type from each schema, and choose the content type of a request by the type of its body. A form has no
+/// `null` ([`NULLABLE`]).
+fn mend_body(body: &mut Value, schemas: &mut Map<String, Value>) {
     let reference = body["content"]["application/json"]["schema"]["$ref"].as_str().unwrap_or_default();
     let name = reference.rsplit('/').next().unwrap_or_default().to_owned();
-    if schemas[&name].get("required").is_none() {
+    let mut form = schemas[&name].clone();
+    if form.get("required").is_none() {
         body["required"] = json!(false);
     }
-    if NULLABLE.iter().any(|(schema, _)| *schema == name) {
-        body["content"]["application/x-www-form-urlencoded"]["schema"] = schemas[&name].clone();
-    }
+    let form_name = format!("{name}Form");
+    body["content"]["application/x-www-form-urlencoded"]["schema"] =
+        json!({ "$ref": format!("#/components/schemas/{form_name}") });
+    form["title"] = json!(form_name);
+    schemas.insert(form_name, form);
 }
 
 fn allow(operations: &Map<String, Value>) -> String {
