@@ -8,7 +8,7 @@ fn file(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
 }
 
-const PAGES: [&str; 7] = [
+const PAGES: [&str; 8] = [
     "docs/api.md",
     "docs/deployment.md",
     "docs/moving-users.md",
@@ -16,6 +16,7 @@ const PAGES: [&str; 7] = [
     "docs/operations.md",
     "docs/performance.md",
     "docs/settings.md",
+    "docs/using.md",
 ];
 
 /// Returns every setting with its default, or with `-` if it has none.
@@ -75,6 +76,7 @@ fn the_commands_for_docker_and_systemd_fit_the_files() {
     let (page, dockerfile, unit) = (file("docs/deployment.md"), file("Dockerfile"), file("systemd/latchkey.service"));
     let port = after(&dockerfile, "\nEXPOSE ");
     let volume = after(&dockerfile, "\nVOLUME ");
+    let (uid, gid) = after(&dockerfile, "\nUSER ").split_once(':').unwrap();
     let program = after(&dockerfile, "\nENTRYPOINT [\"");
     let binary = after(&unit, "\nExecStart=");
     let state = after(&unit, "\nStateDirectory=");
@@ -92,6 +94,10 @@ fn the_commands_for_docker_and_systemd_fit_the_files() {
         format!("runs as {}", after(&dockerfile, "\nUSER ")),
         format!("release/latchkey\" {}/\n", binary.trim_end_matches("/latchkey")),
         format!("user add boss@example.com --admin --data-dir /var/lib/{state}\n"),
+        format!("restore /backups/latchkey.redb --data-dir /var/lib/{state}\n"),
+        format!("docker exec latchkey {program} backup - >"),
+        format!("install -o {uid} -g {gid} -m 0400 latchkey.redb restore.redb\n"),
+        format!("-v latchkey:{volume} -v \"$PWD/restore.redb:/restore.redb:ro\" latchkey restore /restore.redb\n"),
         format!("Settings go to `{}`", after(&unit, "\nEnvironmentFile=-")),
     ];
     for (text, parts) in [(dockerfile.as_str(), &in_dockerfile[..]), (&unit, &in_unit), (&page, &in_page)] {
