@@ -11,10 +11,11 @@
 //! | [`server`] | opens the data, binds, serves, drains, stops | |
 //! | [`supervisor`] | the service manager's protocol: socket activation, readiness, watchdog | sd-notify, listenfd |
 //! | [`purge`] | when and in which batches expired blacklist entries and known devices are removed | |
-//! | [`config`] | every setting: flag, variable, default, unit, check (`mod.rs`; limits on guessing in `guessing.rs`) | |
+//! | [`scheduled_backups`] | when the server copies the database into a directory by itself, and which copies it keeps | |
+//! | [`config`] | every setting: flag, variable, default, unit, check (`mod.rs`; limits on guessing in `guessing.rs`, scheduled backups in `backups.rs`), addresses as people write them (`address.rs`), which variables are settings (`environment.rs`) | |
 //! | [`http`] | HTTP: see the table below | poem, hyper, rustls |
 //! | [`auth`] | decides who may enter: `passwords/` (policy, hashing, `fair_queue.rs` for whose password is hashed next, `stored_hash.rs` for hash formats), `tokens/` (claims, signature), `throttle.rs` (limits on guessing), `known_devices.rs` (from where an account logged in), `network.rs` (which addresses are one client), `transfer/` (import and export of users), `error.rs` (reasons of a refusal) | jsonwebtoken, scrypt, hash formats |
-//! | [`store`] | remembers: `store/mod.rs` has one method per thing that happens; `redb/` is the engine (`tables.rs` defines tables, `record.rs` is the codec of rows with their columns, `schema.rs` migrates, `blacklist.rs` and `known_devices.rs` purge); `reader_pool.rs` runs long reads; `data_dir.rs` has the other files | redb, bincode |
+//! | [`store`] | remembers: `store/mod.rs` has one method per thing that happens; `redb/` is the engine (`tables.rs` defines tables, `record.rs` is the codec of rows with their columns, `schema.rs` migrates, `blacklist.rs` and `known_devices.rs` purge); `reader_pool.rs` runs long reads; `data_dir.rs` has the other files, `file_access.rs` their owners | redb, bincode |
 //! | [`metrics`] | every metric, and its text for Prometheus | |
 //! | [`model`] | plain data, parsed once: email, user, widget, deadline, ids | |
 //! | [`clock`], [`random`], [`thread_priority`], [`unicode`] | the only readers of wall-clock time and of the system's random numbers; the priority of threads with long work; normalisation of text | `icu_normalizer` |
@@ -37,7 +38,7 @@
 //!                     store            two reads; a write if the device is new or its stored login is a day old
 //! GET /auth/user      http::…::guard   header -> token text
 //!                     auth::Auth       signature and expiry first: garbage never reaches the disk
-//!                     store            ONE snapshot: blacklisted? still a user? -> Caller; the handler does no I/O
+//!                     store            recent callers, else a snapshot: blacklisted? still a user? -> Caller; the handler does no I/O
 //! POST /auth/logout   guard, then Auth::log_out(Caller) -> store: durable, then 200
 //! ```
 //!
@@ -64,8 +65,8 @@
 //!
 //! # Errors
 //!
-//! `store::StoreError -> auth::AuthError -> http::ApiError -> bytes`, each mapped variant by variant. `cli` and `server` collect
-//! causes with `anyhow`. A text that goes to a client reveals nothing internal; its cause goes to the log.
+//! `store::StoreError -> auth::AuthError -> http::ApiError -> bytes`, each mapped variant by variant. `cli`, `server` and
+//! `scheduled_backups` collect causes with `anyhow`. A text that goes to a client reveals nothing internal; its cause goes to the log.
 
 pub mod auth;
 pub mod cli;
@@ -76,6 +77,7 @@ pub mod metrics;
 pub mod model;
 pub mod purge;
 pub mod random;
+pub mod scheduled_backups;
 pub mod server;
 pub mod store;
 pub mod supervisor;

@@ -17,6 +17,8 @@ use std::{
     time::Duration,
 };
 
+use time::OffsetDateTime;
+
 /// The metrics of this process.
 pub static METRICS: Metrics = Metrics::new();
 
@@ -158,6 +160,10 @@ pub struct Metrics {
     pub panics: Counter,
     /// How often the database was opened again after a disk error.
     pub database_reopened: Counter,
+    backups_good: Counter,
+    backups_failed: Counter,
+    /// The time of the last good backup in seconds since 1970, or 0 if there is none.
+    last_backup_s: AtomicU64,
     commit: Histogram<{ SECONDS.len() }>,
     commit_writes: Histogram<{ WRITES.len() }>,
 }
@@ -194,6 +200,9 @@ impl Metrics {
             connections_timed_out: Counter::new(),
             panics: Counter::new(),
             database_reopened: Counter::new(),
+            backups_good: Counter::new(),
+            backups_failed: Counter::new(),
+            last_backup_s: AtomicU64::new(0),
             commit: Histogram::new(&SECONDS),
             commit_writes: Histogram::new(&WRITES),
         }
@@ -242,6 +251,11 @@ impl Metrics {
         {
             line(&mut text, "latchkey_logins_total", &format!("outcome=\"{outcome}\""), logins.0.load(Relaxed));
         }
+        let name = "latchkey_backups_total";
+        head(&mut text, name, "counter", "Backups that the server made by itself, by outcome: good, failed.");
+        for (outcome, backups) in [("good", &self.backups_good), ("failed", &self.backups_failed)] {
+            line(&mut text, name, &format!("outcome=\"{outcome}\""), backups.0.load(Relaxed));
+        }
         let name = "latchkey_throttled_total";
         head(&mut text, name, "counter", "Answers of 429: by address alone, by account and address.");
         for (by, count) in [("address", &self.throttled_address), ("account", &self.throttled_account)] {
@@ -282,6 +296,12 @@ impl Metrics {
                 "How often it was opened again after a disk error.",
                 counter(&self.database_reopened),
             ),
+            (
+                "last_backup_timestamp_seconds",
+                "gauge",
+                "Time of the last good backup that the server made.",
+                Some(self.last_backup_s.load(Relaxed)).filter(|time| *time > 0),
+            ),
             ("database_bytes", "gauge", "Length of the database file.", sizes.map(|sizes| sizes.database_bytes)),
         ] {
             let name = format!("latchkey_{name}");
@@ -298,6 +318,17 @@ impl Metrics {
         head(&mut text, "latchkey_build_info", "gauge", "Always 1; the version is a label.");
         line(&mut text, "latchkey_build_info", concat!("version=\"", env!("CARGO_PKG_VERSION"), "\""), 1);
         text
+    }
+
+    /// Counts a backup that the server made by itself, or tried to.
+    pub fn count_backup(&self, good: bool) {
+        if good { self.backups_good.inc() } else { self.backups_failed.inc() }
+    }
+
+    /// Sets the time of the last good backup, or that there is none.
+    pub fn set_last_backup(&self, time: Option<OffsetDateTime>) {
+        let seconds = time.and_then(|time| u64::try_from(time.unix_timestamp()).ok());
+        self.last_backup_s.store(seconds.unwrap_or(0), Relaxed);
     }
 
     fn write_requests(&self, text: &mut String) {

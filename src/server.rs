@@ -3,7 +3,14 @@
 //! Guarantees: nothing is served before the store is open and verified. The database is closed after the last response, so that the
 //! next start needs no repair. Deliberately absent: signals and argv, which `cli` handles.
 
-use std::{future::Future, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    io::ErrorKind,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -19,7 +26,7 @@ use crate::{
         tokens::{KEY_BYTES_MIN, Tokens},
     },
     clock::Clock,
-    config::{self, Config, Signup},
+    config::{self, Config, ListenAddress, Signup},
     http::{
         self,
         operator::{
@@ -27,7 +34,7 @@ use crate::{
             transfer::{OperatorRoutes, TransferLimit},
         },
     },
-    purge, random,
+    purge, random, scheduled_backups,
     store::{DataDir, Store},
     supervisor,
 };
@@ -115,8 +122,8 @@ async fn wait_for(mut stopping: watch::Receiver<()>) {
 /// A server whose data is open and whose address is bound.
 pub struct Server {
     state: ApplicationState,
-    listener: TcpListener,
-    metrics: Option<TcpListener>,
+    listeners: Vec<TcpListener>,
+    metrics: Option<Vec<TcpListener>>,
     tls: Option<http::Tls>,
     socket: Option<AdminSocket>,
     config: Config,
@@ -142,13 +149,16 @@ impl Server {
                 Err(error) => return Err(error.into()),
             }
         }
-        let listener = if let Some(given) = given {
+        if let Some(schedule) = config.backups.schedule() {
+            scheduled_backups::prepare(&schedule)?;
+        }
+        let listeners = if let Some(given) = given {
             tracing::info!("a socket was passed; --listen is not used");
-            TcpListener::from_std(given).context("cannot use the passed socket (LISTEN_FDS)")?
+            vec![TcpListener::from_std(given).context("cannot use the passed socket (LISTEN_FDS)")?]
         } else {
-            listen(config.listen, "--listen").await?
+            listen(&config.listen, "--listen").await?
         };
-        let metrics = match config.metrics_listen {
+        let metrics = match &config.metrics_listen {
             Some(address) => Some(listen(address, "--metrics-listen").await?),
             None => None,
         };
@@ -157,21 +167,21 @@ impl Server {
             let path = path.display();
             tracing::warn!(%error, %path, "no admin socket; commands need the server to be stopped");
         });
-        Ok(Self { state, listener, metrics, tls, socket: socket.ok(), config })
+        Ok(Self { state, listeners, metrics, tls, socket: socket.ok(), config })
     }
 
-    /// Returns the bound address. If port 0 was requested, it has the port that the operating system chose.
+    /// Returns the bound address, the first if there are several. If port 0 was requested, it has the port that the operating system chose.
     ///
     /// # Errors
     /// If the operating system does not report the address.
     pub fn address(&self) -> anyhow::Result<SocketAddr> {
-        self.listener.local_addr().context("cannot tell the address")
+        self.listeners[0].local_addr().context("cannot tell the address")
     }
 
     /// Returns the bound address of the metrics, or `None` if metrics are off.
     #[must_use]
     pub fn metrics_address(&self) -> Option<SocketAddr> {
-        self.metrics.as_ref().and_then(|listener| listener.local_addr().ok())
+        self.metrics.as_ref().and_then(|listeners| listeners[0].local_addr().ok())
     }
 
     /// Returns `https` if TLS is configured, else `http`.
@@ -191,17 +201,21 @@ impl Server {
     /// # Errors
     /// If the database cannot be closed cleanly.
     pub async fn run(self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-        let address = format!("{}://{}", self.scheme(), self.address()?);
-        let Self { state, listener, metrics, tls, socket, config } = self;
+        let address = self.address()?;
+        let url = format!("{}://{address}", self.scheme());
+        let Self { state, listeners, metrics, tls, socket, config } = self;
         let purging = purge::run(Arc::clone(&state.store), Arc::clone(&state.clock), config.purge_interval);
         let purging = tokio::spawn(purging);
+        let backing_up = config.backups.schedule().map(|schedule| {
+            tokio::spawn(scheduled_backups::run(Arc::clone(&state.store), Arc::clone(&state.clock), schedule))
+        });
         let routes = state.routes(&config);
         let (asked_to_stop, asked) = watch::channel(());
         let (stopped, stopping) = watch::channel(());
-        let metrics = metrics.map(|listener| {
+        let metrics = metrics.map(|listeners| {
             let stop = wait_for(stopping);
             let routes = Arc::new(http::metrics(Arc::clone(&state.store)));
-            tokio::spawn(http::serve(listener, None, routes, config.limits(), stop, METRICS_DRAIN))
+            tokio::spawn(http::serve(listeners, None, routes, config.limits(), stop, METRICS_DRAIN))
         });
         let admin = socket.map(|socket| {
             let routes = OperatorRoutes {
@@ -209,7 +223,7 @@ impl Server {
                 store: Arc::clone(&state.store),
                 clock: Arc::clone(&state.clock),
                 dir: state.dir.path().to_owned(),
-                address,
+                address: url,
                 transfers: TransferLimit::default(),
             };
             tokio::spawn(socket.serve(Arc::new(routes), wait_for(asked), DRAIN))
@@ -219,10 +233,10 @@ impl Server {
             supervisor::stopping();
             drop(asked_to_stop);
         };
-        supervisor::ready(listener.local_addr().ok());
+        supervisor::ready(address);
         let store = Arc::clone(&state.store);
         let watchdog = tokio::spawn(supervisor::watchdog(move || store.check_readable()));
-        let mut finished = http::serve(listener, tls, routes, config.limits(), stop, DRAIN).await;
+        let mut finished = http::serve(listeners, tls, routes, config.limits(), stop, DRAIN).await;
         if let Some(admin) = admin {
             finished &= admin.await.unwrap_or(false);
             let _ = std::fs::remove_file(state.dir.admin_socket()); // a remaining socket is replaced at the next start
@@ -234,7 +248,7 @@ impl Server {
         if let Some(metrics) = metrics {
             let _ = metrics.await;
         }
-        for task in [purging, watchdog] {
+        for task in [Some(purging), Some(watchdog), backing_up].into_iter().flatten() {
             task.abort();
             let _ = task.await; // the task was aborted; this waits until it has dropped the store
         }
@@ -242,6 +256,24 @@ impl Server {
     }
 }
 
-async fn listen(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} ({flag})"))
+/// Binds all addresses of `at`, all with the same port. Returns at least one listener.
+async fn listen(at: &ListenAddress, flag: &str) -> anyhow::Result<Vec<TcpListener>> {
+    let cannot = || format!("cannot listen on {at} ({flag})");
+    let mut listeners: Vec<TcpListener> = Vec::new();
+    for mut address in at.resolve().await.with_context(cannot)? {
+        if let Some(first) = listeners.first() {
+            address.set_port(first.local_addr().with_context(cannot)?.port());
+        }
+        match TcpListener::bind(address).await {
+            Ok(listener) => listeners.push(listener),
+            // A machine without IPv6 may have its addresses in names nevertheless.
+            Err(error) if address.is_ipv6() && !listeners.is_empty() && error.kind() != ErrorKind::AddrInUse => {}
+            Err(error) if at.is_every() && error.kind() != ErrorKind::AddrInUse => {
+                let every = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port());
+                listeners.push(TcpListener::bind(every).await.with_context(cannot)?);
+            }
+            Err(error) => return Err(error).with_context(cannot),
+        }
+    }
+    Ok(listeners)
 }

@@ -25,8 +25,8 @@ pub fn listener() -> io::Result<Option<std::net::TcpListener>> {
 }
 
 /// Notifies the service manager that requests are answered at `address` from now on.
-pub fn ready(address: Option<SocketAddr>) {
-    let status = address.map(|address| format!("Listening on {address}")).unwrap_or_default();
+pub fn ready(address: SocketAddr) {
+    let status = format!("Listening on {address}");
     notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
 }
 

@@ -207,7 +207,7 @@ async fn a_backup_a_check_and_a_restore_tell_scripts_what_was_done() {
     let kept = names(&data).into_iter().find(|name| name.contains("before-restore")).unwrap();
     assert_eq!(restored, with(json!({"file": copy, "kept": data.join(kept)})));
     let moved = TempDir::new().unwrap();
-    let restored = said(&run(&["restore", copy.to_str().unwrap(), "--json"], &moved.path().join("data"), ""));
+    let restored = said(&run(&["restore", copy.to_str().unwrap(), "--init", "--json"], &moved.path().join("data"), ""));
     assert_eq!(restored, with(json!({"file": copy, "kept": null})));
 }
 

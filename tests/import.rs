@@ -23,7 +23,7 @@ pub(crate) fn line(email: &str) -> Value {
 }
 
 pub(crate) fn import(data: &Path, args: &[&str], lines: &str) -> Output {
-    run(&[&["import"], args].concat(), data, lines)
+    run(&[&["import", "--init"], args].concat(), data, lines)
 }
 
 /// Checks that the command ended with code 1 and that stderr contains all of these texts.
@@ -68,7 +68,7 @@ fn what_is_exported_is_imported_elsewhere_as_the_same_users() {
         let file = elsewhere.path().join("users.ndjson");
         done(&run(&["export", file.to_str().unwrap()], data, ""));
         let copy = elsewhere.path().join("data");
-        done(&run(&["import", file.to_str().unwrap()], &copy, ""));
+        done(&run(&["import", file.to_str().unwrap(), "--init"], &copy, ""));
         assert_eq!(exported(&copy), users);
         assert_eq!(names(elsewhere.path()), ["data", "users.ndjson"]);
         done(&run(&["check"], &copy, ""));
@@ -230,9 +230,9 @@ fn an_import_that_is_killed_goes_on_when_it_is_run_again() {
     }
     fs::write(&file, lines).unwrap();
     let mut before = 0;
-    for wait in 0.. {
+    for wait in 0..100 {
         let mut command = latchkey();
-        command.args(["import", file.to_str().unwrap(), "--data-dir"]).arg(&data);
+        command.args(["import", file.to_str().unwrap(), "--init", "--data-dir"]).arg(&data);
         let mut child = command.stdout(Stdio::null()).spawn().unwrap();
         let started = Instant::now();
         while started.elapsed() < Duration::from_millis(200 * wait) && child.try_wait().unwrap().is_none() {

@@ -201,7 +201,7 @@ fn a_table_is_read_with_a_byte_order_mark_crlf_tabs_semicolons_and_utf_16() {
         let file = dir.path().join("table");
         fs::write(&file, bytes).unwrap();
         let data = dir.path().join("data");
-        let output = run(&[&["import", file.to_str().unwrap()], &map[..]].concat(), &data, "");
+        let output = run(&[&["import", "--init", file.to_str().unwrap()], &map[..]].concat(), &data, "");
         done(&output);
         assert_eq!(text(&output.stdout), "added 2 users, 0 were there already\nnot used: name (1)\n");
         let disabled: Vec<_> = exported(&data).iter().map(|user| user["disabled"].clone()).collect();
@@ -217,7 +217,7 @@ fn lines_of_json_are_read_with_a_byte_order_mark_and_in_utf_16() {
         let dir = TempDir::new().unwrap();
         let (file, data) = (dir.path().join("lines"), dir.path().join("data"));
         fs::write(&file, bytes).unwrap();
-        done(&run(&["import", file.to_str().unwrap()], &data, ""));
+        done(&run(&["import", "--init", file.to_str().unwrap()], &data, ""));
         assert_eq!(exported(&data)[0]["email"], "josé@example.com");
     }
 }

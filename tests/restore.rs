@@ -206,7 +206,7 @@ async fn a_restored_backup_serves_and_the_database_from_before_is_kept_beside_it
 
     let empty = TempDir::new().unwrap();
     let moved = empty.path().join("data");
-    done(&run(&["restore", file.to_str().unwrap()], &moved, ""));
+    done(&run(&["restore", file.to_str().unwrap(), "--init"], &moved, ""));
     assert_eq!(crate::backup::names(&moved), ["latchkey.lock", "latchkey.redb"]);
     let moved = TestServer::on(empty.into(), &[]);
     moved.log_in("jo@example.com").await;

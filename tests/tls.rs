@@ -1,9 +1,10 @@
 //! TLS: which clients are served, what happens when the certificate changes, and how connections end.
 
 use std::{
-    fs,
+    fs::{self, Permissions},
     io::{ErrorKind, Read as _, Write as _},
     net::TcpStream,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::Stdio,
     sync::Arc,
@@ -47,7 +48,9 @@ impl Files {
     }
 
     fn replace(path: &Path, text: &str) {
-        fs::write(path.with_extension("new"), text).unwrap();
+        let new = path.with_extension("new");
+        fs::write(&new, text).unwrap();
+        fs::set_permissions(&new, Permissions::from_mode(0o600)).unwrap();
         fs::rename(path.with_extension("new"), path).unwrap();
     }
 
@@ -121,7 +124,7 @@ fn a_client_that_trusts_the_certificate_is_served_and_one_that_speaks_plainly_is
     plain.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     let mut answer = Vec::new();
     let _ = plain.read_to_end(&mut answer);
-    assert!(!answer.starts_with(b"HTTP/"), "{answer:?}");
+    assert!(answer.starts_with(b"HTTP/1.1 400 Bad Request"), "{answer:?}");
 }
 
 #[test]
@@ -183,6 +186,7 @@ fn a_pair_that_cannot_be_used_stops_the_start_with_the_name_of_the_setting() {
     let files = Files::with(&made);
     let (cert, key, other) = (files.cert(), files.key(), files.dir.path().join("other.pem"));
     fs::write(&other, certificate().signing_key.serialize_pem()).unwrap();
+    fs::set_permissions(&other, Permissions::from_mode(0o600)).unwrap();
     let garbage = files.dir.path().join("garbage.pem");
     fs::write(&garbage, "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").unwrap();
     let missing = files.dir.path().join("missing.pem");
@@ -233,6 +237,26 @@ fn health_asks_over_tls_where_the_server_speaks_it() {
     let mut told = latchkey();
     told.arg("health").arg("--data-dir").arg(server.dir.path().join("data"));
     assert!(told.status().unwrap().success(), "the running server says that it speaks TLS");
+}
+
+#[test]
+fn http_without_tls_is_told_where_the_server_speaks_it() {
+    let files = Files::with(&certificate());
+    let server = files.serve();
+    let address = server.base.strip_prefix("https://").unwrap();
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 400 Bad Request\r\n"), "{answer}");
+    assert!(head.contains(&format!("Content-Length: {}", body.len())), "{answer}");
+    let message = serde_json::from_str::<serde_json::Value>(body).unwrap()["message"].clone();
+    assert_eq!(message, "This port speaks HTTPS: write https:// in the URL");
+    let health = latchkey().args(["health", &format!("http://{address}")]).output().unwrap();
+    assert_eq!(health.status.code(), Some(1));
+    assert!(String::from_utf8(health.stderr).unwrap().contains(&format!("ask https://{address}")));
+    assert!(latchkey().args(["health", &format!("https://{address}")]).status().unwrap().success());
 }
 
 /// A lingering close works under TLS, too: the client can read the response to its end although the server did not read the body.

@@ -212,7 +212,7 @@ impl Auth {
     /// Verifies an access token and returns its user.
     ///
     /// Signature and expiry are verified first, so that an invalid token causes no disk access. Then the blacklist and the user are read
-    /// from one snapshot.
+    /// from the store.
     ///
     /// # Errors
     /// [`AuthError::TokenInvalid`], [`AuthError::TokenExpired`], [`AuthError::TokenBlacklisted`], [`AuthError::Store`].

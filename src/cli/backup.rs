@@ -1,7 +1,7 @@
 //! `latchkey backup`: a copy of the database as of one moment, to a file or to stdout.
 
 use std::{
-    io::{self, Seek as _},
+    io::{self, IsTerminal as _, Seek as _},
     path::PathBuf,
 };
 
@@ -12,6 +12,7 @@ use super::{
     output_file::{OutputFile, is_pipe},
     progress::ProgressBar,
     transfer::{DataAccess, scratch},
+    usage_error::UsageError,
 };
 use crate::config::Config;
 
@@ -28,9 +29,13 @@ pub(super) struct Backup {
 impl Backup {
     pub(super) fn run(self, config: &Config) -> anyhow::Result<()> {
         self.target.check(&self.file)?;
+        let to_stdout = is_pipe(&self.file);
+        if to_stdout && io::stdout().is_terminal() {
+            let text = "a backup is not text, and it has the password hashes of all users; name a FILE, or send stdout into one";
+            return Err(UsageError(text.to_owned()).into());
+        }
         let data = DataAccess::find(config)?;
         let mut bar = ProgressBar::new("backup");
-        let to_stdout = is_pipe(&self.file);
         self.target.fill(&self.file, config, |mut file| {
             if !to_stdout {
                 return data.backup(file, &mut bar);

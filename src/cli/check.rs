@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 
 use super::{
     progress::ProgressBar,
+    stdout::print_line,
     transfer::{DataAccess, scratch},
 };
 use crate::{
     auth::passwords::stored_hash::StoredHash,
     config::{self, Config},
-    model::PasswordHash,
     store::{self, DatabaseContents, HashCheck, Progress, StoreError},
 };
 
@@ -38,14 +38,10 @@ impl Check {
             (database, contents)
         };
         if self.json {
-            println!("{}", with_contents(json!({ "database": database.to_string_lossy() }), &contents));
-        } else {
-            println!("{} is sound: {}", database.display(), describe(&contents));
-            for duplicate in &contents.mailbox_duplicates {
-                println!("{duplicate}");
-            }
+            return print_line(with_contents(json!({ "database": database.to_string_lossy() }), &contents));
         }
-        Ok(())
+        print_line(format_args!("{} is sound: {}", database.display(), describe(&contents)))?;
+        contents.mailbox_duplicates.iter().try_for_each(print_line)
     }
 }
 
@@ -67,7 +63,7 @@ fn check_with(
     check: impl FnOnce(HashCheck, Progress<'_>) -> Result<DatabaseContents, StoreError>,
 ) -> anyhow::Result<DatabaseContents> {
     let mut bar = ProgressBar::new("check");
-    Ok(check(check_hash, &mut |done, all| bar.show(done, all))?)
+    Ok(check(StoredHash::check, &mut |done, all| bar.show(done, all))?)
 }
 
 /// Describes the counts of a database in words.
@@ -93,11 +89,6 @@ pub(super) fn with_contents(mut said: Value, contents: &DatabaseContents) -> Val
         said["mailbox_duplicates"] = json!(mailbox_duplicates);
     }
     said
-}
-
-/// Checks whether a password hash can be verified.
-pub(super) fn check_hash(hash: &PasswordHash) -> Result<(), String> {
-    StoredHash::read(hash).map(drop).map_err(|unusable| unusable.to_string())
 }
 
 /// `1 user`, `2 users`.

@@ -5,13 +5,14 @@
 use std::{pin::pin, sync::Arc};
 
 use anyhow::{Context as _, anyhow, bail, ensure};
+use clap::Args;
 use futures_util::StreamExt as _;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use super::{
     runtime::runtime,
-    socket::{AdminSocketClient, BROKE_OFF, RequestBody},
+    socket::{AdminSocketClient, BROKE_OFF, RequestBody, data_dirs_of_servers},
 };
 use crate::{
     clock::SystemClock,
@@ -36,19 +37,48 @@ enum Connection {
     InProcess(Box<ApplicationState>, Routes),
 }
 
+/// Whether a command that writes may make a database.
+#[derive(Args)]
+pub(super) struct MakeDatabase {
+    /// Make the data directory and a database where there is none, as the first start of the server does
+    #[arg(long)]
+    init: bool,
+}
+
+impl MakeDatabase {
+    /// Fails if there is no database and none may be made.
+    pub(super) fn check(&self, config: &Config) -> anyhow::Result<()> {
+        if self.init { Ok(()) } else { require_database(config, "give the server's --data-dir, or --init to make one") }
+    }
+}
+
 /// Fails if there is no database: a typing error in the path must not look like an empty database.
 pub(super) fn must_exist(config: &Config) -> anyhow::Result<()> {
-    if !DataDir::has_database(&config.data_dir) {
-        bail!("there is no latchkey database in {}", config::absolute(&config.data_dir).display());
+    require_database(config, "give the server's --data-dir")
+}
+
+fn require_database(config: &Config, advice: &str) -> anyhow::Result<()> {
+    let dir = config::absolute(&config.data_dir);
+    let exists = DataDir::has_database(&dir);
+    if exists.with_context(|| format!("cannot look into the data directory {}", dir.display()))? {
+        return Ok(());
     }
-    Ok(())
+    let servers: Vec<_> = data_dirs_of_servers().iter().map(|dir| dir.display().to_string()).collect();
+    let elsewhere =
+        if servers.is_empty() { String::new() } else { format!(" (a server runs on {})", servers.join(", ")) };
+    bail!("there is no latchkey database in {}; {advice}{elsewhere}", dir.display());
 }
 
 impl Client {
-    /// Connects to the server that runs on the data directory, or opens the data if none runs.
-    pub(super) fn connect(config: &Config) -> anyhow::Result<Self> {
+    /// Connects to the server that runs on the data directory, or opens the data if none runs, or creates them if `make` allows it.
+    pub(super) fn connect_or_make(make: &MakeDatabase, config: &Config) -> anyhow::Result<Self> {
+        make.check(config)?;
+        Self::connect(config)
+    }
+
+    fn connect(config: &Config) -> anyhow::Result<Self> {
         let runtime = runtime()?;
-        let connection = if let Some(server) = runtime.block_on(AdminSocketClient::connect(config)) {
+        let connection = if let Some(server) = runtime.block_on(AdminSocketClient::connect(config))? {
             Connection::Socket(server)
         } else {
             let state = ApplicationState::open(config, Arc::new(SystemClock))?;
@@ -58,7 +88,7 @@ impl Client {
         Ok(Self { runtime, connection })
     }
 
-    /// Like [`Client::connect`], but fails if there is no database.
+    /// Like [`Client::connect_or_make`], but fails if there is no database.
     pub(super) fn connect_existing(config: &Config) -> anyhow::Result<Self> {
         must_exist(config)?;
         Self::connect(config)

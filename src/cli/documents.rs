@@ -2,9 +2,12 @@
 //!
 //! Guarantees: the data is not opened.
 
+use std::{fs, path::Path};
+
+use anyhow::Context as _;
 use clap::CommandFactory;
 
-use super::stdout::print;
+use super::stdout::{print, print_line};
 use crate::config::{Config, Signup};
 
 /// Prints the OpenAPI document that a server with these settings serves.
@@ -19,8 +22,13 @@ pub(super) fn completions<C: CommandFactory>(shell: clap_complete::Shell) -> any
     print(&script)
 }
 
-/// Prints the man page.
-pub(super) fn man<C: CommandFactory>() -> anyhow::Result<()> {
+/// Writes the man pages of all commands to `dir`, or prints the one of the program.
+pub(super) fn man<C: CommandFactory>(dir: Option<&Path>) -> anyhow::Result<()> {
+    if let Some(dir) = dir {
+        let cannot = || format!("cannot write to {}", dir.display());
+        fs::create_dir_all(dir).and_then(|()| clap_mangen::generate_to(C::command(), dir)).with_context(cannot)?;
+        return print_line(format_args!("wrote the man pages to {}", dir.display()));
+    }
     let mut page = Vec::new();
     clap_mangen::Man::new(C::command()).render(&mut page)?;
     print(&page)

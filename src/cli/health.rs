@@ -1,16 +1,20 @@
-//! `latchkey health`: asks the server that runs with these settings whether it is ready. For HEALTHCHECK and scripts.
+//! `latchkey health`: asks a server whether it is ready. For HEALTHCHECK and scripts.
 //!
-//! Guarantees: the check connects to the served address over TCP, so that an unreachable server is not ready. The server reports that
-//! address on its admin socket, because systemd may have passed another one than `--listen`.
+//! Guarantees: the check connects to the served address over TCP, so that an unreachable server is not ready. The server of the data
+//! directory reports that address on its admin socket, because systemd may have passed another one than `--listen`. A data directory
+//! without a running server is not ready, whoever else answers at the default address.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    str::FromStr,
     time::Duration,
 };
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
+use clap::Args;
 use hyper::{Request, StatusCode, client::conn::http1, header::HOST};
 use hyper_util::rt::TokioIo;
+use serde_json::json;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
@@ -19,15 +23,64 @@ use tokio::{
 use super::{
     runtime::runtime,
     socket::{AdminSocketClient, RequestBody},
+    stdout::print_line,
 };
 use crate::{
-    config::Config,
+    config::{self, Config, ListenAddress},
     http::{self, operator::transfer::TRANSFER_PATH_PREFIX},
     store::ADMIN_SOCKET,
 };
 
 /// The maximum time for each response of the server.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
+
+/// Which server.
+#[derive(Args)]
+#[expect(clippy::doc_markdown, reason = "these are the help texts, which a terminal shows as they are")]
+pub(super) struct Health {
+    /// Address or URL to ask, such as 127.0.0.1:5282 or https://localhost:5282; without it the server of the data directory
+    #[arg(value_name = "ADDRESS")]
+    target: Option<Target>,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// An address to ask, with or without `http://` or `https://` in front.
+#[derive(Clone)]
+struct Target {
+    address: ListenAddress,
+    over_tls: Option<bool>,
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (over_tls, rest) = match text.split_once("://") {
+            None => (None, text),
+            Some(("http", rest)) => (Some(false), rest),
+            Some(("https", rest)) => (Some(true), rest),
+            Some(_) => return Err("the URL must begin with http:// or https://".to_owned()),
+        };
+        let host = rest.split('/').next().unwrap_or(rest);
+        let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        let address = match over_tls {
+            Some(over_tls) if !has_port => format!("{host}:{}", if over_tls { 443 } else { 80 }).parse()?,
+            _ => host.parse()?,
+        };
+        Ok(Self { address, over_tls })
+    }
+}
+
+/// Which settings the command line or the environment has, other than by default.
+pub(super) struct GivenSettings {
+    /// `--listen`, on the command line.
+    pub(super) listen: bool,
+    /// `--data-dir` or its variable.
+    pub(super) data_dir: bool,
+}
 
 /// The address of a server, and where it is known from.
 struct ServerAddress {
@@ -36,45 +89,75 @@ struct ServerAddress {
     source: &'static str,
 }
 
-/// Prints `ready`, or fails with the reason. With `as_given`, the address is that of `--listen`, whatever the server reports.
-pub(super) fn run(config: &Config, as_given: bool, json: bool) -> anyhow::Result<()> {
-    let runtime = runtime()?;
-    let seconds = ANSWER_MAX.as_secs();
-    let given = ServerAddress { address: config.listen, over_tls: config.tls_cert.is_some(), source: "--listen" };
-    let ServerAddress { address, over_tls, source } = if as_given && given.address.port() != 0 {
-        given
-    } else {
-        let told = runtime.block_on(async { tokio::time::timeout(ANSWER_MAX, told(config)).await });
-        let silent = || {
-            let socket = config.data_dir.join(ADMIN_SOCKET);
-            format!("not ready: no answer from {} within {seconds} seconds", socket.display())
-        };
-        told.with_context(silent)?.unwrap_or(given)
-    };
-    let address = reachable(address);
-    ensure!(address.port() != 0, "port 0 is no address to ask; give the one that the server took with --listen");
-    match runtime.block_on(async { tokio::time::timeout(ANSWER_MAX, ask(address, over_tls)).await }) {
-        Ok(Ok(StatusCode::OK)) if json => println!("{}", serde_json::json!({ "ready": true })),
-        Ok(Ok(StatusCode::OK)) => println!("ready"),
-        Ok(Ok(status)) => bail!("not ready: the server at {address} answers {status}"),
-        Ok(Err(error)) => return Err(error.context(format!("not ready: no answer from {address} ({source})"))),
-        Err(_) => bail!("not ready: no answer from {address} ({source}) within {seconds} seconds"),
+impl Health {
+    /// Prints `ready`, or fails with the reason.
+    pub(super) fn run(&self, config: &Config, given: &GivenSettings) -> anyhow::Result<()> {
+        let asked = runtime()?.block_on(async { ask_one_of(&self.servers(config, given).await?).await });
+        match (&asked, self.json) {
+            (Ok(()), true) => print_line(json!({ "ready": true })),
+            (Ok(()), false) => print_line("ready"),
+            (Err(error), json) => {
+                if json {
+                    print_line(json!({ "ready": false, "reason": format!("{error:#}") }))?;
+                }
+                asked.context("not ready")
+            }
+        }
     }
-    Ok(())
+
+    /// Returns the server to ask. A name may have several addresses, of which the server need not listen on all.
+    async fn servers(&self, config: &Config, given: &GivenSettings) -> anyhow::Result<Vec<ServerAddress>> {
+        let configured_tls = config.tls_cert.is_some();
+        let (address, over_tls, source) = match &self.target {
+            Some(target) => (&target.address, target.over_tls.unwrap_or(configured_tls), "as given"),
+            None if given.listen && config.listen.port != 0 => (&config.listen, configured_tls, "--listen"),
+            None => {
+                let dir = config::absolute(&config.data_dir);
+                let silent = || {
+                    format!(
+                        "no answer from {} within {} seconds",
+                        dir.join(ADMIN_SOCKET).display(),
+                        ANSWER_MAX.as_secs()
+                    )
+                };
+                let told = tokio::time::timeout(ANSWER_MAX, told(config)).await.map_err(|_| anyhow!(silent()))??;
+                match told {
+                    Some(server) => return Ok(vec![server]),
+                    None if given.data_dir || dir.exists() => {
+                        bail!(
+                            "no server runs on {} (to ask an address, give it: latchkey health ADDRESS)",
+                            dir.display()
+                        )
+                    }
+                    None => (&config.listen, configured_tls, "--listen"),
+                }
+            }
+        };
+        ensure!(address.port != 0, "port 0 is no address to ask; give the one that the server took with --listen");
+        let found = if address.is_every() {
+            let loopback = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+            loopback.map(|ip| SocketAddr::new(ip, address.port)).to_vec()
+        } else {
+            address.resolve().await.with_context(|| format!("cannot find {address}"))?
+        };
+        Ok(found.into_iter().map(|address| ServerAddress { address, over_tls, source }).collect())
+    }
 }
 
-/// Returns the address that the server reports on its admin socket, or `None` if there is none or it is not accessible.
-async fn told(config: &Config) -> Option<ServerAddress> {
-    let mut server = AdminSocketClient::connect(config).await?;
-    let answer =
-        server.ask("GET", &format!("{TRANSFER_PATH_PREFIX}/address"), None, RequestBody::nothing()).await.ok()?;
-    let answer = answer.whole().await.ok()?;
-    let (scheme, address) = std::str::from_utf8(&answer).ok()?.split_once("://")?;
-    Some(ServerAddress {
-        address: address.parse().ok()?,
-        over_tls: scheme == "https",
-        source: "where the server says it is",
-    })
+/// Returns the address that the server reports on its admin socket, or `None` if no server runs on the data directory.
+async fn told(config: &Config) -> anyhow::Result<Option<ServerAddress>> {
+    let Some(mut server) = AdminSocketClient::connect(config).await? else { return Ok(None) };
+    let path = format!("{TRANSFER_PATH_PREFIX}/address");
+    let answer = server.ask("GET", &path, None, RequestBody::nothing()).await?.whole().await?;
+    let told = || {
+        let (scheme, address) = std::str::from_utf8(&answer).ok()?.split_once("://")?;
+        Some(ServerAddress {
+            address: address.parse().ok()?,
+            over_tls: scheme == "https",
+            source: "where the server says it is",
+        })
+    };
+    told().map(Some).ok_or_else(|| anyhow!("the server runs another version of latchkey"))
 }
 
 /// Returns the address by which this machine reaches a server that listens on `address`.
@@ -85,6 +168,35 @@ fn reachable(mut address: SocketAddr) -> SocketAddr {
         address.set_ip(loopback);
     }
     address
+}
+
+/// Asks one server after the other until one is ready. Fails with the reason of the first.
+async fn ask_one_of(servers: &[ServerAddress]) -> anyhow::Result<()> {
+    let mut failed = None;
+    for server in servers {
+        match ask_in_time(server).await {
+            Ok(()) => return Ok(()),
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
+    Err(failed.context("there is no address to ask")?)
+}
+
+async fn ask_in_time(server: &ServerAddress) -> anyhow::Result<()> {
+    let ServerAddress { address, over_tls, source } = *server;
+    let address = reachable(address);
+    match tokio::time::timeout(ANSWER_MAX, ask(address, over_tls)).await {
+        Ok(Ok(StatusCode::OK)) => Ok(()),
+        Ok(Ok(StatusCode::BAD_REQUEST)) if !over_tls => {
+            bail!(
+                "the server at {address} answers {}; if it speaks HTTPS, ask https://{address}",
+                StatusCode::BAD_REQUEST
+            )
+        }
+        Ok(Ok(status)) => bail!("the server at {address} answers {status}"),
+        Ok(Err(error)) => Err(error.context(format!("no answer from {address} ({source})"))),
+        Err(_) => bail!("no answer from {address} ({source}) within {} seconds", ANSWER_MAX.as_secs()),
+    }
 }
 
 async fn ask(address: SocketAddr, over_tls: bool) -> anyhow::Result<StatusCode> {

@@ -15,8 +15,10 @@ use zeroize::Zeroizing;
 
 use super::{
     check::counted,
+    client::MakeDatabase,
     output_file::{OutputFile, is_pipe},
     progress::ProgressBar,
+    stdout::{self, print_line},
     transfer::{DataAccess, scratch},
     usage_error::UsageError,
 };
@@ -66,6 +68,9 @@ pub(super) struct Import {
     /// With --from firebase: a file with the project's password hash parameters, as the Firebase console shows them
     #[arg(long, value_name = "FILE")]
     firebase_hash_config: Option<PathBuf>,
+
+    #[command(flatten)]
+    make: MakeDatabase,
 
     /// Say what would be done and do nothing
     #[arg(long)]
@@ -131,7 +136,7 @@ impl Import {
         let source = self.source()?;
         let cannot = || format!("cannot read {}", self.file.display());
         let given = if is_pipe(&self.file) { None } else { Some(File::open(&self.file).with_context(cannot)?) };
-        let data = DataAccess::find_or_make(config)?;
+        let data = DataAccess::find_or_make(&self.make, config)?;
         let name = if is_pipe(&self.file) { "stdin".into() } else { self.file.to_string_lossy() };
         let (file, conversion) = match given {
             // An import reads its input twice, and a pipe can be read only once.
@@ -159,10 +164,10 @@ impl Import {
                 said["left_out"] = json!(conversion.left_out);
                 said["unused_fields"] = json!(conversion.unused_fields);
             }
-            println!("{said}");
+            print_line(said)?;
         } else {
-            self.say(&report);
-            say_conversion(&conversion);
+            self.say(&report)?;
+            say_conversion(&conversion)?;
         }
         if report.bad > 0 {
             let are = if report.bad == 1 { "is" } else { "are" };
@@ -176,44 +181,44 @@ impl Import {
         Ok(())
     }
 
-    fn say(&self, report: &ImportReport) {
+    fn say(&self, report: &ImportReport) -> anyhow::Result<()> {
         let line = match self.from {
             SourceSystem::Latchkey | SourceSystem::Auth0 => "line",
             SourceSystem::Csv | SourceSystem::Supabase => "row",
             SourceSystem::Django | SourceSystem::Firebase | SourceSystem::Keycloak => "object",
         };
         for remark in &report.lines {
-            eprintln!("{line} {}: {}", remark.line, remark.message);
+            stdout::remark(format_args!("{line} {}: {}", remark.line, remark.message));
         }
         if report.bad == 0 {
             let added = if self.dry_run { "would add" } else { "added" };
             let were = if report.unchanged == 1 { "was" } else { "were" };
-            println!("{added} {}, {} {were} there already", counted(report.added, "user"), report.unchanged);
+            let users = counted(report.added, "user");
+            print_line(format_args!("{added} {users}, {} {were} there already", report.unchanged))?;
         }
         if self.dry_run && !report.hash_formats.is_empty() {
-            println!("password hashes:");
+            print_line("password hashes:")?;
             let width = report.hash_formats.keys().map(String::len).max().unwrap_or_default();
             for (format, users) in &report.hash_formats {
-                println!("  {format:width$}  {users}");
+                print_line(format_args!("  {format:width$}  {users}"))?;
             }
         }
+        Ok(())
     }
 }
 
 /// Prints what was not converted.
-fn say_conversion(conversion: &ConversionReport) {
+fn say_conversion(conversion: &ConversionReport) -> anyhow::Result<()> {
     for (reason, left_out) in &conversion.left_out {
         let more = if left_out.accounts > left_out.named.len() as u64 { ", …" } else { "" };
-        println!(
-            "left out {} with {reason}: {}{more}",
-            counted(left_out.accounts, "account"),
-            left_out.named.join(", ")
-        );
+        let (accounts, named) = (counted(left_out.accounts, "account"), left_out.named.join(", "));
+        print_line(format_args!("left out {accounts} with {reason}: {named}{more}"))?;
     }
     if !conversion.unused_fields.is_empty() {
         let fields = conversion.unused_fields.iter().map(|(field, count)| format!("{field} ({count})"));
-        println!("not used: {}", fields.collect::<Vec<_>>().join(", "));
+        print_line(format_args!("not used: {}", fields.collect::<Vec<_>>().join(", ")))?;
     }
+    Ok(())
 }
 
 /// Whether a file can be read as it is: twice, and without a byte order mark.

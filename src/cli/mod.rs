@@ -25,10 +25,10 @@ mod usage_error;
 mod user;
 mod user_list;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
 use clap::{
-    ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
+    Arg, ArgAction, ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand,
     error::{ContextKind, ContextValue, ErrorKind},
     parser::ValueSource,
 };
@@ -42,6 +42,9 @@ use usage_error::UsageError;
 /// Without a command it serves.
 #[derive(Parser)]
 #[command(name = "latchkey", version, max_term_width = 120, args_conflicts_with_subcommands = false)]
+#[command(
+    after_help = "`latchkey serve --help` lists the settings of the server, each with its variable; `latchkey config` shows those in force."
+)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -55,11 +58,7 @@ enum Command {
     /// Serve the API and its pages (the default)
     Serve,
     /// Ask the running server whether it is ready
-    Health {
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-    },
+    Health(health::Health),
     /// Make and manage users
     #[command(subcommand)]
     User(user::UserCommand),
@@ -76,21 +75,41 @@ enum Command {
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// Print the man page
-    Man,
+    /// Print the man page, or write those of all commands
+    Man {
+        /// The directory to write to
+        dir: Option<PathBuf>,
+    },
     /// End tokens
     #[command(subcommand)]
     Token(token::TokenCommand),
     /// Copy the database as of one moment
     Backup(backup::Backup),
-    /// Say whether a database or a copy of one is sound; changes nothing
+    /// Say whether a database or a backup is sound
     Check(check::Check),
     /// Write all users as lines of JSON, with their password hashes
     Export(import::Export),
     /// Add users from lines of JSON, such as export writes
     Import(import::Import),
-    /// Put a backup in the place of the database, with the server stopped
+    /// Put a backup in the place of the database of a stopped server
     Restore(restore::Restore),
+}
+
+/// The command line. Every command takes every setting, and only the help of `serve` shows them all.
+fn command() -> clap::Command {
+    let command = config::without_empty_variables(Cli::command());
+    let settings: Vec<Arg> = command.get_arguments().filter(|arg| arg.get_env().is_some()).cloned().collect();
+    let quiet = |arg: Arg| {
+        let shown = arg.get_env().is_none() || arg.get_id() == "data_dir";
+        arg.hide(!shown).help_heading(None)
+    };
+    let help = Arg::new("help").short('h').long("help").action(ArgAction::HelpShort).help("Print help").global(true);
+    let long_help = Arg::new("help").short('h').long("help").action(ArgAction::Help).help("Print help");
+    command.disable_help_flag(true).mut_args(quiet).arg(help).mut_subcommands(|command| match command.get_name() {
+        "serve" => command.args(&settings).arg(&long_help),
+        "import" => command.args(settings.iter().cloned().map(quiet)).arg(&long_help), // it explains the systems
+        _ => command.args(settings.iter().cloned().map(quiet)),
+    })
 }
 
 /// Runs the command that `args` name and returns the exit code.
@@ -104,31 +123,37 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let program = args.first().map_or_else(|| "latchkey".into(), |program| program.to_string_lossy().into_owned());
-    let done = config::check_environment::<Cli>().map_err(Into::into).and_then(|()| match cli.command {
-        None | Some(Command::Serve) => serve::run(cli.config, &program),
-        Some(Command::Health { json }) => {
-            health::run(&cli.config, matches.value_source("listen") == Some(ValueSource::CommandLine), json)
-        }
-        Some(Command::User(command)) => quietly(&cli.config, |config| user::run(command, config)),
-        Some(Command::Config { json }) => settings::config::<Cli>(&cli.config, &matches, json),
-        Some(Command::Openapi) => documents::openapi(&cli.config),
-        Some(Command::Completions { shell }) => documents::completions::<Cli>(shell),
-        Some(Command::Man) => documents::man::<Cli>(),
-        Some(Command::Token(command)) => quietly(&cli.config, |config| token::run(&command, config)),
-        Some(Command::Backup(backup)) => quietly(&cli.config, |config| backup.run(config)),
-        Some(Command::Check(check)) => quietly(&cli.config, |config| check.run(config)),
-        Some(Command::Export(export)) => quietly(&cli.config, |config| export.run(config)),
-        Some(Command::Import(import)) => quietly(&cli.config, |config| import.run(config)),
-        Some(Command::Restore(restore)) => quietly(&cli.config, |config| restore.run(config)),
-    });
+    let done =
+        config::check_environment(&Cli::command()).map_err(Into::into).and_then(|left_alone| match cli.command {
+            None | Some(Command::Serve) => serve::run(cli.config, &program, &left_alone),
+            Some(Command::Health(health)) => {
+                let source = |id| matches.value_source(id).filter(|source| *source != ValueSource::DefaultValue);
+                let given = health::GivenSettings {
+                    listen: source("listen") == Some(ValueSource::CommandLine),
+                    data_dir: source("data_dir").is_some(),
+                };
+                health.run(&cli.config, &given)
+            }
+            Some(Command::User(command)) => quietly(&cli.config, |config| user::run(command, config)),
+            Some(Command::Config { json }) => settings::config::<Cli>(&cli.config, &matches, json),
+            Some(Command::Openapi) => documents::openapi(&cli.config),
+            Some(Command::Completions { shell }) => documents::completions::<Cli>(shell),
+            Some(Command::Man { dir }) => documents::man::<Cli>(dir.as_deref()),
+            Some(Command::Token(command)) => quietly(&cli.config, |config| token::run(&command, config)),
+            Some(Command::Backup(backup)) => quietly(&cli.config, |config| backup.run(config)),
+            Some(Command::Check(check)) => quietly(&cli.config, |config| check.run(config)),
+            Some(Command::Export(export)) => quietly(&cli.config, |config| export.run(config)),
+            Some(Command::Import(import)) => quietly(&cli.config, |config| import.run(config)),
+            Some(Command::Restore(restore)) => quietly(&cli.config, |config| restore.run(config)),
+        });
     let Err(error) = done else { return ExitCode::SUCCESS };
     let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
-    eprintln!("error: {}", causes.join(": "));
+    stdout::remark(format_args!("error: {}", causes.join(": ")));
     if error.is::<ConfigError>() || error.is::<UsageError>() { ExitCode::from(2) } else { ExitCode::FAILURE }
 }
 
 fn parse(args: &[OsString]) -> Result<(Cli, ArgMatches), clap::Error> {
-    let matches = Cli::command().try_get_matches_from(args);
+    let matches = command().try_get_matches_from(args);
     let parsed = matches.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
     parsed.map_err(|error| name_the_variable(error, args))
 }

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::Args;
 use serde_json::json;
 
-use super::usage_error::UsageError;
+use super::{stdout::print_line, usage_error::UsageError};
 use crate::{
     config::Config,
     store::{AtomicFile, DataDir},
@@ -58,8 +58,8 @@ impl OutputFile {
         let bytes = whole.file().metadata().with_context(cannot)?.len();
         whole.put().with_context(cannot)?;
         if self.json {
-            println!("{}", json!({ "file": file.to_string_lossy(), "bytes": bytes }));
+            return print_line(json!({ "file": file.to_string_lossy(), "bytes": bytes }));
         }
-        Ok(())
+        print_line(format_args!("wrote {} ({bytes} bytes)", file.display()))
     }
 }

@@ -9,8 +9,8 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use zeroize::Zeroizing;
 
-use super::usage_error::UsageError;
-use crate::random;
+use super::{stdout::remark, usage_error::UsageError};
+use crate::{config::Config, random};
 
 /// The source of the password. Without a flag the terminal asks for it.
 #[derive(Args)]
@@ -26,7 +26,7 @@ pub(super) struct PasswordSource {
 
 impl PasswordSource {
     /// Reads the password from its source.
-    pub(super) fn read(&self) -> anyhow::Result<Zeroizing<String>> {
+    pub(super) fn read(&self, config: &Config) -> anyhow::Result<Zeroizing<String>> {
         if self.generate {
             return Ok(generate());
         }
@@ -37,20 +37,19 @@ impl PasswordSource {
             let text = "there is no terminal to ask for the password; use --password-stdin or --generate";
             return Err(UsageError(text.to_owned()).into());
         }
-        let ask =
-            |prompt| rpassword::prompt_password(prompt).map(Zeroizing::new).context("cannot ask for the password");
+        let policy = config.password_policy();
+        let common = if policy.allow_common { "" } else { ", and none of the most common ones" };
+        remark(format_args!("A password has {} to {} characters{common}.", policy.chars_min, policy.chars_max));
+        let ask = |prompt| match rpassword::prompt_password(prompt) {
+            Ok(password) => Ok(Zeroizing::new(password)),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => bail!("no password was given"), // Ctrl-D
+            Err(error) => Err(error).context("cannot ask for the password"),
+        };
         let (first, again) = (ask("Password: ")?, ask("Again: ")?);
         if first != again {
             bail!("the two passwords differ");
         }
         Ok(first)
-    }
-
-    /// Prints the password if it was generated.
-    pub(super) fn print(&self, password: &str, json: bool) {
-        if self.generate && !json {
-            println!("password: {password}");
-        }
     }
 }
 

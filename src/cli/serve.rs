@@ -8,12 +8,15 @@ use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
-use super::{log, runtime::runtime};
+use super::{log, runtime::runtime, stdout::try_print};
 use crate::{clock::SystemClock, config::Config, server::Server};
 
-/// Serves until SIGTERM or SIGINT.
-pub(super) fn run(config: Config, program: &str) -> anyhow::Result<()> {
+/// Serves until SIGTERM or SIGINT. `program` is the name that this program was called by.
+pub(super) fn run(config: Config, program: &str, variables_left_alone: &[String]) -> anyhow::Result<()> {
     let _log = log::start(&config, Targets::new().with_default(LevelFilter::INFO));
+    for variable in variables_left_alone {
+        tracing::debug!(variable, "the variable describes a service or a container and is left alone");
+    }
     runtime()?.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
@@ -23,17 +26,22 @@ pub(super) fn run(config: Config, program: &str) -> anyhow::Result<()> {
         let data_dir_flag = data_dir_flag(&config);
         let server = Server::bind(config, Arc::new(SystemClock)).await?;
         let address = server.address()?;
-        println!(
+        let host =
+            if address.ip().is_unspecified() { format!("localhost:{}", address.port()) } else { address.to_string() };
+        let banner = format!(
             "latchkey {version} is ready\n\n  \
-             Start page  {scheme}://{address}/\n  \
-             Swagger UI  {scheme}://{address}/api/v1/ui\n  \
+             Start page  {scheme}://{host}/\n  \
+             Swagger UI  {scheme}://{host}/api/v1/ui\n  \
              Data        {data}\n\n  \
              To make an administrator, run in another terminal:\n    \
-             {program} user add you@example.com --admin{data_dir_flag}\n",
+             {program} user add you@example.com --admin{data_dir_flag}\n\n",
             version = env!("CARGO_PKG_VERSION"),
             scheme = server.scheme(),
             data = server.data_dir().display(),
         );
+        if let Err(error) = try_print(banner.as_bytes()) {
+            tracing::warn!(%error, "cannot print the addresses; the server runs");
+        }
         tracing::info!(%address, "listening");
         if let Some(address) = server.metrics_address() {
             tracing::info!(%address, "metrics are served");

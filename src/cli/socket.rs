@@ -5,8 +5,9 @@
 //! Why not `reqwest`: it adds 0.58 MB to a program that has hyper's client already.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, Cursor, Read},
+    path::{Path, PathBuf},
     pin::Pin,
     task::{Context as Task, Poll},
 };
@@ -30,11 +31,21 @@ pub(super) struct AdminSocketClient(SendRequest<RequestBody>);
 
 impl AdminSocketClient {
     /// Connects. Returns `None` if no server runs.
-    pub(super) async fn connect(config: &Config) -> Option<Self> {
-        let stream = UnixStream::connect(config.data_dir.join(ADMIN_SOCKET)).await.ok()?;
-        let (server, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
+    ///
+    /// # Errors
+    /// If this user may not know.
+    pub(super) async fn connect(config: &Config) -> anyhow::Result<Option<Self>> {
+        let socket = config.data_dir.join(ADMIN_SOCKET);
+        let stream = match UnixStream::connect(&socket).await {
+            Ok(stream) => stream,
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(error).with_context(|| format!("cannot connect to {}", socket.display()));
+            }
+            Err(_) => return Ok(None),
+        };
+        let Ok((server, connection)) = http1::handshake(TokioIo::new(stream)).await else { return Ok(None) };
         tokio::spawn(connection);
-        Some(Self(server))
+        Ok(Some(Self(server)))
     }
 
     /// Sends a request and waits for the head of its response.
@@ -56,6 +67,19 @@ impl AdminSocketClient {
         let response = self.0.send_request(request.body(body)?).await.context("the server did not answer")?;
         Ok(Answer { status: response.status().as_u16(), body: response.into_body() })
     }
+}
+
+/// Returns the data directories on which servers run on this machine, as the system tells everybody. Empty where the system does not.
+pub(super) fn data_dirs_of_servers() -> Vec<PathBuf> {
+    // The path of a socket stands there as it was bound, and our sockets get their name afterwards (`AdminSocket::bind`).
+    let bound = Path::new(ADMIN_SOCKET).with_extension("sock.new");
+    let sockets = fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    let paths = sockets.lines().filter_map(|line| Some(Path::new(&line[line.find(" /")? + 1..])));
+    let mut found: Vec<PathBuf> =
+        paths.filter(|path| path.ends_with(&bound)).filter_map(|path| Some(path.parent()?.to_owned())).collect();
+    found.sort();
+    found.dedup();
+    found
 }
 
 /// A response whose head has arrived.

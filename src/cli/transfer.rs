@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail, ensure};
 use tokio::runtime::Runtime;
 
 use super::{
-    client::{must_exist, refused},
+    client::{MakeDatabase, must_exist, refused},
     progress::ProgressBar,
     runtime::runtime,
     socket::{AdminSocketClient, Answer, BROKE_OFF, RequestBody},
@@ -35,13 +35,18 @@ impl DataAccess {
     /// Finds the data. Fails if there is none.
     pub(super) fn find(config: &Config) -> anyhow::Result<Self> {
         must_exist(config)?;
-        Self::find_or_make(config)
+        Self::open(config)
     }
 
-    /// Finds the data, or creates it if there is none.
-    pub(super) fn find_or_make(config: &Config) -> anyhow::Result<Self> {
+    /// Finds the data, or creates it if there is none and `make` allows it.
+    pub(super) fn find_or_make(make: &MakeDatabase, config: &Config) -> anyhow::Result<Self> {
+        make.check(config)?;
+        Self::open(config)
+    }
+
+    fn open(config: &Config) -> anyhow::Result<Self> {
         let runtime = runtime()?;
-        if let Some(server) = runtime.block_on(AdminSocketClient::connect(config)) {
+        if let Some(server) = runtime.block_on(AdminSocketClient::connect(config))? {
             return Ok(Self::Server(runtime, server));
         }
         Ok(Self::InProcess(DataDir::take(&config.data_dir)?, config.cache_bytes()))

@@ -2,11 +2,17 @@
 //!
 //! Guarantees: a user is named by email, in any letter case, or by public id. The result is one line, or JSON with `--json`.
 
-use anyhow::anyhow;
+use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::{client::Client, password::PasswordSource, usage_error::UsageError, user_list::UserList};
+use super::{
+    client::{Client, MakeDatabase},
+    password::PasswordSource,
+    stdout,
+    usage_error::UsageError,
+    user_list::UserList,
+};
 use crate::{
     config::Config,
     http::operator::user_list,
@@ -49,6 +55,9 @@ pub(super) struct Add {
     admin: bool,
 
     #[command(flatten)]
+    make: MakeDatabase,
+
+    #[command(flatten)]
     password: PasswordSource,
 }
 
@@ -80,10 +89,10 @@ pub(super) fn run(command: UserCommand, config: &Config) -> anyhow::Result<()> {
         UserCommand::Add(add) => add.run(config),
         UserCommand::List(list) => list.run(config),
         UserCommand::Show(one) => one.with(config, |_, _, user| Ok(user)),
-        UserCommand::Disable(one) => one.change(config, "disabled", &json!({ "disabled": true })),
-        UserCommand::Enable(one) => one.change(config, "enabled", &json!({ "disabled": false })),
-        UserCommand::Promote(one) => one.change(config, "promoted", &json!({ "admin": true })),
-        UserCommand::Demote(one) => one.change(config, "demoted", &json!({ "admin": false })),
+        UserCommand::Disable(one) => one.change(config, "disabled", "disabled", true),
+        UserCommand::Enable(one) => one.change(config, "enabled", "disabled", false),
+        UserCommand::Promote(one) => one.change(config, "promoted", "admin", true),
+        UserCommand::Demote(one) => one.change(config, "demoted", "admin", false),
         UserCommand::SetPassword(set) => set.run(config),
         UserCommand::EndSessions(one) => one.with(config, |client, id, user| {
             client.call("POST", &format!("/users/{id}/end-sessions"), None)?;
@@ -102,6 +111,15 @@ fn said(done: &str, mut user: Value) -> Value {
     user
 }
 
+fn find_by_email(client: &mut Client, email: &Email) -> anyhow::Result<Option<Value>> {
+    let query = user_list::query(&UserFilter { email_prefix: Some(email.to_string()), ..UserFilter::default() });
+    // In the order of emails, the whole email comes before all that start with it.
+    let page = client.call("GET", &format!("/users?per_page=5&{query}"), None)?;
+    let user = &page["items"][0];
+    let found = user["email"].as_str().and_then(|found| Email::parse(found).ok());
+    Ok(found.is_some_and(|found| found.key() == email.key()).then(|| user.clone()))
+}
+
 impl UserArgument {
     fn email(&self) -> anyhow::Result<Email> {
         Ok(Email::parse(&self.who).map_err(|error| UsageError(error.to_string()))?)
@@ -113,16 +131,7 @@ impl UserArgument {
             return client.call("GET", &format!("/users/{id}"), None);
         }
         let email = self.email()?;
-        let query = user_list::query(&UserFilter { email_prefix: Some(email.to_string()), ..UserFilter::default() });
-        // In the order of emails, the whole email comes before all that start with it.
-        let page = client.call("GET", &format!("/users?per_page=5&{query}"), None)?;
-        let user = &page["items"][0];
-        let found = user["email"].as_str().and_then(|found| Email::parse(found).ok());
-        if found.is_some_and(|found| found.key() == email.key()) {
-            Ok(user.clone())
-        } else {
-            Err(anyhow!("there is no user {email}"))
-        }
+        find_by_email(client, &email)?.ok_or_else(|| anyhow!("there is no user {email}"))
     }
 
     /// Fails if it is neither an email nor a public id.
@@ -141,29 +150,38 @@ impl UserArgument {
         let id = user["public_id"].as_str().unwrap_or_default().to_owned();
         let user = act(&mut client, &id, user)?;
         client.close()?;
-        self.print(&user);
-        Ok(())
+        stdout::print(self.text(&user).as_bytes())
     }
 
-    fn change(self, config: &Config, done: &str, change: &Value) -> anyhow::Result<()> {
-        self.with(config, |client, id, _| Ok(said(done, client.call("PATCH", &format!("/users/{id}"), Some(change))?)))
+    /// Sets a flag of the user. Says so if it is set already.
+    fn change(self, config: &Config, done: &str, flag: &str, value: bool) -> anyhow::Result<()> {
+        self.with(config, |client, id, user| {
+            if user[flag] == value {
+                return Ok(said(&format!("was {done} already:"), user));
+            }
+            Ok(said(done, client.call("PATCH", &format!("/users/{id}"), Some(&json!({ flag: value })))?))
+        })
     }
 
-    fn print(&self, user: &Value) {
+    /// Returns the lines about `user`, and about what was done.
+    fn text(&self, user: &Value) -> String {
         let text = |name: &str| user[name].as_str().unwrap_or_default();
         if self.json {
-            println!("{user}");
-        } else if let Some(done) = user["done"].as_str() {
-            println!("{done} {} ({})", text("email"), text("public_id"));
-        } else {
-            let yes = |name: &str| if user[name] == true { "yes" } else { "no" };
-            println!("email       {}\npublic id   {}", text("email"), text("public_id"));
-            println!("admin       {}\ndisabled    {}", yes("admin"), yes("disabled"));
-            println!("registered  {}", text("registered_on_iso8601"));
-            if let Some(format) = user["foreign_password_hash"].as_str() {
-                println!("password    {format}, until the next login replaces it");
-            }
+            return format!("{user}\n");
         }
+        let (email, id) = (text("email"), text("public_id"));
+        if let Some(done) = user["done"].as_str() {
+            let password = user["password"].as_str().map(|password| format!("password: {password}\n"));
+            return format!("{done} {email} ({id})\n{}", password.unwrap_or_default());
+        }
+        let yes = |name: &str| if user[name] == true { "yes" } else { "no" };
+        let (admin, disabled, registered) = (yes("admin"), yes("disabled"), text("registered_on_iso8601"));
+        let foreign = user["foreign_password_hash"].as_str();
+        let password = foreign.map(|format| format!("password    {format}, until the next login replaces it\n"));
+        format!(
+            "email       {email}\npublic id   {id}\nadmin       {admin}\ndisabled    {disabled}\nregistered  {registered}\n{}",
+            password.unwrap_or_default()
+        )
     }
 }
 
@@ -171,17 +189,33 @@ impl Add {
     fn run(self, config: &Config) -> anyhow::Result<()> {
         let email = self.one.email()?;
         // This comes before the prompt for the password, because data that cannot be opened is the more common failure.
-        let mut client = Client::connect(config)?;
-        let password = self.password.read()?;
-        let body = json!({ "email": email.as_str(), "password": password.as_str(), "admin": self.admin });
-        let mut user = client.call("POST", "/users", Some(&body))?;
-        client.close()?;
-        if self.password.generate {
-            user["password"] = password.as_str().into();
+        let mut client = Client::connect_or_make(&self.make, config)?;
+        if let Some(user) = find_by_email(&mut client, &email)? {
+            let advice = match (self.admin, user["admin"] == true) {
+                (true, true) => ", as an administrator".to_owned(),
+                (true, false) => format!("; to make that user an administrator: latchkey user promote {email}"),
+                (false, _) => String::new(),
+            };
+            bail!("{email} is already registered{advice}");
         }
-        self.one.print(&said(if self.admin { "added administrator" } else { "added user" }, user));
-        self.password.print(&password, self.one.json);
-        Ok(())
+        let password = self.password.read(config)?;
+        let body = json!({ "email": email.as_str(), "password": password.as_str(), "admin": self.admin });
+        let user = client.call("POST", "/users", Some(&body))?;
+        let id = user["public_id"].as_str().unwrap_or_default().to_owned();
+        let mut user = said(if self.admin { "added administrator" } else { "added user" }, user);
+        if !self.password.generate {
+            client.close()?;
+            return stdout::print(self.one.text(&user).as_bytes());
+        }
+        user["password"] = password.as_str().into();
+        // An account whose password nobody has seen is of no use, so it is taken back.
+        let printed = stdout::try_print(self.one.text(&user).as_bytes()).or_else(|error| {
+            client
+                .call("DELETE", &format!("/users/{id}"), None)
+                .context("cannot print the password, and cannot remove the user")?;
+            Err(error).context("cannot print the password, so the user was not added")
+        });
+        printed.and(client.close())
     }
 }
 
@@ -190,15 +224,21 @@ impl SetPassword {
         self.one.check()?;
         let mut client = Client::connect_existing(config)?;
         let user = self.one.find(&mut client)?;
-        let password = self.password.read()?;
+        let password = self.password.read(config)?;
         let path = format!("/users/{}", user["public_id"].as_str().unwrap_or_default());
-        let mut user = client.call("PATCH", &path, Some(&json!({ "password": password.as_str() })))?;
-        client.close()?;
+        let change = json!({ "password": password.as_str() });
         if self.password.generate {
-            user["password"] = password.as_str().into();
+            // Nobody could log in with a password that was not printed, so it is printed before it is set.
+            let mut said = said("set the password of", user);
+            said.as_object_mut().map(|user| user.remove("foreign_password_hash")); // of the old password
+            said["password"] = password.as_str().into();
+            let printed = stdout::try_print(self.one.text(&said).as_bytes());
+            printed.context("cannot print the password, so it was not set")?;
+            client.call("PATCH", &path, Some(&change)).context("the password was not set")?;
+            return client.close();
         }
-        self.one.print(&said("set the password of", user));
-        self.password.print(&password, self.one.json);
-        Ok(())
+        let user = client.call("PATCH", &path, Some(&change))?;
+        client.close()?;
+        stdout::print(self.one.text(&said("set the password of", user)).as_bytes())
     }
 }

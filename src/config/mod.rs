@@ -6,22 +6,23 @@
 //!
 //! Outside `cli`, only this folder uses clap, so that each setting is defined once.
 
+mod address;
+mod backups;
+mod environment;
 mod guessing;
 mod values;
 
 use std::{
-    collections::HashSet,
     env,
-    ffi::OsString,
-    net::SocketAddr,
     num::NonZero,
     os::unix::ffi::OsStringExt as _,
     path::{Path, PathBuf},
+    str::FromStr as _,
     thread,
     time::Duration,
 };
 
-use clap::{Args, CommandFactory, ValueEnum};
+use clap::{Args, ValueEnum, builder::BoolValueParser};
 use tracing_subscriber::filter::Targets;
 use zeroize::Zeroizing;
 
@@ -38,150 +39,156 @@ use crate::{
     store::read_secret,
 };
 
-pub use guessing::Guessing;
+use values::trimmed;
 
-/// The variable that holds the signing secret itself. It has no flag.
-pub const SECRET_VARIABLE: &str = "LATCHKEY_SECRET_KEY";
-const PREFIX: &str = "LATCHKEY_";
+pub use address::ListenAddress;
+pub use backups::{BackupSchedule, Backups};
+pub use environment::{SECRET_VARIABLE, check_environment, without_empty_variables};
+pub use guessing::Guessing;
+pub use values::ConfigError;
 
 /// Every setting.
 #[derive(Debug, Clone, Args)]
 #[expect(clippy::doc_markdown, reason = "these are the help texts, which a terminal shows as they are")]
-#[command(next_help_heading = "Settings")]
 pub struct Config {
-    /// Address and port to listen on; port 0 takes a free one.
-    #[arg(long, global = true, env = "LATCHKEY_LISTEN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:5282")]
-    pub listen: SocketAddr,
+    /// Address and port to listen on, such as 127.0.0.1:5282 or localhost:5282; :5282 is every address, 5282 this machine alone. Port
+    /// 0 takes a free one.
+    #[arg(long, global = true, env = "LATCHKEY_LISTEN", help_heading = "Network", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:5282", value_parser = trimmed(ListenAddress::from_str))]
+    pub listen: ListenAddress,
 
     /// Address and port to serve Prometheus metrics on, at /metrics. By default there are none. Whoever can reach it can read it.
-    #[arg(long, global = true, env = "LATCHKEY_METRICS_LISTEN", value_name = "ADDRESS:PORT")]
-    pub metrics_listen: Option<SocketAddr>,
+    #[arg(long, global = true, env = "LATCHKEY_METRICS_LISTEN", help_heading = "Network", value_name = "ADDRESS:PORT", value_parser = trimmed(ListenAddress::from_str))]
+    pub metrics_listen: Option<ListenAddress>,
 
     /// File with the certificate to speak TLS with, and behind it those that lead to its issuer, as PEM. Needs --tls-key. Both are
     /// read again when they change.
-    #[arg(long, global = true, env = "LATCHKEY_TLS_CERT", value_name = "FILE")]
+    #[arg(long, global = true, env = "LATCHKEY_TLS_CERT", help_heading = "Network", value_name = "FILE", value_parser = values::path())]
     pub tls_cert: Option<PathBuf>,
 
     /// File with the private key of the certificate, as PEM, not encrypted.
-    #[arg(long, global = true, env = "LATCHKEY_TLS_KEY", value_name = "FILE")]
+    #[arg(long, global = true, env = "LATCHKEY_TLS_KEY", help_heading = "Network", value_name = "FILE", value_parser = values::path())]
     pub tls_key: Option<PathBuf>,
 
     /// The most connections at the same time. Each takes 32 KiB of memory, and of the system's up to 400 KiB where the client does not
     /// take its answers.
-    #[arg(long, global = true, env = "LATCHKEY_CONNECTIONS", value_name = "CONNECTIONS", default_value_t = 3_000,
-          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, global = true, env = "LATCHKEY_CONNECTIONS", help_heading = "Network", value_name = "CONNECTIONS", default_value_t = 3_000,
+          value_parser = trimmed(clap::value_parser!(u32).range(1..=1_000_000)))]
     pub connections: u32,
 
     /// The most connections of one client at the same time: of an address of IPv4, of a /64 of IPv6. Trusted
     /// proxies are not limited.
-    #[arg(long, global = true, env = "LATCHKEY_CONNECTIONS_PER_CLIENT", value_name = "CONNECTIONS", default_value_t = 1_000,
-          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, global = true, env = "LATCHKEY_CONNECTIONS_PER_CLIENT", help_heading = "Network", value_name = "CONNECTIONS", default_value_t = 1_000,
+          value_parser = trimmed(clap::value_parser!(u32).range(1..=1_000_000)))]
     pub connections_per_client: u32,
 
     /// How long a client may take to send the header of a request, and to connect with TLS.
-    #[arg(long, global = true, env = "LATCHKEY_HEADER_TIMEOUT", value_name = "DURATION", default_value = "10s",
-          value_parser = values::timeout)]
+    #[arg(long, global = true, env = "LATCHKEY_HEADER_TIMEOUT", help_heading = "Network", value_name = "DURATION", default_value = "10s",
+          value_parser = trimmed(values::timeout))]
     pub header_timeout: Duration,
 
     /// How long a client may take to send the body of a request.
-    #[arg(long, global = true, env = "LATCHKEY_BODY_TIMEOUT", value_name = "DURATION", default_value = "30s",
-          value_parser = values::timeout)]
+    #[arg(long, global = true, env = "LATCHKEY_BODY_TIMEOUT", help_heading = "Network", value_name = "DURATION", default_value = "30s",
+          value_parser = trimmed(values::timeout))]
     pub body_timeout: Duration,
 
     /// How long a request may take from the end of its header until the client has taken the answer.
-    #[arg(long, global = true, env = "LATCHKEY_REQUEST_TIMEOUT", value_name = "DURATION", default_value = "1m",
-          value_parser = values::timeout)]
+    #[arg(long, global = true, env = "LATCHKEY_REQUEST_TIMEOUT", help_heading = "Network", value_name = "DURATION", default_value = "1m",
+          value_parser = trimmed(values::timeout))]
     pub request_timeout: Duration,
 
     /// How long a connection stays open between requests.
-    #[arg(long, global = true, env = "LATCHKEY_IDLE_TIMEOUT", value_name = "DURATION", default_value = "75s",
-          value_parser = values::timeout)]
+    #[arg(long, global = true, env = "LATCHKEY_IDLE_TIMEOUT", help_heading = "Network", value_name = "DURATION", default_value = "75s",
+          value_parser = trimmed(values::timeout))]
     pub idle_timeout: Duration,
 
-    /// Directory that holds the database and the signing key; made where it is missing.
-    #[arg(long, global = true, env = "LATCHKEY_DATA_DIR", value_name = "DIR", default_value = "./latchkey-data")]
+    /// Directory that holds the database and the signing key; the server makes it where it is missing.
+    #[arg(long, global = true, env = "LATCHKEY_DATA_DIR", help_heading = "Data", value_name = "DIR", default_value = "./latchkey-data", value_parser = values::path())]
     pub data_dir: PathBuf,
 
     /// Domain that `WWW-Authenticate` names: `registered_users@DOMAIN`.
-    #[arg(long, global = true, env = "LATCHKEY_DOMAIN", value_name = "DOMAIN", default_value = "mydomain.com",
-          value_parser = values::domain)]
+    #[arg(long, global = true, env = "LATCHKEY_DOMAIN", help_heading = "Tokens", value_name = "DOMAIN", default_value = "mydomain.com",
+          value_parser = trimmed(values::domain))]
     pub domain: String,
 
     /// How long a token lives, such as 90s, 15m, 1h or 7d; at most 365d.
-    #[arg(long, global = true, env = "LATCHKEY_TOKEN_LIFETIME", value_name = "DURATION", default_value = "1h",
-          value_parser = values::token_lifetime)]
+    #[arg(long, global = true, env = "LATCHKEY_TOKEN_LIFETIME", help_heading = "Tokens", value_name = "DURATION", default_value = "1h",
+          value_parser = trimmed(values::token_lifetime))]
     pub token_lifetime: Duration,
 
     /// File with the HS256 secret that signs tokens, at least 32 bytes; one line end behind it is not part of it. By default
     /// the key is made at the first start and kept in the data directory. The variable LATCHKEY_SECRET_KEY can hold the secret
     /// itself instead.
-    #[arg(long, global = true, env = "LATCHKEY_SECRET_KEY_FILE", value_name = "FILE")]
+    #[arg(long, global = true, env = "LATCHKEY_SECRET_KEY_FILE", help_heading = "Tokens", value_name = "FILE", value_parser = values::path())]
     pub secret_key_file: Option<PathBuf>,
 
     /// Whether strangers may register.
-    #[arg(long, global = true, env = "LATCHKEY_SIGNUP", value_name = "WHO", default_value = "open")]
+    #[arg(long, global = true, env = "LATCHKEY_SIGNUP", help_heading = "Users and passwords", value_name = "WHO", default_value = "open", value_parser = trimmed(clap::value_parser!(Signup)))]
     pub signup: Signup,
 
     /// Email of an administrator who is made at the start where there is no such user; one that exists is never touched. Needs
     /// --admin-password-file.
-    #[arg(long, global = true, env = "LATCHKEY_ADMIN_EMAIL", value_name = "EMAIL", value_parser = values::admin_email)]
+    #[arg(long, global = true, env = "LATCHKEY_ADMIN_EMAIL", help_heading = "Users and passwords", value_name = "EMAIL", value_parser = trimmed(values::admin_email))]
     pub admin_email: Option<Email>,
 
     /// File with the password of that administrator; one line end behind it is not part of it.
-    #[arg(long, global = true, env = "LATCHKEY_ADMIN_PASSWORD_FILE", value_name = "FILE")]
+    #[arg(long, global = true, env = "LATCHKEY_ADMIN_PASSWORD_FILE", help_heading = "Users and passwords", value_name = "FILE", value_parser = values::path())]
     pub admin_password_file: Option<PathBuf>,
 
     /// How often expired entries are purged from the blacklist, such as 30s or 10m.
-    #[arg(long, global = true, env = "LATCHKEY_PURGE_INTERVAL", value_name = "DURATION", default_value = "1m",
-          value_parser = values::purge_interval)]
+    #[arg(long, global = true, env = "LATCHKEY_PURGE_INTERVAL", help_heading = "Data", value_name = "DURATION", default_value = "1m",
+          value_parser = trimmed(values::purge_interval))]
     pub purge_interval: Duration,
 
-    /// How much of the database is kept in memory, in MiB; the operating system keeps the rest as long as it has room.
-    #[arg(long, global = true, env = "LATCHKEY_CACHE_MIB", value_name = "MIB", default_value_t = 128,
-          value_parser = clap::value_parser!(u16).range(1..))]
+    /// How much memory the database may take, in MiB; the operating system keeps the rest of the file as long as it has room.
+    #[arg(long, global = true, env = "LATCHKEY_CACHE_MIB", help_heading = "Data", value_name = "MIB", default_value_t = 128,
+          value_parser = trimmed(clap::value_parser!(u16).range(1..)))]
     pub cache_mib: u16,
 
     /// Cost of a password hash: log2 of N, r and p of scrypt. A hash takes 128 · 2^ln · r bytes of memory.
-    #[arg(long, global = true, env = "LATCHKEY_SCRYPT", value_name = "COST", default_value = "ln=15,r=8,p=3")]
+    #[arg(long, global = true, env = "LATCHKEY_SCRYPT", help_heading = "Users and passwords", value_name = "COST", default_value = "ln=15,r=8,p=3", value_parser = trimmed(ScryptCost::from_str))]
     pub scrypt: ScryptCost,
 
     /// How many passwords are hashed at the same time, each with the memory of a hash. By default as many as there are cores.
-    #[arg(long, global = true, env = "LATCHKEY_HASH_THREADS", value_name = "THREADS",
-          value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(long, global = true, env = "LATCHKEY_HASH_THREADS", help_heading = "Users and passwords", value_name = "THREADS",
+          value_parser = trimmed(clap::value_parser!(u16).range(1..=256)))]
     pub hash_threads: Option<u16>,
 
     /// The fewest characters of a new password.
-    #[arg(long, global = true, env = "LATCHKEY_PASSWORD_MIN_LENGTH", value_name = "CHARACTERS", default_value_t = 8,
-          value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(long, global = true, env = "LATCHKEY_PASSWORD_MIN_LENGTH", help_heading = "Users and passwords", value_name = "CHARACTERS", default_value_t = 8,
+          value_parser = trimmed(clap::value_parser!(u16).range(1..=1000)))]
     pub password_min_length: u16,
 
     /// The most characters of a new password.
-    #[arg(long, global = true, env = "LATCHKEY_PASSWORD_MAX_LENGTH", value_name = "CHARACTERS", default_value_t = 128,
-          value_parser = clap::value_parser!(u16).range(8..=1000))]
+    #[arg(long, global = true, env = "LATCHKEY_PASSWORD_MAX_LENGTH", help_heading = "Users and passwords", value_name = "CHARACTERS", default_value_t = 128,
+          value_parser = trimmed(clap::value_parser!(u16).range(8..=1000)))]
     pub password_max_length: u16,
 
     /// Allow passwords that are among the most commonly used ones.
-    #[arg(long, global = true, env = "LATCHKEY_ALLOW_COMMON_PASSWORDS")]
+    #[arg(long, global = true, env = "LATCHKEY_ALLOW_COMMON_PASSWORDS", help_heading = "Users and passwords", value_parser = trimmed(BoolValueParser::new()))]
     pub allow_common_passwords: bool,
 
     /// Against guessing.
     #[command(flatten)]
     pub guessing: Guessing,
 
+    /// The server makes backups by itself.
+    #[command(flatten)]
+    pub backups: Backups,
+
     /// Origin of web pages that may call the API from a browser, such as `https://app.example.com`, or * for any. Can be repeated; in
     /// the variable, separate with commas.
-    #[arg(long = "cors-origin", global = true, env = "LATCHKEY_CORS_ORIGIN", value_name = "ORIGIN", default_value = "*",
-          value_delimiter = ',', value_parser = values::cors_origin)]
+    #[arg(long = "cors-origin", global = true, env = "LATCHKEY_CORS_ORIGIN", help_heading = "Network", value_name = "ORIGIN", default_value = "*",
+          value_delimiter = ',', value_parser = trimmed(values::cors_origin))]
     pub cors_origins: Vec<String>,
 
     /// What is logged to stderr: off, error, warn, info, debug or trace; or by part, such as warn,latchkey=debug. By default the
     /// server logs info, every other command warn.
-    #[arg(long, global = true, env = "LATCHKEY_LOG", value_name = "FILTER",
-          value_parser = values::log_filter)]
+    #[arg(long, global = true, env = "LATCHKEY_LOG", help_heading = "Log", value_name = "FILTER",
+          value_parser = trimmed(values::log_filter))]
     pub log: Option<Targets>,
 
     /// How a line of the log looks.
-    #[arg(long, global = true, env = "LATCHKEY_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    #[arg(long, global = true, env = "LATCHKEY_LOG_FORMAT", help_heading = "Log", value_name = "FORMAT", default_value = "text", value_parser = trimmed(clap::value_parser!(LogFormat)))]
     pub log_format: LogFormat,
 }
 
@@ -202,11 +209,6 @@ pub enum LogFormat {
     /// One JSON object a line.
     Json,
 }
-
-/// An unusable setting. The program ends with exit code 2.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct ConfigError(String);
 
 impl Config {
     /// Checks settings that depend on each other.
@@ -290,7 +292,7 @@ impl Config {
         }
     }
 
-    /// Returns the size of the page cache in bytes.
+    /// Returns how much memory the database may take, in bytes.
     #[must_use]
     pub fn cache_bytes(&self) -> usize {
         usize::from(self.cache_mib) * 1024 * 1024
@@ -340,26 +342,6 @@ pub fn check_key_length(key: &[u8], source: &str) -> Result<(), ConfigError> {
     Err(ConfigError(format!(
         "{source} {has}; the secret must have at least {KEY_BYTES_MIN} bytes (try: openssl rand -base64 32)"
     )))
-}
-
-/// Refuses variables with the prefix `LATCHKEY_` that are no settings.
-///
-/// # Errors
-/// [`ConfigError`] names the first of them.
-pub fn check_environment<C: CommandFactory>() -> Result<(), ConfigError> {
-    let command = C::command();
-    let known: HashSet<OsString> =
-        command.get_arguments().filter_map(|arg| arg.get_env().map(ToOwned::to_owned)).collect();
-    let unknown = env::vars_os()
-        .map(|(name, _)| name)
-        .find(|name| name.to_string_lossy().starts_with(PREFIX) && *name != *SECRET_VARIABLE && !known.contains(name));
-    match unknown {
-        None => Ok(()),
-        Some(name) => {
-            let name = name.to_string_lossy();
-            Err(ConfigError(format!("{name} is not a setting of latchkey; `latchkey --help` lists them")))
-        }
-    }
 }
 
 /// Returns the absolute form of a path, for messages.

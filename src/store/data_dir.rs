@@ -5,14 +5,14 @@
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError},
-    io::{self, ErrorKind, Write},
+    io::{self, ErrorKind, Read as _, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
 use zeroize::Zeroizing;
 
-use crate::store::atomic_file::sync_dir;
+use crate::store::{atomic_file::sync_dir, file_access};
 
 /// Why the data directory is unusable.
 #[derive(Debug, thiserror::Error)]
@@ -62,18 +62,13 @@ impl DataDir {
         let path = path.canonicalize().map_err(io("open the data directory", path))?;
         let empty = fs::read_dir(&path).map_err(io("read the data directory", &path))?.next().is_none();
         if empty {
-            // A new container volume has mode 0755. The mode of a directory with other files in it is left as it is.
-            fs::set_permissions(&path, Permissions::from_mode(0o700))
-                .map_err(io("write to the data directory", &path))?;
+            // A new container volume has mode 0755. The mode of a directory with other files in it is left as it is, and so is that of one
+            // that belongs to another user, such as a volume that Kubernetes gives to a group.
+            let _ = fs::set_permissions(&path, Permissions::from_mode(0o700));
         }
+        file_access::check_dir(&path).map_err(io("use the data directory", &path))?;
         let lock_path = path.join(LOCK_FILE);
-        let lock = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&lock_path)
-            .map_err(io("write to the data directory", &path))?;
+        let lock = open_lock(&path, &lock_path).map_err(io("write to the data directory", &path))?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { path, _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(DataDirError::InUse(path)),
@@ -82,9 +77,11 @@ impl DataDir {
     }
 
     /// Whether the directory at `path`, which need not exist, has a database.
-    #[must_use]
-    pub fn has_database(path: &Path) -> bool {
-        path.join(DATABASE_FILE).exists()
+    ///
+    /// # Errors
+    /// If this user may not know.
+    pub fn has_database(path: &Path) -> io::Result<bool> {
+        path.join(DATABASE_FILE).try_exists()
     }
 
     /// Returns the absolute path of the directory.
@@ -140,6 +137,7 @@ impl DataDir {
             _ => {}
         }
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
+        file_access::give_to_owner_of(&self.path, &file);
         file.write_all(contents)?;
         file.write_all(b"\n")?;
         file.sync_all()?;
@@ -148,12 +146,28 @@ impl DataDir {
     }
 }
 
-/// Reads a file that holds one secret, without the line end that editors and `openssl rand` add.
+/// Opens the lock, or creates it. Only what was created here is given to the owner of `dir`, who could have put a link to another file
+/// there.
+fn open_lock(dir: &Path, path: &Path) -> io::Result<File> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(created) => {
+            file_access::give_to_owner_of(dir, &created);
+            Ok(created)
+        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => OpenOptions::new().write(true).open(path),
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads a file that holds one secret, without the line end that editors and `openssl rand` add. Warns where everybody can read it.
 ///
 /// # Errors
-/// If the file cannot be read.
+/// If the file cannot be read, or others can write to it.
 pub fn read_secret(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
-    let mut bytes = Zeroizing::new(fs::read(path)?);
+    let mut file = File::open(path)?;
+    file_access::check_secret(path, &file.metadata()?)?;
+    let mut bytes = Zeroizing::new(Vec::new());
+    file.read_to_end(&mut bytes)?;
     if bytes.last() == Some(&b'\n') {
         bytes.pop();
         if bytes.last() == Some(&b'\r') {

@@ -1,13 +1,15 @@
 //! The stored data: one method per operation, over the engine in `redb`. One file holds everything.
 //!
-//! Guarantees: every method is one operation in one transaction (I5). A write returns after the disk has it (I1). A read sees one snapshot.
+//! Guarantees: every method is one operation in one transaction (I5). A write returns after the disk has it (I1). A read sees one snapshot,
+//! but for [`Store::token_state`], whose two parts are each as new as the last acknowledged write.
 //! Deliberately absent: rules about who may do what.
 //!
-//! `data_dir` has the directory and its other files; `atomic_file` and `unnamed_file` write files that appear only when complete.
+//! `data_dir` has the directory and its other files; `file_access` who may use them; `atomic_file` and `unnamed_file` write files that appear only when complete.
 
 mod atomic_file;
 mod data_dir;
 mod error;
+mod file_access;
 mod progress;
 mod reader_pool;
 mod redb;
@@ -47,6 +49,7 @@ pub use self::redb::{
 pub use atomic_file::AtomicFile;
 pub use data_dir::{ADMIN_SOCKET, DataDir, DataDirError, read_secret};
 pub use error::StoreError;
+pub use file_access::{check_secret, give_path_to_owner_of};
 pub use progress::Progress;
 pub use unnamed_file::scratch_file;
 

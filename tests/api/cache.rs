@@ -32,7 +32,7 @@ async fn a_small_cache_keeps_less_of_the_database_in_memory() {
     let dir = TempDir::new().unwrap();
     add_user(dir.path(), ADMIN, true);
     let lines: Vec<_> = (0..USERS).map(|number| line(&format!("user{number}@example.com")).to_string()).collect();
-    done(&run(&["import", "-"], dir.path(), &lines.join("\n")));
+    done(&run(&["import", "-", "--init"], dir.path(), &lines.join("\n")));
     let database = fs::read(dir.path().join("latchkey.redb")).unwrap();
     let (small, large) = (memory_after_reading(&database, "1").await, memory_after_reading(&database, "64").await);
     assert!(small + 6 <= large, "{small} MiB and {large} MiB");

@@ -75,7 +75,7 @@ fn cheap(command: &mut Command) {
 /// Adds a user with [`PASSWORD`] through the command line.
 pub(crate) fn add_user(data_dir: &Path, email: &str, admin: bool) {
     let mut command = latchkey();
-    command.args(["user", "add", email, "--password-stdin"]).arg("--data-dir").arg(data_dir);
+    command.args(["user", "add", email, "--password-stdin", "--init"]).arg("--data-dir").arg(data_dir);
     let mut child =
         command.args(admin.then_some("--admin")).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(PASSWORD.as_bytes()).unwrap();
@@ -167,7 +167,10 @@ impl TestServer {
 
     fn launch(&mut self) {
         let mut command = latchkey_with_signals();
-        command.args(["--listen", "127.0.0.1:0", "--data-dir"]).arg(self.dir.path().join("data"));
+        if !self.args.iter().any(|arg| arg == "--listen") {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
+        command.arg("--data-dir").arg(self.dir.path().join("data"));
         command.args(&self.args).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let log = Log::follow(child.stderr.take().unwrap());

@@ -13,7 +13,6 @@ use super::{
 async fn an_unknown_path_is_not_found_in_our_shape() {
     let server = TestServer::start();
     for path in [
-        "/",
         "/nope",
         "/auth",
         "/auth/",

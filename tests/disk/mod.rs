@@ -1,5 +1,6 @@
 //! Failures of the disk: power loss, errors, no space, flipped bits; and a killed process.
 
+mod busy_readers;
 mod device;
 mod faults;
 mod flips;

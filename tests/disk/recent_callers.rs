@@ -63,7 +63,6 @@ fn no_answer_is_older_than_an_acknowledged_write() {
         let writing = Arc::new(()); // dropped when the writer has ended, also by a panic
         let written = Arc::downgrade(&writing);
         scope.spawn(move || {
-            let _writing = writing;
             for round in 1..=ROUNDS as u64 {
                 for account in accounts {
                     let change = UserChange { end_sessions: true, ..UserChange::default() };
@@ -77,6 +76,7 @@ fn no_answer_is_older_than_an_acknowledged_write() {
                     }
                 }
             }
+            drop(writing);
         });
         for reader in 0..READERS {
             let written = written.clone();

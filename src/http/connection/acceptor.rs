@@ -6,11 +6,12 @@
 
 use std::{
     convert::Infallible,
-    future::Future,
-    io::{Read as _, Write as _},
+    future::{Future, poll_fn},
+    io::{self, Read as _, Write as _},
     net::SocketAddr,
     pin::pin,
     sync::Arc,
+    task::Poll,
     time::Duration,
 };
 
@@ -26,12 +27,12 @@ use poem::{
     web::{LocalAddr, RemoteAddr},
 };
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
     sync::watch,
     time::timeout,
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use crate::http::connection::{
     limits::{ConnectionLimiter, ConnectionLimits, ConnectionState, limit_unsent},
@@ -52,16 +53,22 @@ const TOO_MANY: &str = concat!(
     "X-Content-Type-Options: nosniff\r\nContent-Type: application/json\r\nContent-Length: 53\r\n\r\n",
     r#"{"status": "fail", "message": "Too many connections"}"#
 );
+/// The response to a request without TLS where TLS is spoken.
+const NOT_TLS: &str = concat!(
+    "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nCache-Control: no-store\r\n",
+    "X-Content-Type-Options: nosniff\r\nContent-Type: application/json\r\nContent-Length: 82\r\n\r\n",
+    r#"{"status": "fail", "message": "This port speaks HTTPS: write https:// in the URL"}"#
+);
 /// How long a connection without a request stays open when the server stops: one may be on its way, or waits to be read.
 const LAST_REQUEST_MAX: Duration = Duration::from_millis(250);
 /// How many connections that nobody accepted yet are taken when the server stops: more than the system lets wait.
 const BACKLOG_MAX: usize = 4096;
 
-/// Serves `endpoint` until `stop` resolves, then lets what is in flight finish for at most `drain`. With `tls` over TLS alone.
+/// Serves `endpoint` on all `listeners` until `stop` resolves, then lets what is in flight finish for at most `drain`. With `tls` over TLS alone.
 ///
 /// Returns whether everything in flight was finished.
 pub async fn serve(
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
     tls: Option<Tls>,
     endpoint: Arc<impl Endpoint<Output = Response> + 'static>,
     limits: ConnectionLimits,
@@ -69,7 +76,7 @@ pub async fn serve(
     drain: Duration,
 ) -> bool {
     let (stopping, stopped) = watch::channel(false);
-    limit_unsent(&listener);
+    listeners.iter().for_each(limit_unsent);
     let limiter = ConnectionLimiter::new(limits);
     let sweep = tokio::spawn(Arc::clone(&limiter).sweep());
     let mut acceptor = Acceptor { tls, endpoint, limiter: Arc::clone(&limiter), stopped };
@@ -78,7 +85,7 @@ pub async fn serve(
     loop {
         tokio::select! {
             () = &mut stop => break,
-            accepted = listener.accept() => match accepted {
+            accepted = accept(&listeners) => match accepted {
                 Ok((stream, peer)) => {
                     can_accept = true;
                     acceptor.open(stream, peer);
@@ -92,8 +99,8 @@ pub async fn serve(
             },
         }
     }
-    // Closing the listener would refuse those who connected before.
-    if let Ok(listener) = listener.into_std() {
+    // Closing a listener would refuse those who connected before.
+    for listener in listeners.into_iter().filter_map(|listener| listener.into_std().ok()) {
         let waiting = std::iter::from_fn(|| listener.accept().ok()).take(BACKLOG_MAX);
         for (stream, peer) in waiting {
             if let Ok(stream) = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream)) {
@@ -107,6 +114,15 @@ pub async fn serve(
     let finished = timeout(drain, stopping.closed()).await.is_ok(); // each connection holds a receiver to its end
     sweep.abort();
     finished
+}
+
+/// Accepts the next connection of any of the listeners.
+async fn accept(listeners: &[TcpListener]) -> io::Result<(TcpStream, SocketAddr)> {
+    poll_fn(|context| {
+        let accepted = listeners.iter().map(|listener| listener.poll_accept(context)).find(Poll::is_ready);
+        accepted.unwrap_or(Poll::Pending)
+    })
+    .await
 }
 
 /// The accept loop: accepts connections and starts a task for each.
@@ -166,7 +182,7 @@ async fn serve_connection(
             tokio::time::sleep(LAST_REQUEST_MAX).await;
         };
         let shaken = tokio::select! {
-            shaken = acceptor.accept(stream) => shaken,
+            shaken = handshake(stream, &acceptor) => shaken,
             () = last_chance => return, // nothing was asked yet
         };
         match shaken {
@@ -179,6 +195,20 @@ async fn serve_connection(
     if let Err(error) = ended {
         tracing::debug!(%peer, %error, "the connection ended early");
     }
+}
+
+/// Does the TLS handshake. A client that speaks HTTP without TLS is told so.
+async fn handshake(mut stream: TcpStream, acceptor: &TlsAcceptor) -> io::Result<TlsStream<TcpStream>> {
+    let mut first = [0];
+    // A record of TLS never begins with a letter, and a request always does (RFC 8446 §5.1, RFC 9112 §3).
+    if stream.peek(&mut first).await? == 1 && first[0].is_ascii_alphabetic() {
+        // What is unread when it closes would take the answer away again.
+        let _ = stream.read(&mut [0; 8 * 1024]).await?;
+        stream.write_all(NOT_TLS.as_bytes()).await?;
+        stream.shutdown().await?;
+        return Err(io::Error::other("the client speaks HTTP without TLS"));
+    }
+    acceptor.accept(stream).await
 }
 
 async fn connection(

@@ -21,6 +21,8 @@ use tokio_rustls::{
 };
 use zeroize::Zeroizing;
 
+use crate::store::check_secret;
+
 /// The minimum time between two checks for changed files. New connections trigger the check.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -62,6 +64,8 @@ impl Tls {
     /// [`TlsError`] names the unusable file.
     pub fn read(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
         let loaded = read(certificate, key)?;
+        let checked = fs::metadata(key).and_then(|found| check_secret(key, &found));
+        checked.map_err(|error| TlsError::Key(key.into(), error.to_string()))?;
         let config = Arc::new(configure(certificate, key, &loaded)?);
         Ok(Self {
             certificate: certificate.into(),

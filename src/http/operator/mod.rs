@@ -32,7 +32,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::http::middleware::guard::OperatorRequest;
+use crate::{http::middleware::guard::OperatorRequest, store::give_path_to_owner_of};
 
 /// How long to wait before accepting again when the system has no more file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -56,6 +56,9 @@ impl AdminSocket {
         }
         let listener = UnixListener::bind(&unfinished)?;
         fs::set_permissions(&unfinished, Permissions::from_mode(0o600))?;
+        if let Some(dir) = path.parent() {
+            give_path_to_owner_of(dir, &unfinished);
+        }
         let uid = fs::metadata(&unfinished)?.uid();
         fs::rename(&unfinished, path)?; // I6; it replaces a leftover socket
         Ok(Self { listener, uid })

@@ -34,6 +34,8 @@ const UI: &str = "/ui";
 const SWAGGER_JSON: &str = "/swagger.json";
 const OPENAPI_JSON: &str = "/openapi.json";
 const OPENAPI_YAML: &str = "/openapi.yaml";
+/// Paths that people try. They lead to Swagger UI.
+const TRIED: [&str; 4] = ["/docs", "/api/v1", "/api/v1/", "/api/v1/ui/"];
 
 /// The Content-Security-Policy of every page except Swagger UI, which needs the hashes of its inline parts.
 const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; \
@@ -125,10 +127,18 @@ fn page(make: impl Fn() -> Page + Send + Sync + 'static) -> impl Endpoint {
     }))
 }
 
+/// Sends a browser to `path`.
+fn redirect(path: String) -> impl Endpoint {
+    get(poem::endpoint::make_sync(move |_| {
+        Response::builder().status(StatusCode::TEMPORARY_REDIRECT).header(header::LOCATION, &path).finish()
+    }))
+}
+
 /// Returns the paths that [`Pages::add`] adds.
 pub fn paths(base: &str) -> impl Iterator<Item = String> {
     let documents = [UI, SWAGGER_JSON, OPENAPI_JSON, OPENAPI_YAML].into_iter();
-    FILES.files().map(file_path).chain(documents.map(move |path| format!("{base}{path}")))
+    let tried = TRIED.into_iter().map(str::to_owned);
+    FILES.files().map(file_path).chain(documents.map(move |path| format!("{base}{path}"))).chain(tried)
 }
 
 fn file_path(file: &File<'_>) -> String {
@@ -158,13 +168,17 @@ impl Pages {
             let body = for_signup(body, signup);
             routes = routes.at(path, page(move || Page::new(kind, body.clone(), POLICY.to_owned())));
         }
+        let swagger_ui = format!("{base}{UI}");
+        for path in TRIED {
+            routes = routes.at(path, redirect(swagger_ui.clone()));
+        }
         let document =
             move |content_type, body: String| page(move || Page::new(content_type, body.clone(), POLICY.to_owned()));
         routes
             .at(format!("{base}{SWAGGER_JSON}"), document("application/json", json.clone()))
             .at(format!("{base}{OPENAPI_JSON}"), document("application/json", json.clone()))
             .at(format!("{base}{OPENAPI_YAML}"), document("application/yaml", yaml))
-            .at(format!("{base}{UI}"), page(move || swagger_page(&json)))
+            .at(swagger_ui, page(move || swagger_page(&json)))
     }
 }
 

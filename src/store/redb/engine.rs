@@ -1,6 +1,6 @@
 //! The open engine: short reads on the calling thread, long reads in the reader pool, writes through the commit worker.
 //!
-//! Guarantees: a read sees one snapshot. A read that fails because of the disk makes the commit worker find out whether the file must be
+//! Guarantees: a read sees one snapshot; what is known about recent callers is at least as new. A read that fails because of the disk makes the commit worker find out whether the file must be
 //! reopened.
 
 use std::{

@@ -4,7 +4,8 @@
 //! a tree, each behind a lock and most of them out of the processor's cache; here it is one lookup in a hash table. Guarantees: an answer
 //! is never older than the last acknowledged commit, because a commit removes what it changed before a reader sees it and before it is
 //! acknowledged (I1), and because a reader of an earlier snapshot cannot put it back. The size is bounded; what was not used for long
-//! goes first. Deliberately absent: users and tokens that do not exist or are dead, so that strangers cannot fill it.
+//! goes first. Deliberately absent: users that do not exist
+//! and tokens on the blacklist. Only tokens with a good signature are looked up, so that strangers cannot fill it.
 
 use std::{
     collections::{HashMap, hash_map::RandomState},
@@ -75,7 +76,7 @@ impl RecentCallers {
 /// A bounded hash table in parts with a lock each. It holds at least the entries that were used last, as many as a generation has room for.
 struct Shards<K, V> {
     hasher: RandomState,
-    shards: Vec<Mutex<Shard<K, V>>>,
+    parts: Vec<Mutex<Shard<K, V>>>,
     /// The maximum number of entries of a generation of a shard.
     generation_max: usize,
 }
@@ -95,14 +96,14 @@ impl<K: Hash + Eq + Copy, V: Clone> Shards<K, V> {
         let shard = |_| Mutex::new(Shard { young: HashMap::new(), old: HashMap::new(), changed_at: 0 });
         Self {
             hasher: RandomState::new(),
-            shards: (0..SHARDS).map(shard).collect(),
+            parts: (0..SHARDS).map(shard).collect(),
             generation_max: (entries / SHARDS / 2).max(1),
         }
     }
 
     fn shard(&self, key: &K) -> MutexGuard<'_, Shard<K, V>> {
-        let index = self.hasher.hash_one(key) as usize % SHARDS;
-        self.shards[index].lock().unwrap_or_else(PoisonError::into_inner)
+        let part = usize::try_from(self.hasher.hash_one(key) % SHARDS as u64).expect("BUG: there are few shards");
+        self.parts[part].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn get(&self, key: &K) -> Option<V> {
@@ -130,7 +131,7 @@ impl<K: Hash + Eq + Copy, V: Clone> Shards<K, V> {
     }
 
     fn clear(&self, commit: u64) {
-        for shard in &self.shards {
+        for shard in &self.parts {
             let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
             *shard = Shard { young: HashMap::new(), old: HashMap::new(), changed_at: commit };
         }

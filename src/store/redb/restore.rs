@@ -15,6 +15,7 @@ use crate::store::{
     atomic_file::sync_dir,
     data_dir::DataDir,
     error::StoreError,
+    file_access::give_to_owner_of,
     progress::Progress,
     redb::{
         check::{DatabaseContents, HashCheck, check},
@@ -63,6 +64,9 @@ fn copy_to(from: &Path, copy: &Path) -> io::Result<()> {
         _ => {} // a leftover of a crash
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(copy)?;
+    if let Some(dir) = copy.parent() {
+        give_to_owner_of(dir, &file);
+    }
     io::copy(&mut File::open(from)?, &mut file)?;
     file.sync_all()
 }

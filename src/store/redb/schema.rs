@@ -22,6 +22,7 @@ use crate::{
     store::{
         atomic_file::sync_dir,
         error::StoreError,
+        file_access::give_to_owner_of,
         redb::{
             backend::{self, StorageFactory},
             copy_on_write::CopyOnWriteStorage,
@@ -146,6 +147,9 @@ fn create(path: &Path, cache_bytes: usize) -> Result<(), StoreError> {
         .mode(0o600)
         .open(&unfinished)
         .map_err(|error| cannot("create", &unfinished, &error))?;
+    if let Some(dir) = path.parent() {
+        give_to_owner_of(dir, &file);
+    }
     let finish = || -> io::Result<()> {
         File::open(&unfinished)?.sync_all()?;
         fs::rename(&unfinished, path)?;

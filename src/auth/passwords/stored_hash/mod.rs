@@ -45,6 +45,14 @@ pub struct StoredHash {
 }
 
 impl StoredHash {
+    /// Checks whether a hash can be verified. The error is the reason why it cannot.
+    ///
+    /// # Errors
+    /// As [`StoredHash::read`].
+    pub fn check(hash: &PasswordHash) -> Result<(), String> {
+        Self::read(hash).map(drop).map_err(|unusable| unusable.to_string())
+    }
+
     /// Parses a hash and checks its parameters against the bounds. Nothing is computed.
     ///
     /// # Errors
