@@ -50,7 +50,7 @@ impl Password {
 /// The requirements for new passwords.
 #[derive(Debug, Clone)]
 pub struct PasswordPolicy {
-    /// The minimum number of characters (Unicode scalar values).
+    /// The minimum number of characters (Unicode scalar values), as they are typed.
     pub chars_min: usize,
     /// The maximum number of characters.
     pub chars_max: usize,
@@ -86,7 +86,8 @@ impl PasswordPolicy {
     /// [`WeakPassword`] has the first requirement that is not met.
     pub fn check(&self, password: &Password, email: Option<&Email>) -> Result<(), WeakPassword> {
         let text = password.normalised.as_str();
-        let chars = text.chars().count();
+        // The characters as they were typed, which is what the OpenAPI document says: normalising may add some or join some.
+        let chars = password.given.as_ref().unwrap_or(&password.normalised).chars().count();
         let lowercase = Zeroizing::new(text.to_lowercase());
         if chars < self.chars_min {
             Err(WeakPassword::TooShort(self.chars_min))
