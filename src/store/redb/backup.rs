@@ -3,7 +3,7 @@
 //! Guarantees: the copy is made from a read transaction, table by table, never from the bytes of the live file. Writers do not wait for
 //! it. The table that identifies the file is copied last, so that an incomplete copy is refused when it is opened.
 
-use std::fs::File;
+use std::{fs::File, ops::Bound};
 
 use redb::{
     Database, Key, ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, backends::FileBackend,
@@ -74,12 +74,14 @@ impl Copy<'_> {
             let mut copied = 0;
             {
                 let mut target = txn.open_table(definition)?;
+                let mut end = target.upper_bound_mut(Bound::<K::SelfType<'_>>::Unbounded)?;
                 while copied < ROWS_PER_COMMIT
                     && let Some(row) = rows.next().transpose()?
                 {
-                    target.insert(row.0.value(), row.1.value())?;
+                    end.insert_before(row.0.value(), row.1.value())?;
                     copied += 1;
                 }
+                end.close()?;
             }
             txn.commit()?;
             self.done += copied;

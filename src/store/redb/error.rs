@@ -14,4 +14,4 @@ macro_rules! from_redb {
         })*
     };
 }
-from_redb!(DatabaseError, TransactionError, TableError, StorageError, CommitError, SetDurabilityError);
+from_redb!(CursorError, DatabaseError, TransactionError, TableError, StorageError, CommitError, SetDurabilityError);
