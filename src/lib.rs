@@ -25,7 +25,7 @@
 //! | folder | what it does |
 //! | --- | --- |
 //! | `connection/` | accept loop (`acceptor.rs`), connection limits and deadlines (`limits.rs`), TLS (`tls.rs`), request heads (`head_validator.rs`), networks of proxies (`trusted_proxy.rs`) |
-//! | `middleware/` | `stack.rs` (the order; headers of every response; fields of the access log), `request_id.rs`, `request_limits.rs` (sizes of a request), `cors.rs`, `router.rs`, `guard.rs` (who is the caller), `extract.rs` (body, path, query), `client_address.rs` (proxy headers), `error.rs` (status, message and headers of every error), `paging.rs`, `json.rs`, `openapi.rs` (details of the document), `audit.rs` |
+//! | `middleware/` | `stack.rs` (the order; headers of every response; fields of the access log), `request_id.rs`, `request_limits.rs` (sizes of a request), `cors.rs`, `router.rs`, `guard.rs` (who is the caller), `extract.rs` (body, path, query), `client_address.rs` (proxy headers), `error.rs` (status, message and headers of every error), `paging.rs`, `json.rs`, `openapi.rs` (details of the document; `openapi_examples.rs` has its examples), `audit.rs` |
 //! | `api/` | the operations, one file or folder per resource: `auth.rs`, `users/`, `widgets/`; time formats (`timestamp.rs`) |
 //! | `pages/` | start page, Swagger UI, document (`mod.rs`; the texts are in `static/`), health and metrics (`health.rs`) |
 //! | `operator/` | the admin socket (`mod.rs`), whole files over it (`transfer.rs`), the list of users as a stream (`user_list.rs`) |

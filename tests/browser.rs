@@ -85,6 +85,10 @@ impl Browser {
         serde_json::from_value(self.client.execute(script, Vec::new()).await.unwrap()).unwrap()
     }
 
+    async fn run(&self, script: &str) -> Value {
+        self.client.execute(script, Vec::new()).await.unwrap_or_else(|error| panic!("{script}: {error}"))
+    }
+
     async fn close(self) {
         self.client.clone().close().await.unwrap();
     }
@@ -163,6 +167,58 @@ async fn swagger_ui_shows_a_lock_on_protected_operations_alone() {
 }
 
 #[tokio::test]
+async fn swagger_ui_folds_failures_keeps_the_token_and_follows_the_system() {
+    let server = TestServer::start();
+    let browser = Browser::start().await;
+    let page = format!("{}/api/v1/ui", server.base);
+    browser.client.goto(&page).await.unwrap();
+    browser.click("#operations-Auth-log_in .opblock-summary-control").await;
+    browser.find("#operations-Auth-log_in tr.folded[data-code='503']").await;
+    let height = "return document.querySelector('#operations-Auth-log_in').offsetHeight";
+    let folded = browser.run(height).await.as_u64().unwrap();
+    assert!(folded < 1500, "{folded} pixels");
+    let text = "return document.querySelector('#operations-Auth-log_in').innerText";
+    let shown = browser.run(text).await;
+    assert!(shown.as_str().unwrap().contains("successfully logged in"), "{shown}");
+    assert!(!shown.to_string().contains("additionalProp"), "{shown}");
+    browser.click("#operations-Auth-log_in tr.folded[data-code='401'] button").await;
+    browser.find("#operations-Auth-log_in tr.response[data-code='401'] .highlight-code").await;
+    let shown = browser.run(text).await;
+    assert!(shown.as_str().unwrap().contains("email or password does not match"), "{shown}");
+    // What is answered is shown, also where it is a failure.
+    let body = json!({ "email": "nobody@example.com", "password": PASSWORD });
+    browser.click("#operations-Auth-log_in .opblock-summary-control").await;
+    let (status, shown) = execute(&browser, "Auth-log_in", Some(&body)).await;
+    assert_eq!((&*status, shown.contains("email or password does not match")), ("401", true), "{shown}");
+    assert_eq!(browser.run("return document.querySelectorAll('section.models.is-open').length").await, 0);
+
+    browser.click(".auth-wrapper .authorize").await;
+    browser.fill(".dialog-ux .auth-container input", "a.token.kept").await;
+    browser.click(".dialog-ux .auth-btn-wrapper .authorize").await;
+    browser.client.refresh().await.unwrap();
+    browser.find(".auth-wrapper .authorize.locked").await;
+
+    let dark = "return matchMedia('(prefers-color-scheme: dark)').matches
+        === document.documentElement.classList.contains('dark-mode')";
+    assert_eq!(browser.run(dark).await, true);
+    for width in [400, 1200] {
+        browser.client.set_window_size(width, 1000).await.unwrap();
+        let fits = "return innerWidth <= arguments[0] + 100
+            && document.documentElement.scrollWidth <= document.documentElement.clientWidth";
+        let fits = browser.client.execute(fits, vec![json!(width)]).await.unwrap();
+        assert_eq!(fits, true, "the page is wider than {width}");
+    }
+    let complaints: Vec<_> = browser
+        .complaints()
+        .await
+        .into_iter()
+        .filter(|said| !said.contains("401") && !said.contains("deep link"))
+        .collect();
+    assert_eq!(complaints, Vec::<String>::new());
+    browser.close().await;
+}
+
+#[tokio::test]
 async fn the_start_page_has_style_and_links_that_lead_somewhere() {
     let server = TestServer::start();
     let browser = Browser::start().await;
@@ -177,6 +233,15 @@ async fn the_start_page_has_style_and_links_that_lead_somewhere() {
         let path = link.strip_prefix(&server.base).expect("no link leads to another host");
         assert_eq!(server.request(reqwest::Method::GET, &format!("/{path}")).send().await.status, 200, "{path}");
     }
+    // Its commands have the address that it was opened by, and each can be copied.
+    let base = browser.find("#base").await.text().await.unwrap();
+    assert_eq!(base, format!("BASE={}/api/v1", server.base));
+    assert_eq!(browser.run("return document.querySelectorAll('pre').length").await, 5);
+    assert_eq!(browser.run("return document.querySelectorAll('.command > pre + button').length").await, 5);
+    browser.run("window.setTimeout = () => 0").await; // what the button says stays
+    browser.click(".command button").await;
+    let said = browser.client.wait().at_most(Duration::from_secs(30));
+    said.for_element(Locator::XPath("//button[text()='Copied']")).await.unwrap();
     let styled = "return document.styleSheets.length > 0 && document.styleSheets[0].cssRules.length > 0";
     assert_eq!(browser.client.execute(styled, Vec::new()).await.unwrap(), true);
     assert_eq!(browser.complaints().await, Vec::<String>::new());

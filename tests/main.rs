@@ -24,7 +24,7 @@ mod scheduled_backups;
 mod stopping;
 mod supervised;
 mod surroundings;
-mod swagger_ui;
+mod terminal;
 mod tidy;
 mod tls;
 mod upgrade;

@@ -135,14 +135,27 @@ async fn schemas_have_the_form_that_generators_of_clients_read() {
 #[tokio::test]
 async fn every_route_and_status_that_is_served_is_in_the_document_and_the_other_way_round() {
     let server = TestServer::with_admin(&[]);
-    let documented = documented(&document(&server).await);
+    let document = document(&server).await;
+    let documented = documented(&document);
     let mut answered: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    let mut bodies: BTreeMap<(String, String), Vec<Value>> = BTreeMap::new();
     for operation in documented.keys() {
         let (method, path) = operation.split_once(' ').unwrap();
         for call in provoke(&server, &method.parse().unwrap(), path).await {
             let answer = call.send().await;
-            answered.entry(operation.clone()).or_default().insert(answer.status.as_u16().to_string());
+            let status = answer.status.as_u16().to_string();
+            if !answer.text.is_empty() {
+                bodies.entry((operation.clone(), status.clone())).or_default().push(answer.json());
+            }
+            answered.entry(operation.clone()).or_default().insert(status);
         }
+    }
+    for ((operation, status), bodies) in &bodies {
+        let (method, path) = operation.split_once(' ').unwrap();
+        let response = &document["paths"][path][method.to_lowercase()]["responses"][status];
+        let example = &response["content"]["application/json"]["example"];
+        let is_like = |body: &Value| keys(body) == keys(example) && body["message"] == example["message"];
+        assert!(bodies.iter().any(is_like), "{operation} {status}: the example {example} is none of {bodies:#?}");
     }
     for (operation, status) in throttled().await {
         answered.entry(operation.to_owned()).or_default().insert(status);
@@ -152,6 +165,41 @@ async fn every_route_and_status_that_is_served_is_in_the_document_and_the_other_
         expected.retain(|status| !NOT_ON_REQUEST.contains(&status.as_str()));
         assert_eq!(answered[operation], expected, "{operation}: what was answered, what the document says");
         assert!(NOT_ON_REQUEST.iter().all(|status| statuses.contains(*status)), "{operation}");
+    }
+}
+
+/// The names of all members of a JSON value, with the objects that they are in. The fields that an error names depend on the request.
+fn keys(value: &Value) -> BTreeSet<String> {
+    let mut keys = BTreeSet::new();
+    each_object(value, "", &mut |path, object| {
+        if path != "/errors" {
+            keys.extend(object.keys().map(|key| format!("{path}/{key}")));
+        }
+    });
+    keys
+}
+
+/// An example of the document is the first thing that people send, so that it must be taken, in the order of the README.
+#[tokio::test]
+async fn the_examples_of_request_bodies_are_accepted() {
+    let server = TestServer::with_admin(&["--signup", "open"]);
+    let document = document(&server).await;
+    let example = |schema: &str| document["components"]["schemas"][schema]["example"].clone();
+    let (registration, credentials) = (example("Registration"), example("Credentials"));
+    assert_ne!(registration["email"], credentials["email"], "the README registers who logs in");
+    let registered = server.post("/auth/register").json(&credentials).await;
+    assert_eq!(registered.status, 201, "as the README has it: {}", registered.text);
+    assert_eq!(server.post("/auth/register").json(&registration).await.status, 201);
+    let token = server.post("/auth/login").json(&credentials).await.json()["access_token"].as_str().unwrap().to_owned();
+    let admin = server.admin().await;
+    assert_eq!(server.post("/users").bearer(&admin).json(&example("NewUser")).await.status, 201);
+    assert_eq!(server.post("/widgets").bearer(&admin).json(&example("NewWidget")).await.status, 201);
+    let widget = server.request(Method::PUT, "/widgets/first-widget").bearer(&admin);
+    assert_eq!(widget.json(&example("WidgetChange")).await.status, 200);
+    let changed = server.post("/auth/password").bearer(&token).json(&example("PasswordChange")).await;
+    assert_eq!(changed.status, 200, "{}", changed.text);
+    for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+        assert!(schema.get("example").is_some(), "{name} has no example");
     }
 }
 
@@ -211,7 +259,7 @@ async fn provoke(server: &TestServer, method: &Method, path: &str) -> Vec<Call> 
     let id = |token: &str| claims(token)["sub"].as_str().unwrap().to_owned();
     let widget = |name: &str| json!({ "name": name, "info_url": "https://example.com", "deadline": "2999-01-01" });
 
-    let plain = path.replace("{name}", "thing").replace("{public_id}", "018f3f6e-0000-7000-8000-000000000000");
+    let plain = path.replace("{name}", "second-widget").replace("{public_id}", "018f3f6e-0000-7000-8000-000000000000");
     let mut calls =
         vec![ready(&format!("{plain}?{}", "x".repeat(9000))), ready(&plain).header("x-long", &"x".repeat(33 * 1024))];
     if protected {
@@ -224,7 +272,7 @@ async fn provoke(server: &TestServer, method: &Method, path: &str) -> Vec<Call> 
     let mut has_body = true;
     match (method.as_str(), path) {
         ("POST", "/auth/register") => {
-            let body = json!({ "email": "provoked@example.com", "password": PASSWORD });
+            let body = json!({ "email": "friend@example.com", "password": PASSWORD });
             calls.extend([json(ready(path), body.clone()), json(ready(path), body)]);
         }
         ("POST", "/auth/login") => {
@@ -247,11 +295,17 @@ async fn provoke(server: &TestServer, method: &Method, path: &str) -> Vec<Call> 
             calls.push(call(path).bearer(&server.anybody("going@example.com").await));
         }
         ("POST", "/users") => {
-            let body = json!({ "email": "made@example.com", "password": PASSWORD });
+            let body = json!({ "email": "colleague@example.com", "password": PASSWORD });
             calls.extend([json(ready(path), body.clone()), json(ready(path), body)]);
         }
-        ("POST", "/widgets") => calls.extend([json(ready(path), widget("new")), json(ready(path), widget("new"))]),
-        ("PUT", _) => calls.extend([json(ready(&plain), widget("")), json(ready(&plain), widget(""))]),
+        ("POST", "/widgets") => {
+            calls.extend([json(ready(path), widget("first-widget")), json(ready(path), widget("first-widget"))]);
+        }
+        ("PUT", _) => {
+            let path = "/widgets/first-widget";
+            server.request(Method::DELETE, path).bearer(&admin).send().await;
+            calls.extend([json(ready(path), widget("")), json(ready(path), widget(""))]);
+        }
         ("PATCH", "/users/{public_id}") => {
             let of = |token: &str| ready(&path.replace("{public_id}", &id(token)));
             calls.push(json(ready(&plain), json!({ "admin": true })));
@@ -268,17 +322,18 @@ async fn provoke(server: &TestServer, method: &Method, path: &str) -> Vec<Call> 
         }
         (_, "/users/{public_id}" | "/users/{public_id}/end-sessions") => {
             has_body = false;
-            let token = server.anybody("known@example.com").await;
+            let token = server.anybody("you@example.com").await;
             calls.extend([ready(&plain), ready(&path.replace("{public_id}", &id(&token)))]);
         }
         (_, "/widgets/{name}") => {
             has_body = false;
             let created = server.post("/widgets").bearer(&admin).json(&widget("present")).await;
             assert!(created.status == 201 || created.status == 409);
-            calls.extend([ready("/widgets/present"), ready("/widgets/absent"), ready("/widgets/NO-NAME")]);
+            calls.extend([ready("/widgets/present"), ready("/widgets/first-widget"), ready("/widgets/NO-NAME")]);
         }
         (_, "/widgets" | "/users") => {
             has_body = false;
+            server.post("/widgets").bearer(&admin).json(&widget("listed")).await; // or it is there already
             calls.extend([ready(path), ready(&format!("{path}?page=0"))]);
         }
         _ => {

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 BASE = os.environ["BASE"]
 PERSONA = os.environ["PERSONA"]
-PASSWORD = "correct horse battery staple"  # that of the examples
+PASSWORD = "correct-horse-battery"  # that of the examples
 NUMBERS = itertools.count()
 
 # A year of two digits is one of this century.

@@ -46,8 +46,9 @@ struct Registration {
 
 impl Example for Registration {
     fn example() -> Self {
-        let Credentials { email, password } = Credentials::example();
-        Self { email, password }
+        // Not the account of the README, which someone who has read it has registered.
+        let password = Credentials::example().password;
+        Self { email: "friend@example.com".to_owned(), password }
     }
 }
 
@@ -64,7 +65,7 @@ struct Credentials {
 
 impl Example for Credentials {
     fn example() -> Self {
-        Self { email: "you@example.com".to_owned(), password: "correct horse battery staple".to_owned() }
+        Self { email: "you@example.com".to_owned(), password: "correct-horse-battery".to_owned() }
     }
 }
 
@@ -132,8 +133,7 @@ struct PasswordChange {
 
 impl Example for PasswordChange {
     fn example() -> Self {
-        let [current_password, new_password] =
-            ["correct horse battery staple", "staple battery horse correct"].map(str::to_owned);
+        let [current_password, new_password] = ["correct-horse-battery", "battery-horse-correct"].map(str::to_owned);
         Self { current_password, new_password }
     }
 }
@@ -148,7 +148,7 @@ struct Confirmation {
 
 impl Example for Confirmation {
     fn example() -> Self {
-        Self { password: "correct horse battery staple".to_owned() }
+        Self { password: "correct-horse-battery".to_owned() }
     }
 }
 

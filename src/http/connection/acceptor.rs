@@ -159,7 +159,7 @@ impl<E: Endpoint<Output = Response> + 'static> Acceptor<E> {
     }
 }
 
-/// What all connections of a listener share.
+/// What serves the requests of one connection, and what is known about it.
 struct Context<E> {
     endpoint: Arc<E>,
     local: SocketAddr,

@@ -16,6 +16,7 @@ pub(in crate::http) mod extract;
 pub(in crate::http) mod guard;
 pub(in crate::http) mod json;
 pub(in crate::http) mod openapi;
+mod openapi_examples;
 pub(in crate::http) mod paging;
 pub(in crate::http) mod request_id;
 pub(in crate::http) mod request_limits;

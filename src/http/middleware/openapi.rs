@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
+use super::openapi_examples::Examples;
 use crate::auth::passwords::policy::PasswordPolicy;
 
 /// The operations with a limit on guessing: those that verify a password, and registration.
@@ -98,6 +99,8 @@ pub fn complete(derived: &str, base: &str, signup: bool, policy: &PasswordPolicy
     let mut templates = PathTemplates::default();
     let mut schemas = object(&mut document["components"], "schemas").clone();
     mend_schemas(&mut schemas, policy);
+    let examples = Examples::read();
+    examples.add_to_schemas(&mut schemas);
     for (path, operations) in object(&mut document, "paths") {
         let operations = operations.as_object_mut().expect("BUG: a path is an object");
         templates.insert(format!("{base}{path}"), allow(operations));
@@ -107,6 +110,7 @@ pub fn complete(derived: &str, base: &str, signup: bool, policy: &PasswordPolicy
                 mend_body(body, &mut schemas);
             }
             add_failures(operation, !signup && path == "/auth/register");
+            examples.add_to_operation(operation);
         }
     }
     for (schema, property) in NULLABLE {

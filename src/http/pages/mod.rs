@@ -25,7 +25,7 @@ use tokio::sync::Mutex;
 
 static FILES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/static");
 
-/// Swagger UI as poem-openapi ships it, with [`DOCUMENT`] as the placeholder of the document. Compression saves a megabyte in the binary.
+/// Swagger UI as `swagger-ui/pack` makes it, with [`DOCUMENT`] as the placeholder of the document. Compression saves a megabyte in the binary.
 static SWAGGER_UI: &[u8] = include_bytes!("swagger_ui.html.gz");
 const DOCUMENT: &str = "{{document}}";
 
@@ -38,7 +38,7 @@ const OPENAPI_YAML: &str = "/openapi.yaml";
 const TRIED: [&str; 4] = ["/docs", "/api/v1", "/api/v1/", "/api/v1/ui/"];
 
 /// The Content-Security-Policy of every page except Swagger UI, which needs the hashes of its inline parts.
-const POLICY: &str = "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; \
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; \
                       frame-ancestors 'none'";
 
 /// A page.
@@ -202,6 +202,7 @@ fn content_type(name: &Path) -> &'static str {
     match name.extension().and_then(|extension| extension.to_str()) {
         Some("html") => "text/html; charset=utf-8",
         Some("css") => "text/css; charset=utf-8",
+        Some("js") => "text/javascript; charset=utf-8",
         Some("svg") => "image/svg+xml",
         Some("txt") => "text/plain; charset=utf-8",
         _ => unreachable!("BUG: a kind of file in static/ that has no content type here"),
@@ -214,13 +215,6 @@ fn swagger_page(document: &str) -> Page {
     GzDecoder::new(SWAGGER_UI).read_to_string(&mut html).expect("BUG: what we packed ourselves can be unpacked");
     // `<` could end the script element, so it is written as a JSON escape.
     let html = html.replacen(DOCUMENT, &document.replace('<', "\\u003c"), 1);
-    let html =
-        html.trim_start().replacen("<html charset=\"UTF-8\">", "<!doctype html>\n<html lang=\"en\">", 1).replacen(
-            "<title>Swagger UI</title>",
-            "<title>latchkey – Swagger UI</title>\n    <meta name=\"viewport\" content=\"width=device-width\">\n    \
-         <link rel=\"icon\" href=\"/icon.svg\">",
-            1,
-        );
     let policy = format!(
         "default-src 'none'; script-src{}; style-src{}; img-src 'self' data:; connect-src 'self'; base-uri 'none'; \
          form-action 'none'; frame-ancestors 'none'",

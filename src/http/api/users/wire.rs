@@ -37,8 +37,8 @@ pub(super) struct NewUser {
 
 impl Example for NewUser {
     fn example() -> Self {
-        let password = "correct horse battery staple".to_owned();
-        Self { email: "someone@example.com".to_owned(), password, admin: false }
+        let password = "correct-horse-battery".to_owned();
+        Self { email: "colleague@example.com".to_owned(), password, admin: false }
     }
 }
 
