@@ -34,8 +34,9 @@ use crate::{
             transfer::{OperatorRoutes, TransferLimit},
         },
     },
+    model::UserFilter,
     purge, random, scheduled_backups,
-    store::{DataDir, Store},
+    store::{DataDir, Store, UsersFrom},
     supervisor,
 };
 
@@ -194,6 +195,16 @@ impl Server {
     #[must_use]
     pub fn data_dir(&self) -> PathBuf {
         self.state.dir.path().to_owned()
+    }
+
+    /// Whether there is an enabled administrator.
+    ///
+    /// # Errors
+    /// [`crate::store::StoreError`] if the database cannot be read.
+    pub async fn has_administrator(&self) -> anyhow::Result<bool> {
+        let filter = UserFilter { admin: Some(true), disabled: Some(false), ..UserFilter::default() };
+        let first = self.state.store.user_page(filter, UsersFrom::Skip(0), 1).await?;
+        Ok(!first.items.is_empty())
     }
 
     /// Serves until `stop` resolves, then finishes the requests in flight and closes the database.

@@ -11,8 +11,9 @@ use tempfile::TempDir;
 
 use crate::{
     api::harness::{ADMIN, TestServer, add_user},
-    cli::{on_a_terminal, refused, run, text},
+    cli::{refused, run, text},
     full_disk::on_a_full_disk,
+    terminal::on_a_terminal,
 };
 
 /// Creates a data directory with a user, an administrator, a widget and a logged-out token. Returns its server, which is stopped.

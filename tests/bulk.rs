@@ -19,8 +19,9 @@ use tempfile::TempDir;
 use crate::{
     api::harness::{ADMIN, TestServer, add_user, ended, latchkey, latchkey_with_signals, send_signal},
     backup::{done, furnished, names},
-    cli::{on_a_terminal, refused, run, text},
+    cli::{refused, run, text},
     import::{both_ways, line},
+    terminal::on_a_terminal,
 };
 
 /// Returns the only line that the command printed, which is JSON.

@@ -13,7 +13,10 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::api::harness::{PASSWORD, TestServer, add_user, latchkey};
+use crate::{
+    api::harness::{PASSWORD, TestServer, add_user, latchkey},
+    terminal::on_a_terminal,
+};
 
 pub(crate) fn run(args: &[&str], data_dir: &Path, stdin: &str) -> Output {
     finish(latchkey().args(args).arg("--data-dir").arg(data_dir), stdin)
@@ -87,14 +90,6 @@ async fn a_generated_password_is_printed_once_and_works() {
     let server = TestServer::on(dir.into(), &[]);
     let answer = server.post("/auth/login").form(&[("email", "jo@example.com"), ("password", password)]).await;
     assert_eq!(answer.status, 200);
-}
-
-/// Runs the program with `script`, which provides the terminal for its questions.
-pub(crate) fn on_a_terminal(args: &str, data: &Path, typed: &str) -> Output {
-    let line = format!("{} {args} --data-dir {}", env!("CARGO_BIN_EXE_latchkey"), data.display());
-    let mut command = Command::new("script");
-    command.args(["--quiet", "--return", "--command", &line, "/dev/null"]).env("LATCHKEY_SCRYPT", "ln=1,r=8,p=1");
-    finish(&mut command, typed)
 }
 
 #[tokio::test]

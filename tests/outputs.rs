@@ -7,7 +7,8 @@ use tempfile::TempDir;
 use crate::{
     api::harness::{ADMIN, add_user, latchkey},
     backup::done,
-    cli::{on_a_terminal, run, text},
+    cli::{run, text},
+    terminal::on_a_terminal,
 };
 
 fn full() -> Stdio {

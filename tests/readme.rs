@@ -25,13 +25,7 @@ fn settings() -> HashMap<String, String> {
     for own in LIMITS.iter().chain(&["LATCHKEY_SCRYPT"]) {
         command.env_remove(own);
     }
-    let output = command.args(["config", "--json"]).output().unwrap();
-    let lines = String::from_utf8(output.stdout).unwrap();
-    let setting = |line: &str| {
-        let row: serde_json::Value = serde_json::from_str(line).unwrap();
-        (row["setting"].as_str().unwrap().to_owned(), row["value"].as_str().unwrap().to_owned())
-    };
-    lines.lines().map(setting).collect()
+    crate::surroundings::settings(&mut command).into_iter().map(|(setting, value, _)| (setting, value)).collect()
 }
 
 fn variable(setting: &str) -> String {
@@ -43,8 +37,8 @@ fn the_table_of_settings_has_each_with_its_variable_and_default() {
     let page = file("docs/settings.md");
     for (setting, default) in settings() {
         let start = match setting.as_str() {
-            "secret-key" => continue,                                    // it has no flag and no default
-            "log" => "| `--log` | `LATCHKEY_LOG` | `info` |".to_owned(), // the default of the server; commands log less
+            "secret-key" => continue, // it has no flag and no default
+            "hash-threads" => "| `--hash-threads` | `LATCHKEY_HASH_THREADS` | |".to_owned(), // the number of cores
             _ if default == "-" => format!("| `--{setting}` | `{}` | |", variable(&setting)),
             _ => format!("| `--{setting}` | `{}` | `{default}` |", variable(&setting)),
         };

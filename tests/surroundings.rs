@@ -235,14 +235,20 @@ fn the_variables_of_a_service_named_latchkey_are_left_alone_and_typing_errors_ar
     assert!(text(&output.stderr).contains("LATCHKEY_PORT"), "{}", text(&output.stderr));
 }
 
-/// Returns every setting with a variable, its value and where it is from, as `latchkey config` tells them.
-fn settings(command: &mut Command) -> Vec<(String, String, String)> {
+/// Returns every setting, its value as a variable has it and where it is from, as `latchkey config` tells them. A value that is off is `-`.
+pub(crate) fn settings(command: &mut Command) -> Vec<(String, String, String)> {
     let output = finish(command.args(["config", "--json"]), "");
     done(&output);
     let row = |line: &str| {
         let row: Value = serde_json::from_str(line).unwrap();
-        let text = |name: &str| row[name].as_str().map_or_else(|| row[name].to_string(), ToOwned::to_owned);
-        (text("setting"), text("value"), text("source"))
+        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), ToOwned::to_owned);
+        let value = match &row["value"] {
+            Value::Null => "-".to_owned(),
+            Value::Array(values) if values.is_empty() => "-".to_owned(),
+            Value::Array(values) => values.iter().map(text).collect::<Vec<_>>().join(","),
+            value => text(value),
+        };
+        (text(&row["setting"]), value, text(&row["source"]))
     };
     text(&output.stdout).lines().map(row).collect()
 }
@@ -289,6 +295,10 @@ fn every_setting_is_taken_as_files_of_variables_write_it() {
         refused(&output, 2, name);
         assert!(text(&output.stderr).contains(says), "{}", text(&output.stderr));
     }
+    // Quotes around a list are around its first and its last value.
+    let mut command = latchkey();
+    command.env("LATCHKEY_CORS_ORIGIN", "\"https://a.example, https://b.example\"");
+    assert!(settings(&mut command).iter().any(|(_, value, _)| value == "https://a.example,https://b.example"));
     // A secret is not trimmed, and an empty one is an error.
     refused(&finish(latchkey().env("LATCHKEY_SECRET_KEY", "").arg("config"), ""), 2, "LATCHKEY_SECRET_KEY is empty");
 }

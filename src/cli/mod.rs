@@ -19,6 +19,7 @@ mod serve;
 mod settings;
 mod socket;
 mod stdout;
+mod table;
 mod token;
 mod transfer;
 mod usage_error;

@@ -28,13 +28,19 @@ pub(super) fn run(config: Config, program: &str, variables_left_alone: &[String]
         let address = server.address()?;
         let host =
             if address.ip().is_unspecified() { format!("localhost:{}", address.port()) } else { address.to_string() };
+        let next_step = if server.has_administrator().await? {
+            String::new()
+        } else {
+            format!(
+                "  To make an administrator, run in another terminal:\n    \
+                 {program} user add you@example.com --admin{data_dir_flag}\n\n"
+            )
+        };
         let banner = format!(
             "latchkey {version} is ready\n\n  \
              Start page  {scheme}://{host}/\n  \
              Swagger UI  {scheme}://{host}/api/v1/ui\n  \
-             Data        {data}\n\n  \
-             To make an administrator, run in another terminal:\n    \
-             {program} user add you@example.com --admin{data_dir_flag}\n\n",
+             Data        {data}\n\n{next_step}",
             version = env!("CARGO_PKG_VERSION"),
             scheme = server.scheme(),
             data = server.data_dir().display(),

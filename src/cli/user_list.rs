@@ -11,7 +11,10 @@ use anyhow::Context as _;
 use clap::Args;
 use serde::Deserialize;
 
-use super::client::Client;
+use super::{
+    client::Client,
+    table::{Column, Fit, Table, terminal_width},
+};
 use crate::{config::Config, model::UserFilter};
 
 /// Which users.
@@ -43,15 +46,15 @@ impl UserList {
             disabled: self.disabled.then_some(true),
         };
         let mut out = io::BufWriter::new(io::stdout().lock());
-        let mut table = Table { email_width: None };
+        let mut users = UserTable { table: None };
         let printed = client.for_each_user_lines(filter, |lines| {
-            let printed = if self.json { out.write_all(lines) } else { table.print(&mut out, lines) };
+            let printed = if self.json { out.write_all(lines) } else { users.print(&mut out, lines) };
             is_open(printed.and_then(|()| out.flush()))
         });
         printed?;
         client.close()?;
-        if !self.json && table.email_width.is_none() {
-            is_open(table.print(&mut out, b"").and_then(|()| out.flush()))?;
+        if !self.json && users.table.is_none() {
+            is_open(users.print(&mut out, b"").and_then(|()| out.flush()))?;
         }
         Ok(())
     }
@@ -66,6 +69,11 @@ fn is_open(printed: io::Result<()>) -> anyhow::Result<bool> {
     }
 }
 
+/// The number of characters of a moment, such as `2026-11-28T00:48:10Z`.
+const MOMENT_CHARS: usize = 20;
+/// The number of characters of a public id.
+const PUBLIC_ID_CHARS: usize = 36;
+
 /// A line of JSON.
 #[derive(Deserialize)]
 struct Row<'a> {
@@ -77,28 +85,36 @@ struct Row<'a> {
     public_id: &'a str,
 }
 
-struct Table {
-    /// The width of the column, set by the first users. `None` before the head of the table was printed.
-    email_width: Option<usize>,
+const COLUMNS: [Column; 5] = [
+    Column { head: "EMAIL", fit: Fit::Shorten },
+    Column { head: "ADMIN", fit: Fit::Whole },
+    Column { head: "DISABLED", fit: Fit::Whole },
+    Column { head: "REGISTERED", fit: Fit::Whole },
+    Column { head: "PUBLIC ID", fit: Fit::LeaveOut },
+];
+
+struct UserTable {
+    /// Laid out by the first users. `None` before the head of the table was printed.
+    table: Option<Table>,
 }
 
-impl Table {
+impl UserTable {
     fn print(&mut self, out: &mut impl Write, lines: &[u8]) -> io::Result<()> {
         let rows =
             lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(serde_json::from_slice::<Row>);
         let rows = rows.collect::<Result<Vec<_>, _>>()?;
-        let width = if let Some(width) = self.email_width {
-            width
+        let table = if let Some(table) = &self.table {
+            table
         } else {
-            let emails = rows.iter().map(|row| row.email.chars().count());
-            let width = emails.max().unwrap_or(0).max("EMAIL".len());
-            writeln!(out, "{:width$}  {:5}  {:8}  {:20}  PUBLIC ID", "EMAIL", "ADMIN", "DISABLED", "REGISTERED")?;
-            *self.email_width.insert(width)
+            let email = rows.iter().map(|row| row.email.chars().count()).max().unwrap_or(0);
+            let table = Table::new(&COLUMNS, &[email, 0, 0, MOMENT_CHARS, PUBLIC_ID_CHARS], terminal_width());
+            out.write_all(table.head().as_bytes())?;
+            self.table.insert(table)
         };
         let yes = |flag| if flag { "yes" } else { "no" };
         for Row { email, admin, disabled, registered_on_iso8601, public_id } in rows {
-            let (admin, disabled) = (yes(admin), yes(disabled));
-            writeln!(out, "{email:width$}  {admin:5}  {disabled:8}  {registered_on_iso8601:20}  {public_id}")?;
+            let cells = [&*email, yes(admin), yes(disabled), registered_on_iso8601, public_id];
+            out.write_all(table.lines_of(&cells).as_bytes())?;
         }
         Ok(())
     }

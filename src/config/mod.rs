@@ -45,7 +45,7 @@ pub use address::ListenAddress;
 pub use backups::{BackupSchedule, Backups};
 pub use environment::{SECRET_VARIABLE, check_environment, without_empty_variables};
 pub use guessing::Guessing;
-pub use values::ConfigError;
+pub use values::{ConfigError, trim_value};
 
 /// Every setting.
 #[derive(Debug, Clone, Args)]
@@ -222,7 +222,9 @@ impl Config {
             return Err(ConfigError(text));
         }
         if self.secret_key_file.is_some() && env::var_os(SECRET_VARIABLE).is_some() {
-            return Err(ConfigError(format!("--secret-key-file and {SECRET_VARIABLE} are both given; give one")));
+            let is_empty = env::var_os(SECRET_VARIABLE).is_some_and(|secret| secret.is_empty());
+            let note = if is_empty { " (an empty one)" } else { "" };
+            return Err(ConfigError(format!("--secret-key-file and {SECRET_VARIABLE}{note} are both given; give one")));
         }
         if self.admin_email.is_some() != self.admin_password_file.is_some() {
             return Err(ConfigError("--admin-email and --admin-password-file go together; give both".to_owned()));

@@ -16,7 +16,8 @@ use crate::model::Email;
 #[error("{0}")]
 pub struct ConfigError(pub(super) String);
 
-/// Takes a value without what a file of variables adds and no value begins or ends with: blanks, a carriage return, and quotes around it.
+/// Takes a value without what a file of variables adds and no value begins or ends with: blanks, a carriage return, and quotes around it
+/// (or around the list that it is part of).
 pub(super) fn trimmed<P: TypedValueParser>(parser: P) -> Trimmed<P> {
     Trimmed(parser)
 }
@@ -29,13 +30,19 @@ impl<P: TypedValueParser> TypedValueParser for Trimmed<P> {
     type Value = P::Value;
 
     fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<P::Value, clap::Error> {
-        let trimmed = value.to_str().map_or(value, |text| OsStr::new(without_quotes(text.trim()).trim()));
+        let trimmed = value.to_str().map_or(value, |text| OsStr::new(trim_value(text)));
         self.0.parse_ref(command, arg, trimmed)
     }
 
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
         self.0.possible_values()
     }
+}
+
+/// Returns a value without blanks and quotes around it.
+#[must_use]
+pub fn trim_value(text: &str) -> &str {
+    text.trim().trim_matches(['"', '\'']).trim()
 }
 
 fn without_quotes(text: &str) -> &str {

@@ -12,6 +12,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 
@@ -51,6 +52,11 @@ pub enum TransferError {
     /// The store could not answer.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The file has lines, and none of them is a JSON object. Has the number of the first one, and what is wrong with it.
+    #[error(
+        "no line of it is a JSON object as `latchkey export` writes (line {0}: {1}); use --from for a file of another system"
+    )]
+    NoObjects(u64, String),
     /// The import ended before its last line.
     #[error("the import stopped half-way; what it added stays, and another run goes on from there: {0}")]
     HalfWay(Box<Self>),
@@ -177,6 +183,9 @@ pub fn import(
     let mut lines = Lines::new(&mut *file, now, bytes * passes, progress);
     let mut found = ImportReport::default();
     lines.in_batches(&mut found, Some(&mut seen), OtherWriters::None, |users| store.import_outcomes(&users))?;
+    if let Some(first) = found.lines.first().filter(|_| found.bad > 0 && !lines.has_object) {
+        return Err(TransferError::NoObjects(first.line, first.message.clone()));
+    }
     if dry_run || found.bad > 0 {
         if found.bad > 0 {
             (found.added, found.unchanged) = (0, 0);
@@ -197,6 +206,8 @@ struct Lines<'a, R> {
     reader: BufReader<R>,
     now: OffsetDateTime,
     number: u64,
+    /// Whether one of the lines so far is a JSON object.
+    has_object: bool,
     done: u64,
     bytes: u64,
     progress: Progress<'a>,
@@ -204,7 +215,7 @@ struct Lines<'a, R> {
 
 impl<'a, R: Read> Lines<'a, R> {
     fn new(file: R, now: OffsetDateTime, bytes: u64, progress: Progress<'a>) -> Self {
-        Self { reader: BufReader::new(file), now, number: 0, done: 0, bytes, progress }
+        Self { reader: BufReader::new(file), now, number: 0, has_object: false, done: 0, bytes, progress }
     }
 
     /// Reads all lines and passes the valid ones to `act`. If `seen` is given, a line about a user in it is invalid.
@@ -228,7 +239,8 @@ impl<'a, R: Read> Lines<'a, R> {
                 self.done += read as u64;
                 let line = text.trim_ascii();
                 let too_long = read > LINE_BYTES_MAX;
-                more = read > 0 && !too_long;
+                let is_another_format = report.bad > NAMED_MAX as u64 && !self.has_object;
+                more = read > 0 && !too_long && !is_another_format;
                 if line.is_empty() {
                     continue;
                 }
@@ -240,6 +252,7 @@ impl<'a, R: Read> Lines<'a, R> {
                         None => Ok(user),
                     })
                 };
+                self.has_object |= user.is_ok() || serde_json::from_slice::<Map<String, Value>>(line).is_ok();
                 match user {
                     Ok(incoming) => {
                         report.count_format(&incoming.user.password_hash);
