@@ -7,7 +7,7 @@ pub enum LongWork {
     /// Hashes passwords. On a fully loaded core such threads get a sixth of the time, so that requests keep five sixths and a hash
     /// of 0.2 s takes one or two seconds. At 19 they would get a seventieth, and no login would finish in time.
     Hashing,
-    /// Reads pages of lists, or transfers whole files. There are up to six such threads, and nobody waits for one of them with a
+    /// Reads pages of lists, or transfers whole files. There are up to six such threads and one for scheduled backups, and nobody waits for one of them with a
     /// deadline of seconds.
     Bulk,
 }

@@ -94,7 +94,7 @@ pub(crate) fn p12(bench: &Bench) -> anyhow::Result<Row> {
     for _ in 0..IMPORTS {
         let dir = data::empty(&bench.work)?;
         let mut command = Command::new(&bench.program);
-        command.arg("import").arg(&file).arg("--data-dir").arg(dir.path());
+        command.args(["import", "--init"]).arg(&file).arg("--data-dir").arg(dir.path());
         let began = Instant::now();
         let said = Process::spawn(command)?.output(IMPORT_MAX)?;
         rates.push(MILLION as f64 / began.elapsed().as_secs_f64());

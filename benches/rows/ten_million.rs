@@ -89,7 +89,7 @@ pub(crate) fn p15(bench: &Bench) -> anyhow::Result<Row> {
     fs::remove_file(&export_file)?;
     drop((server, copy));
     let check = seconds(bench, elsewhere.path(), &["check", &backup_file])?;
-    let restore = seconds(bench, elsewhere.path(), &["restore", &backup_file])?;
+    let restore = seconds(bench, elsewhere.path(), &["restore", "--init", &backup_file])?;
     let memory_max = crate::settings::default().cache_bytes() as f64 / MEGABYTE + 25.0;
     Ok(Row {
         name: "P15",
