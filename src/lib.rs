@@ -43,7 +43,7 @@
 //! ```
 //!
 //! Lookups in the store run on the thread that answers the request, in the snapshot of the last commit or in the cache of recent callers,
-//! which each commit keeps true (`store/redb/recent_callers.rs`); each takes microseconds. Pages of a
+//! which each commit keeps true (`store/redb/caller_cache.rs`); each takes microseconds. Pages of a
 //! list are read by the threads of the reader pool. Writes go to one thread, which commits all queued writes together (group commit).
 //! Hashes go to hashing threads. A request that waits for any of them holds no thread.
 //!

@@ -45,7 +45,7 @@ const STAMP: &[BorrowedFormatItem<'_>] = format_description!("[year][month][day]
 /// If it cannot be created or read.
 pub fn prepare(schedule: &BackupSchedule) -> anyhow::Result<()> {
     let dir = &schedule.dir;
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir).and_then(|()| backups(dir).map(drop));
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(dir).and_then(|()| list_backups(dir).map(drop));
     made.with_context(|| format!("cannot use the directory of the backups {}", dir.display()))
 }
 
@@ -141,7 +141,7 @@ fn make(
 }
 
 /// Returns the backups in `dir` with their times, the oldest first. Other files are left alone.
-fn backups(dir: &Path) -> io::Result<Vec<(OffsetDateTime, PathBuf)>> {
+fn list_backups(dir: &Path) -> io::Result<Vec<(OffsetDateTime, PathBuf)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
@@ -158,14 +158,14 @@ fn backups(dir: &Path) -> io::Result<Vec<(OffsetDateTime, PathBuf)>> {
 /// Returns the time of the newest backup up to `now`, or `None` if there is none.
 async fn newest(schedule: &BackupSchedule, now: OffsetDateTime) -> io::Result<Option<OffsetDateTime>> {
     let dir = schedule.dir.clone();
-    let found = tokio::task::spawn_blocking(move || backups(&dir)).await; // the disk may be slow
+    let found = tokio::task::spawn_blocking(move || list_backups(&dir)).await; // the disk may be slow
     let times = found.unwrap_or_else(|error| Err(io::Error::other(error)))?.into_iter().map(|(time, _)| time);
     Ok(times.filter(|time| *time <= now).max())
 }
 
 /// Removes the oldest backups. One from the future, made while the clock was wrong, is neither removed nor counted.
 fn remove_old(schedule: &BackupSchedule, now: OffsetDateTime) -> io::Result<()> {
-    let found: Vec<_> = backups(&schedule.dir)?.into_iter().filter(|(time, _)| *time <= now).collect();
+    let found: Vec<_> = list_backups(&schedule.dir)?.into_iter().filter(|(time, _)| *time <= now).collect();
     let old = found.len().saturating_sub(schedule.keep);
     found[..old].iter().try_for_each(|(_, path)| fs::remove_file(path))
 }

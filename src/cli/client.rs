@@ -39,13 +39,13 @@ enum Connection {
 
 /// Whether a command that writes may make a database.
 #[derive(Args)]
-pub(super) struct MakeDatabase {
+pub(super) struct InitFlag {
     /// Make the data directory and a database where there is none, as the first start of the server does
     #[arg(long)]
     init: bool,
 }
 
-impl MakeDatabase {
+impl InitFlag {
     /// Fails if there is no database and none may be made.
     pub(super) fn check(&self, config: &Config) -> anyhow::Result<()> {
         if self.init { Ok(()) } else { require_database(config, "give the server's --data-dir, or --init to make one") }
@@ -71,7 +71,7 @@ fn require_database(config: &Config, advice: &str) -> anyhow::Result<()> {
 
 impl Client {
     /// Connects to the server that runs on the data directory, or opens the data if none runs, or creates them if `make` allows it.
-    pub(super) fn connect_or_make(make: &MakeDatabase, config: &Config) -> anyhow::Result<Self> {
+    pub(super) fn connect_or_make(make: &InitFlag, config: &Config) -> anyhow::Result<Self> {
         make.check(config)?;
         Self::connect(config)
     }

@@ -77,7 +77,7 @@ impl FromStr for Target {
 /// Which settings the command line or the environment has, other than by default.
 pub(super) struct GivenSettings {
     /// `--listen`, on the command line.
-    pub(super) listen: bool,
+    pub(super) listen_flag: bool,
     /// `--data-dir` or its variable.
     pub(super) data_dir: bool,
 }
@@ -110,7 +110,7 @@ impl Health {
         let configured_tls = config.tls_cert.is_some();
         let (address, over_tls, source) = match &self.target {
             Some(target) => (&target.address, target.over_tls.unwrap_or(configured_tls), "as given"),
-            None if given.listen && config.listen.port != 0 => (&config.listen, configured_tls, "--listen"),
+            None if given.listen_flag && config.listen.port != 0 => (&config.listen, configured_tls, "--listen"),
             None => {
                 let dir = config::absolute(&config.data_dir);
                 let silent = || {
@@ -120,8 +120,10 @@ impl Health {
                         ANSWER_MAX.as_secs()
                     )
                 };
-                let told = tokio::time::timeout(ANSWER_MAX, told(config)).await.map_err(|_| anyhow!(silent()))??;
-                match told {
+                let reported = tokio::time::timeout(ANSWER_MAX, address_from_socket(config))
+                    .await
+                    .map_err(|_| anyhow!(silent()))??;
+                match reported {
                     Some(server) => return Ok(vec![server]),
                     None if given.data_dir || dir.exists() => {
                         bail!(
@@ -145,11 +147,11 @@ impl Health {
 }
 
 /// Returns the address that the server reports on its admin socket, or `None` if no server runs on the data directory.
-async fn told(config: &Config) -> anyhow::Result<Option<ServerAddress>> {
+async fn address_from_socket(config: &Config) -> anyhow::Result<Option<ServerAddress>> {
     let Some(mut server) = AdminSocketClient::connect(config).await? else { return Ok(None) };
     let path = format!("{TRANSFER_PATH_PREFIX}/address");
     let answer = server.ask("GET", &path, None, RequestBody::nothing()).await?.whole().await?;
-    let told = || {
+    let parse = || {
         let (scheme, address) = std::str::from_utf8(&answer).ok()?.split_once("://")?;
         Some(ServerAddress {
             address: address.parse().ok()?,
@@ -157,7 +159,7 @@ async fn told(config: &Config) -> anyhow::Result<Option<ServerAddress>> {
             source: "where the server says it is",
         })
     };
-    told().map(Some).ok_or_else(|| anyhow!("the server runs another version of latchkey"))
+    parse().map(Some).ok_or_else(|| anyhow!("the server runs another version of latchkey"))
 }
 
 /// Returns the address by which this machine reaches a server that listens on `address`.

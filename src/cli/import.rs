@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::{
     check::counted,
-    client::MakeDatabase,
+    client::InitFlag,
     output_file::{OutputFile, is_pipe},
     progress::ProgressBar,
     stdout::{self, print_line},
@@ -70,7 +70,7 @@ pub(super) struct Import {
     firebase_hash_config: Option<PathBuf>,
 
     #[command(flatten)]
-    make: MakeDatabase,
+    make: InitFlag,
 
     /// Say what would be done and do nothing
     #[arg(long)]

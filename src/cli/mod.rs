@@ -130,7 +130,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             Some(Command::Health(health)) => {
                 let source = |id| matches.value_source(id).filter(|source| *source != ValueSource::DefaultValue);
                 let given = health::GivenSettings {
-                    listen: source("listen") == Some(ValueSource::CommandLine),
+                    listen_flag: source("listen") == Some(ValueSource::CommandLine),
                     data_dir: source("data_dir").is_some(),
                 };
                 health.run(&cli.config, &given)

@@ -8,7 +8,7 @@ use time::macros::format_description;
 
 use super::{
     check::{describe, with_contents},
-    client::MakeDatabase,
+    client::InitFlag,
     progress::ProgressBar,
     stdout::print_line,
 };
@@ -26,7 +26,7 @@ pub(super) struct Restore {
     file: PathBuf,
 
     #[command(flatten)]
-    make: MakeDatabase,
+    make: InitFlag,
 
     /// Print as JSON what was done
     #[arg(long)]

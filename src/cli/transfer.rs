@@ -11,7 +11,7 @@ use anyhow::{Context as _, bail, ensure};
 use tokio::runtime::Runtime;
 
 use super::{
-    client::{MakeDatabase, must_exist, refused},
+    client::{InitFlag, must_exist, refused},
     progress::ProgressBar,
     runtime::runtime,
     socket::{AdminSocketClient, Answer, BROKE_OFF, RequestBody},
@@ -39,7 +39,7 @@ impl DataAccess {
     }
 
     /// Finds the data, or creates it if there is none and `make` allows it.
-    pub(super) fn find_or_make(make: &MakeDatabase, config: &Config) -> anyhow::Result<Self> {
+    pub(super) fn find_or_make(make: &InitFlag, config: &Config) -> anyhow::Result<Self> {
         make.check(config)?;
         Self::open(config)
     }

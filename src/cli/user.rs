@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::{
-    client::{Client, MakeDatabase},
+    client::{Client, InitFlag},
     password::PasswordSource,
     stdout,
     usage_error::UsageError,
@@ -55,7 +55,7 @@ pub(super) struct Add {
     admin: bool,
 
     #[command(flatten)]
-    make: MakeDatabase,
+    make: InitFlag,
 
     #[command(flatten)]
     password: PasswordSource,

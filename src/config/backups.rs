@@ -19,7 +19,7 @@ pub struct BackupSchedule {
 
 /// The settings of the backups.
 #[derive(Debug, Clone, Args)]
-pub struct Backups {
+pub struct BackupSettings {
     /// Directory for backups that the server makes by itself, checks, and names by their time. By default it makes none.
     #[arg(long, global = true, env = "LATCHKEY_BACKUP_DIR", help_heading = "Backups", value_name = "DIR",
           value_parser = values::path())]
@@ -36,7 +36,7 @@ pub struct Backups {
     pub backup_keep: u16,
 }
 
-impl Backups {
+impl BackupSettings {
     /// Returns the schedule, or `None` if there is no directory.
     #[must_use]
     pub fn schedule(&self) -> Option<BackupSchedule> {

@@ -42,7 +42,7 @@ use crate::{
 use values::trimmed;
 
 pub use address::ListenAddress;
-pub use backups::{BackupSchedule, Backups};
+pub use backups::{BackupSchedule, BackupSettings};
 pub use environment::{SECRET_VARIABLE, check_environment, without_empty_variables};
 pub use guessing::Guessing;
 pub use values::{ConfigError, trim_value};
@@ -173,7 +173,7 @@ pub struct Config {
 
     /// The server makes backups by itself.
     #[command(flatten)]
-    pub backups: Backups,
+    pub backups: BackupSettings,
 
     /// Origin of web pages that may call the API from a browser, such as `https://app.example.com`, or * for any. Can be repeated; in
     /// the variable, separate with commas.

@@ -268,7 +268,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`] if the disk fails.
     pub fn token_state(&self, token: BlacklistedToken, user: PublicId) -> Result<TokenState, StoreError> {
-        let (blacklisted, user) = self.engine.caller(token, user)?;
+        let (blacklisted, user) = self.engine.blacklisted_and_user(token, user)?;
         // This is read after the blacklist, so that it includes a purge that has just removed the entry.
         Ok(TokenState { blacklisted, purged_through_s: self.purged_through_s(), user })
     }

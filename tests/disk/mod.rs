@@ -1,6 +1,7 @@
 //! Failures of the disk: power loss, errors, no space, flipped bits; and a killed process.
 
 mod busy_readers;
+mod caller_cache;
 mod device;
 mod faults;
 mod flips;
@@ -8,4 +9,3 @@ mod images;
 mod kills;
 mod load;
 mod power;
-mod recent_callers;

@@ -35,7 +35,7 @@ const SWAGGER_JSON: &str = "/swagger.json";
 const OPENAPI_JSON: &str = "/openapi.json";
 const OPENAPI_YAML: &str = "/openapi.yaml";
 /// Paths that people try. They lead to Swagger UI.
-const TRIED: [&str; 4] = ["/docs", "/api/v1", "/api/v1/", "/api/v1/ui/"];
+const ALIASES: [&str; 4] = ["/docs", "/api/v1", "/api/v1/", "/api/v1/ui/"];
 
 /// The Content-Security-Policy of every page except Swagger UI, which needs the hashes of its inline parts.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; \
@@ -137,8 +137,8 @@ fn redirect(path: String) -> impl Endpoint {
 /// Returns the paths that [`Pages::add`] adds.
 pub fn paths(base: &str) -> impl Iterator<Item = String> {
     let documents = [UI, SWAGGER_JSON, OPENAPI_JSON, OPENAPI_YAML].into_iter();
-    let tried = TRIED.into_iter().map(str::to_owned);
-    FILES.files().map(file_path).chain(documents.map(move |path| format!("{base}{path}"))).chain(tried)
+    let aliases = ALIASES.into_iter().map(str::to_owned);
+    FILES.files().map(file_path).chain(documents.map(move |path| format!("{base}{path}"))).chain(aliases)
 }
 
 fn file_path(file: &File<'_>) -> String {
@@ -169,7 +169,7 @@ impl Pages {
             routes = routes.at(path, page(move || Page::new(kind, body.clone(), POLICY.to_owned())));
         }
         let swagger_ui = format!("{base}{UI}");
-        for path in TRIED {
+        for path in ALIASES {
             routes = routes.at(path, redirect(swagger_ui.clone()));
         }
         let document =

@@ -177,7 +177,7 @@ impl CommitWorker {
         let outcome = transact(database, |txn| batch.iter_mut().try_for_each(|job| run(&mut **job, txn)));
         match &outcome {
             Ok(changes) => {
-                self.handle.publish_commit(changes);
+                self.handle.make_commit_visible(changes);
                 METRICS.count_commit(batch.len(), started.elapsed());
             }
             // After a disk error redb refuses every transaction; after any other error it does not.

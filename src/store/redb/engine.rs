@@ -21,9 +21,9 @@ use crate::{
         redb::{
             backend::{self, AccessMode, StorageFactory},
             blacklist,
+            caller_cache::CallerCache,
             commit_worker::CommitQueue,
             handle::{DatabaseHandle, Snapshot},
-            recent_callers::RecentCallers,
             schema,
             transaction::Transaction,
             users,
@@ -56,8 +56,8 @@ impl RedbEngine {
     }
 
     fn over(database: Database, backend: Arc<dyn StorageFactory>, cache_bytes: usize) -> Self {
-        let recent_callers = RecentCallers::new(cache_bytes / 8);
-        let handle = Arc::new(DatabaseHandle::new(database, recent_callers));
+        let caller_cache = CallerCache::new(cache_bytes / 8);
+        let handle = Arc::new(DatabaseHandle::new(database, caller_cache));
         let commits = CommitQueue::start(Arc::clone(&handle), Arc::clone(&backend), page_cache_bytes(cache_bytes));
         Self { backend, commits, readers: ReaderPool::start(), handle }
     }
@@ -93,12 +93,12 @@ impl RedbEngine {
     }
 
     /// Returns whether the token is on the blacklist, and its user.
-    pub(in crate::store) fn caller(
+    pub(in crate::store) fn blacklisted_and_user(
         &self,
         token: BlacklistedToken,
         user: PublicId,
     ) -> Result<(bool, Option<Arc<User>>), StoreError> {
-        let recent = self.handle.recent_callers();
+        let recent = self.handle.caller_cache();
         match (recent.is_live(token), recent.user(user)) {
             (true, Some(user)) => Ok((false, Some(user))),
             // The snapshot has what the cache does not. Where the cache has a newer value than the snapshot, a commit came between.

@@ -19,7 +19,7 @@ use redb::{Database, ReadOnlyTable, ReadTransaction, ReadableDatabase as _};
 use crate::store::{
     error::StoreError,
     redb::{
-        recent_callers::RecentCallers,
+        caller_cache::CallerCache,
         tables::{BLACKLIST, KNOWN_DEVICES, ReadOnlyBytesTable, USERS, Users},
         transaction::Changes,
     },
@@ -31,7 +31,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(1);
 /// Handle of the open database, with the snapshot that readers share. Readers and the commit worker each hold one.
 pub(in crate::store) struct DatabaseHandle {
     open: RwLock<OpenDatabase>,
-    recent_callers: RecentCallers,
+    caller_cache: CallerCache,
 }
 
 struct OpenDatabase {
@@ -73,14 +73,14 @@ impl Deref for Snapshot {
 }
 
 impl DatabaseHandle {
-    /// Takes an open database. `recent_callers` must be empty.
-    pub(in crate::store) fn new(database: Database, recent_callers: RecentCallers) -> Self {
+    /// Takes an open database. `caller_cache` must be empty.
+    pub(in crate::store) fn new(database: Database, caller_cache: CallerCache) -> Self {
         let open = OpenDatabase { database: Some(Arc::new(database)), latest: None, commits: 0 };
-        Self { open: RwLock::new(open), recent_callers }
+        Self { open: RwLock::new(open), caller_cache }
     }
 
-    pub(in crate::store) fn recent_callers(&self) -> &RecentCallers {
-        &self.recent_callers
+    pub(in crate::store) fn caller_cache(&self) -> &CallerCache {
+        &self.caller_cache
     }
 
     /// Returns the snapshot of the last commit.
@@ -105,9 +105,9 @@ impl DatabaseHandle {
 
     /// Makes a commit visible to the next reader. Called after each commit, by the only thread that commits, and before the writers are
     /// acknowledged.
-    pub(in crate::store) fn publish_commit(&self, changes: &Changes) {
+    pub(in crate::store) fn make_commit_visible(&self, changes: &Changes) {
         let commits = self.open.read().unwrap_or_else(PoisonError::into_inner).commits + 1;
-        self.recent_callers.remove_changed(changes, commits);
+        self.caller_cache.remove_changed(changes, commits);
         let mut handle = self.open.write().unwrap_or_else(PoisonError::into_inner);
         handle.commits = commits;
         let latest = handle.latest.take();
@@ -140,7 +140,7 @@ impl DatabaseHandle {
                 None => Ok(()),
             };
             handle.commits += 1;
-            self.recent_callers.clear(handle.commits); // a commit that failed may be on the disk nevertheless
+            self.caller_cache.clear(handle.commits); // a commit that failed may be on the disk nevertheless
             handle.database = open().map(Arc::new);
             return Ok(closed?);
         }

@@ -9,7 +9,7 @@
 //! | `user_list` | pages of users |
 //! | `engine` | the open engine: reads on the snapshot, writes through the commit worker |
 //! | `handle` | the open database and the cached snapshot that reads share |
-//! | `recent_callers` | the cache of users and live tokens that were read lately |
+//! | `caller_cache` | the cache of users and live tokens that were read lately |
 //! | `commit_worker`, `transaction` | group commit on one thread; one durable transaction |
 //! | `schema` | opening, creating and migrating a file |
 //! | `backend`, `copy_on_write` | where redb's bytes are kept; writes that never reach the file |
@@ -22,6 +22,7 @@
 pub(super) mod backend;
 pub(super) mod backup;
 pub(super) mod blacklist;
+mod caller_cache;
 pub(super) mod check;
 mod commit_worker;
 mod copy_on_write;
@@ -30,7 +31,6 @@ pub(super) mod engine;
 mod error;
 mod handle;
 pub(super) mod known_devices;
-mod recent_callers;
 mod record;
 pub(super) mod restore;
 pub(super) mod schema;

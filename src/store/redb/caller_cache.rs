@@ -1,4 +1,4 @@
-//! The cache of recent callers: users and live tokens that were read lately.
+//! The cache of callers: users and live tokens that were read lately.
 //!
 //! Every request asks whether a token is on the blacklist and who its user is. Among millions of users each answer visits several pages of
 //! a tree, each behind a lock and most of them out of the processor's cache; here it is one lookup in a hash table. Guarantees: an answer
@@ -25,13 +25,13 @@ const ENTRY_BYTES: usize = 340;
 const SHARDS: usize = 64;
 
 /// The cache.
-pub(in crate::store) struct RecentCallers {
+pub(in crate::store) struct CallerCache {
     users: Shards<PublicId, Arc<User>>,
     /// Tokens that are not on the blacklist.
     tokens: Shards<BlacklistedToken, ()>,
 }
 
-impl RecentCallers {
+impl CallerCache {
     /// Creates an empty cache of at most `bytes` bytes, or a little more if that is very few.
     pub(in crate::store) fn new(bytes: usize) -> Self {
         let entries = bytes / ENTRY_BYTES;
@@ -78,7 +78,7 @@ struct Shards<K, V> {
     hasher: RandomState,
     parts: Vec<Mutex<Shard<K, V>>>,
     /// The maximum number of entries of a generation of a shard.
-    generation_max: usize,
+    generation_entries_max: usize,
 }
 
 /// Entries lie in the tables themselves, next to each other, because one page of memory for each costs more than the rest of a lookup.
@@ -97,7 +97,7 @@ impl<K: Hash + Eq + Copy, V: Clone> Shards<K, V> {
         Self {
             hasher: RandomState::new(),
             parts: (0..SHARDS).map(shard).collect(),
-            generation_max: (entries / SHARDS / 2).max(1),
+            generation_entries_max: (entries / SHARDS / 2).max(1),
         }
     }
 
@@ -112,14 +112,14 @@ impl<K: Hash + Eq + Copy, V: Clone> Shards<K, V> {
             return Some(value.clone());
         }
         let value = shard.old.remove(key)?;
-        shard.insert(*key, value.clone(), self.generation_max);
+        shard.insert(*key, value.clone(), self.generation_entries_max);
         Some(value)
     }
 
     fn keep(&self, key: K, value: V, commit: u64) {
         let mut shard = self.shard(&key);
         if shard.changed_at <= commit {
-            shard.insert(key, value, self.generation_max);
+            shard.insert(key, value, self.generation_entries_max);
         }
     }
 
@@ -139,8 +139,8 @@ impl<K: Hash + Eq + Copy, V: Clone> Shards<K, V> {
 }
 
 impl<K: Hash + Eq, V> Shard<K, V> {
-    fn insert(&mut self, key: K, value: V, generation_max: usize) {
-        if self.young.len() >= generation_max {
+    fn insert(&mut self, key: K, value: V, generation_entries_max: usize) {
+        if self.young.len() >= generation_entries_max {
             self.old = mem::take(&mut self.young);
         }
         self.young.insert(key, value);
