@@ -123,7 +123,7 @@ fn the_banner_says_how_to_make_an_administrator_until_there_is_one() {
         assert!(server.wait().unwrap().success());
         shown
     };
-    assert!(banner().contains("user add you@example.com --admin"));
+    assert!(banner().contains("user add boss@example.com --admin"));
     assert!(run(&["user", "promote", "jo@example.com"], dir.path(), "").status.success());
     let shown = banner();
     assert!(shown.contains("Swagger UI") && !shown.contains("administrator"), "{shown}");

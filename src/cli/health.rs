@@ -78,6 +78,8 @@ impl FromStr for Target {
 pub(super) struct GivenSettings {
     /// `--listen`, on the command line.
     pub(super) listen_flag: bool,
+    /// `--listen` or its variable.
+    pub(super) listen: bool,
     /// `--data-dir` or its variable.
     pub(super) data_dir: bool,
 }
@@ -125,7 +127,7 @@ impl Health {
                     .map_err(|_| anyhow!(silent()))??;
                 match reported {
                     Some(server) => return Ok(vec![server]),
-                    None if given.data_dir || dir.exists() => {
+                    None if given.data_dir || !given.listen || dir.exists() => {
                         bail!(
                             "no server runs on {} (to ask an address, give it: latchkey health ADDRESS)",
                             dir.display()
@@ -204,7 +206,12 @@ async fn ask_in_time(server: &ServerAddress) -> anyhow::Result<()> {
 async fn ask(address: SocketAddr, over_tls: bool) -> anyhow::Result<StatusCode> {
     let stream = TcpStream::connect(address).await?;
     if over_tls {
-        ask_on(http::connect_tls_unverified(address.ip(), stream).await?, address).await
+        let stream = http::connect_tls_unverified(address.ip(), stream).await;
+        ask_on(
+            stream.with_context(|| format!("it does not speak TLS as we do; without TLS, ask http://{address}"))?,
+            address,
+        )
+        .await
     } else {
         ask_on(stream, address).await
     }

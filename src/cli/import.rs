@@ -4,7 +4,7 @@
 
 use std::{
     fs::{self, File},
-    io::{self, BufReader, BufWriter, Read, Seek as _, Write as _},
+    io::{self, BufReader, BufWriter, IsTerminal as _, Read, Seek as _, Write as _},
     path::PathBuf,
 };
 
@@ -134,6 +134,9 @@ impl Import {
 
     pub(super) fn run(self, config: &Config) -> anyhow::Result<()> {
         let source = self.source()?;
+        if is_pipe(&self.file) && io::stdin().is_terminal() {
+            return Err(UsageError("name a FILE to import, or send one to stdin".to_owned()).into());
+        }
         let cannot = || format!("cannot read {}", self.file.display());
         let given = if is_pipe(&self.file) { None } else { Some(File::open(&self.file).with_context(cannot)?) };
         let data = DataAccess::find_or_make(&self.make, config)?;

@@ -43,9 +43,6 @@ use usage_error::UsageError;
 /// Without a command it serves.
 #[derive(Parser)]
 #[command(name = "latchkey", version, max_term_width = 120, args_conflicts_with_subcommands = false)]
-#[command(
-    after_help = "`latchkey serve --help` lists the settings of the server, each with its variable; `latchkey config` shows those in force."
-)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -63,7 +60,7 @@ enum Command {
     /// Make and manage users
     #[command(subcommand)]
     User(user::UserCommand),
-    /// Show the settings in force and where each came from
+    /// Show the settings of a server started here, each with its source
     Config {
         /// Print one JSON object a line
         #[arg(long)]
@@ -96,20 +93,43 @@ enum Command {
     Restore(restore::Restore),
 }
 
+/// The help of the program, which fits on a screen of 24 lines.
+const HELP: &str =
+    "The login server in one file; `latchkey serve --help` lists its settings\n{usage-heading} {usage}\n\n{all-args}";
+
 /// The command line. Every command takes every setting, and only the help of `serve` shows them all.
 fn command() -> clap::Command {
     let command = config::without_empty_variables(Cli::command());
     let settings: Vec<Arg> = command.get_arguments().filter(|arg| arg.get_env().is_some()).cloned().collect();
     let quiet = |arg: Arg| {
         let shown = arg.get_env().is_none() || arg.get_id() == "data_dir";
-        arg.hide(!shown).help_heading(None)
+        let arg = arg.hide(!shown).help_heading(None);
+        let is_data_dir = arg.get_id() == "data_dir";
+        if is_data_dir { arg.help("Directory of the data").long_help(None).hide_env(true) } else { arg }
     };
     let help = Arg::new("help").short('h').long("help").action(ArgAction::HelpShort).help("Print help").global(true);
     let long_help = Arg::new("help").short('h').long("help").action(ArgAction::Help).help("Print help");
-    command.disable_help_flag(true).mut_args(quiet).arg(help).mut_subcommands(|command| match command.get_name() {
-        "serve" => command.args(&settings).arg(&long_help),
-        "import" => command.args(settings.iter().cloned().map(quiet)).arg(&long_help), // it explains the systems
-        _ => command.args(settings.iter().cloned().map(quiet)),
+    command.help_template(HELP).disable_help_flag(true).mut_args(quiet).arg(help).mut_subcommands(|command| {
+        match command.get_name() {
+            "serve" => command.args(&settings).arg(&long_help),
+            "import" => command.args(settings.iter().cloned().map(quiet)).arg(&long_help), // it explains the systems
+            _ => command.args(settings.iter().cloned().map(quiet)),
+        }
+    })
+}
+
+/// The command line as completions and man pages show it: each setting at `serve` alone, but for the data directory.
+fn documented_command() -> clap::Command {
+    let whole = Cli::command();
+    let settings = whole.get_arguments().filter(|arg| arg.get_env().is_some()).cloned();
+    let (data_dir, others): (Vec<Arg>, Vec<Arg>) = settings.partition(|arg| arg.get_id() == "data_dir");
+    let command = clap::Command::new("latchkey").version(env!("CARGO_PKG_VERSION")).args(data_dir);
+    let command = command
+        .about(whole.get_about().cloned().unwrap_or_default())
+        .long_about(whole.get_long_about().cloned().unwrap_or_default());
+    Command::augment_subcommands(command).mut_subcommands(|command| {
+        let is_serve = command.get_name() == "serve";
+        if is_serve { command.args(others.iter().map(|arg| arg.clone().global(false))) } else { command }
     })
 }
 
@@ -131,6 +151,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
                 let source = |id| matches.value_source(id).filter(|source| *source != ValueSource::DefaultValue);
                 let given = health::GivenSettings {
                     listen_flag: source("listen") == Some(ValueSource::CommandLine),
+                    listen: source("listen").is_some(),
                     data_dir: source("data_dir").is_some(),
                 };
                 health.run(&cli.config, &given)
@@ -138,8 +159,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             Some(Command::User(command)) => quietly(&cli.config, |config| user::run(command, config)),
             Some(Command::Config { json }) => settings::config::<Cli>(&cli.config, &matches, json),
             Some(Command::Openapi) => documents::openapi(&cli.config),
-            Some(Command::Completions { shell }) => documents::completions::<Cli>(shell),
-            Some(Command::Man { dir }) => documents::man::<Cli>(dir.as_deref()),
+            Some(Command::Completions { shell }) => documents::completions(documented_command(), shell),
+            Some(Command::Man { dir }) => documents::man(documented_command(), dir.as_deref()),
             Some(Command::Token(command)) => quietly(&cli.config, |config| token::run(&command, config)),
             Some(Command::Backup(backup)) => quietly(&cli.config, |config| backup.run(config)),
             Some(Command::Check(check)) => quietly(&cli.config, |config| check.run(config)),

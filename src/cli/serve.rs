@@ -33,7 +33,7 @@ pub(super) fn run(config: Config, program: &str, variables_left_alone: &[String]
         } else {
             format!(
                 "  To make an administrator, run in another terminal:\n    \
-                 {program} user add you@example.com --admin{data_dir_flag}\n\n"
+                 {program} user add boss@example.com --admin{data_dir_flag}\n\n"
             )
         };
         let banner = format!(
@@ -67,7 +67,7 @@ pub(super) fn run(config: Config, program: &str, variables_left_alone: &[String]
 }
 
 /// Returns the flag that another command needs to find the same data, with a leading blank, or an empty text.
-fn data_dir_flag(config: &Config) -> String {
+pub(super) fn data_dir_flag(config: &Config) -> String {
     let path = config.data_dir.to_string_lossy();
     let plain = path.chars().all(|c| c.is_alphanumeric() || "/._-".contains(c));
     match (path.as_ref(), plain) {

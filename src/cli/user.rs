@@ -2,6 +2,8 @@
 //!
 //! Guarantees: a user is named by email, in any letter case, or by public id. The result is one line, or JSON with `--json`.
 
+use std::env;
+
 use anyhow::{Context as _, anyhow, bail};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -9,6 +11,7 @@ use serde_json::{Value, json};
 use super::{
     client::{Client, InitFlag},
     password::PasswordSource,
+    serve::data_dir_flag,
     stdout,
     usage_error::UsageError,
     user_list::UserList,
@@ -193,7 +196,11 @@ impl Add {
         if let Some(user) = find_by_email(&mut client, &email)? {
             let advice = match (self.admin, user["admin"] == true) {
                 (true, true) => ", as an administrator".to_owned(),
-                (true, false) => format!("; to make that user an administrator: latchkey user promote {email}"),
+                (true, false) => {
+                    let program = env::args().next().unwrap_or_else(|| "latchkey".to_owned());
+                    let flag = data_dir_flag(config);
+                    format!("; to make that user an administrator: {program} user promote {email}{flag}")
+                }
                 (false, _) => String::new(),
             };
             bail!("{email} is already registered{advice}");

@@ -264,7 +264,7 @@ fn failure(status: &str) -> Value {
         "401" => "Who is asking is not known; `WWW-Authenticate` says why.",
         "403" => "The user is not an administrator; at `register`, registration is closed.",
         "404" => "There is nothing of this name.",
-        "409" => "The name is taken.",
+        "409" => "The email or the name is taken, or it is about the last administrator; `message` says which.",
         "413" => "The body is too large.",
         "414" => "The URL is too long.",
         "415" => "The body is neither a form nor JSON.",
