@@ -38,6 +38,8 @@ fn claims() -> Claims {
         admin: false,
         token_id: TokenId::new(),
         epoch: 0,
+        issuer: None,
+        audience: Vec::new(),
     }
 }
 

@@ -174,7 +174,7 @@ fn a_signal_half_way_leaves_nothing_but_what_was_there() {
 async fn a_backup_a_check_and_a_restore_tell_scripts_what_was_done() {
     let mut server = furnished().await;
     let data = server.dir.path().join("data");
-    let counts = json!({"schema": 7, "users": 2, "administrators": 1, "widgets": 1, "blacklisted": 1});
+    let counts = json!({"schema": 8, "users": 2, "administrators": 1, "widgets": 1, "blacklisted": 1});
     let with = |more: Value| {
         let mut all = counts.clone();
         all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());

@@ -165,7 +165,7 @@ async fn what_is_sound_is_counted_and_keeps_every_byte_also_after_a_kill_and_of_
     let bytes = fs::read(&file).unwrap();
     let output = check(&file);
     done(&output);
-    let said = "is sound: 2 users, 1 of them an administrator, 1 widget, 1 logged-out token, schema 7";
+    let said = "is sound: 2 users, 1 of them an administrator, 1 widget, 1 logged-out token, schema 8";
     assert!(text(&output.stdout).contains(said), "{}", text(&output.stdout));
     done(&run(&["check"], &data, ""));
     assert!(fs::read(&file).unwrap() == bytes);

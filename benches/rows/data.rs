@@ -310,6 +310,8 @@ impl Signer {
             admin: false,
             token_id: TokenId::new(),
             epoch: 0,
+            issuer: None,
+            audience: Vec::new(),
         })
     }
 }

@@ -18,6 +18,8 @@ static TOKENS: LazyLock<(Tokens, String)> = LazyLock::new(|| {
         admin: false,
         token_id: TokenId::parse("5a4d0e5e-1c64-4b0a-9d3b-0c3a1f6f6c11").unwrap(),
         epoch: 0,
+        issuer: None,
+        audience: Vec::new(),
     });
     (tokens, token)
 });

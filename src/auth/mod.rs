@@ -37,7 +37,7 @@ pub use error::AuthError;
 /// Only [`Auth::authenticate`] creates one, so a handler that takes one as an argument cannot run without a valid token.
 pub struct Caller {
     user: Arc<User>,
-    token: BlacklistedToken,
+    claims: Claims,
     expires_in_s: u64,
 }
 
@@ -46,6 +46,12 @@ impl Caller {
     #[must_use]
     pub fn user(&self) -> &User {
         &self.user
+    }
+
+    /// Returns what the token says.
+    #[must_use]
+    pub fn claims(&self) -> &Claims {
+        &self.claims
     }
 
     /// Returns the remaining lifetime of the token in seconds.
@@ -222,8 +228,7 @@ impl Auth {
         if claims.expires_at_s <= now_s {
             return Err(AuthError::TokenExpired); // it is expired at the very second of `exp` (RFC 7519 §4.1.4)
         }
-        let token = BlacklistedToken { expires_at_s: claims.expires_at_s, token_id: claims.token_id };
-        let state = self.store.token_state(token, claims.subject)?;
+        let state = self.store.token_state(claims.to_blacklisted(), claims.subject)?;
         if state.blacklisted {
             return Err(AuthError::TokenBlacklisted);
         }
@@ -232,7 +237,7 @@ impl Auth {
         }
         let alive = |user: &Arc<User>| !user.disabled && user.epoch == claims.epoch;
         let user = state.user.filter(alive).ok_or(AuthError::TokenInvalid)?;
-        Ok(Caller { user, token, expires_in_s: claims.expires_at_s - now_s })
+        Ok(Caller { user, expires_in_s: claims.expires_at_s - now_s, claims })
     }
 
     /// Puts the caller's token on the blacklist. The entry is on disk when this returns (I1).
@@ -240,7 +245,7 @@ impl Auth {
     /// # Errors
     /// [`AuthError::TokenBlacklisted`] if a concurrent logout of the same token was first; [`AuthError::Store`].
     pub async fn log_out(&self, caller: &Caller) -> Result<(), AuthError> {
-        if !self.store.blacklist(caller.token).await? {
+        if !self.store.blacklist(caller.claims.to_blacklisted()).await? {
             return Err(AuthError::TokenBlacklisted);
         }
         METRICS.tokens_blacklisted.inc();
@@ -339,6 +344,8 @@ impl Auth {
             admin: user.admin,
             token_id: TokenId::new(),
             epoch: user.epoch,
+            issuer: None,
+            audience: Vec::new(),
         };
         METRICS.tokens_issued.inc();
         AccessToken { user: user.public_id, text: self.tokens.sign(&claims), expires_in_s: self.tokens.lifetime_s() }

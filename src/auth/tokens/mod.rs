@@ -5,18 +5,20 @@
 //! §3.1). No claim is decoded before the signature is verified. Deliberately absent: time. The caller compares `exp` with the clock,
 //! because the library's own check accepts a token at the second of its `exp` and grants leeway.
 
+use std::borrow::Cow;
+
 use aws_lc_rs::hmac;
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::model::{PublicId, TokenId};
+use crate::model::{BlacklistedToken, PublicId, TokenId};
 
 /// The longest token that is decoded. Our own have about 370 bytes.
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
 /// The longest JSON of claims that is decoded. Our own are shorter.
-const PAYLOAD_BYTES_MAX: usize = 256;
+const PAYLOAD_BYTES_MAX: usize = 4 * 1024;
 /// The size of the buffer for a decoded signature. The decoder needs more than the signature's 32 bytes.
 const SIGNATURE_BYTES_MAX: usize = 64;
 /// The end of the year 9999. A token with a later `exp` is refused even with a valid signature, because its blacklist entry would never
@@ -40,18 +42,59 @@ pub struct Claims {
     pub token_id: TokenId,
     /// `epoch`: how often the user's tokens had been invalidated all at once, at issue.
     pub epoch: u64,
+    /// `iss`: the URL of the server that issued it, if it had one.
+    pub issuer: Option<String>,
+    /// `aud`: the services that it is for, or none if it does not say.
+    pub audience: Vec<String>,
+}
+
+impl Claims {
+    /// Returns what the blacklist stores of the token.
+    #[must_use]
+    pub fn to_blacklisted(&self) -> BlacklistedToken {
+        BlacklistedToken { expires_at_s: self.expires_at_s, token_id: self.token_id }
+    }
 }
 
 /// The claims as JSON in the JWT (RFC 7519 §4.1). A token with any other claim is refused, because our own have none.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Payload<'a> {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    iss: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    aud: Option<Audience>,
     iat: u64,
     exp: u64,
     sub: &'a str,
     admin: bool,
     jti: &'a str,
     epoch: u64,
+}
+
+/// `aud`: one text, or a list of them (RFC 7519 §4.1.3).
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Audience {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Audience {
+    fn of(names: &[String]) -> Option<Self> {
+        match names {
+            [] => None,
+            [name] => Some(Self::One(name.clone())),
+            several => Some(Self::Several(several.to_vec())),
+        }
+    }
+
+    fn into_names(self) -> Vec<String> {
+        match self {
+            Self::One(name) => vec![name],
+            Self::Several(names) => names,
+        }
+    }
 }
 
 /// Signs and verifies tokens with one key.
@@ -94,6 +137,8 @@ impl Tokens {
     #[must_use]
     pub fn sign(&self, claims: &Claims) -> String {
         self.encode(&Payload {
+            iss: claims.issuer.as_deref().map(Cow::Borrowed),
+            aud: Audience::of(&claims.audience),
             iat: claims.issued_at_s,
             exp: claims.expires_at_s,
             sub: &claims.subject.to_string(),
@@ -126,6 +171,8 @@ impl Tokens {
             admin: payload.admin,
             token_id: TokenId::parse(payload.jti)?,
             epoch: payload.epoch,
+            issuer: payload.iss.map(Cow::into_owned),
+            audience: payload.aud.map(Audience::into_names).unwrap_or_default(),
         })
     }
 

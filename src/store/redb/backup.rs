@@ -35,6 +35,10 @@ pub(in crate::store) fn copy(from: &ReadTransaction, into: File, progress: Progr
     copy.table(tables::WIDGETS)?;
     copy.table(tables::WIDGETS_BY_SEQUENCE)?;
     copy.table(tables::WIDGET_COUNTS)?;
+    copy.table(tables::SIGNING_KEYS)?;
+    copy.table(tables::SERVICES)?;
+    copy.table(tables::REVOCATIONS)?;
+    copy.table(tables::REVOCATIONS_BY_EXPIRY)?;
     copy.table(tables::META)?;
     let all = copy.tables == tables;
     database.close()?;

@@ -48,8 +48,16 @@ type Step = fn(&WriteTransaction) -> Result<(), StoreError>;
 
 /// Step `n` migrates schema `n` to schema `n + 1`. A released step is never changed, except that steps 1 to 4 do nothing any more: step 5
 /// creates in another form what they created.
-const STEPS: &[Step] =
-    &[create_first_tables, NO_OP, NO_OP, NO_OP, NO_OP, migrate_to_bytes_tables, one_account_per_mailbox];
+const STEPS: &[Step] = &[
+    create_first_tables,
+    NO_OP,
+    NO_OP,
+    NO_OP,
+    NO_OP,
+    migrate_to_bytes_tables,
+    one_account_per_mailbox,
+    create_keys_services_and_revocations,
+];
 
 fn create_first_tables(txn: &WriteTransaction) -> Result<(), StoreError> {
     txn.open_table(tables::USERS)?;
@@ -74,6 +82,18 @@ fn migrate_to_bytes_tables(txn: &WriteTransaction) -> Result<(), StoreError> {
 fn one_account_per_mailbox(txn: &WriteTransaction) -> Result<(), StoreError> {
     email_index::migrate_keys(txn)?;
     users::count_foreign_hashes_once(txn)
+}
+
+fn create_keys_services_and_revocations(txn: &WriteTransaction) -> Result<(), StoreError> {
+    for table in [tables::SIGNING_KEYS, tables::SERVICES, tables::REVOCATIONS, tables::REVOCATIONS_BY_EXPIRY] {
+        txn.open_table(table)?;
+    }
+    let mut meta = txn.open_table(META)?;
+    // A new file gets its schema version after all steps.
+    if meta.get(SCHEMA_VERSION)?.is_some() {
+        meta.insert(tables::SECRET_IS_FIRST_KEY, 1)?;
+    }
+    Ok(())
 }
 
 /// Opens the file at `path`, or creates it, and migrates it to the current schema.

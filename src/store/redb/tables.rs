@@ -1,7 +1,8 @@
 //! The definitions of all tables: their names, keys and values.
 //!
 //! Guarantees: every other file of this folder takes a table from here. Deliberately absent: reading and writing; `users`,
-//! `email_index`, `user_index`, `blacklist`, `known_devices`, `widgets` and `schema` each own the rows of their tables.
+//! `email_index`, `user_index`, `blacklist`, `known_devices`, `widgets`, `signing_keys`, `services`, `revocations` and `schema` each own the
+//! rows of their tables.
 
 use redb::{ReadOnlyTable, Table, TableDefinition};
 
@@ -45,6 +46,17 @@ pub(in crate::store) const WIDGETS_BY_SEQUENCE: BytesDefinition = TableDefinitio
 /// Place in the order of creation, divided by 4,096, to the number of widgets whose place has this quotient (8 bytes each, big endian).
 pub(in crate::store) const WIDGET_COUNTS: BytesDefinition = TableDefinition::new("widgets_counts_2");
 
+/// `kid` of a signing key to `record::SigningKeyRow`. See `signing_keys`.
+pub(in crate::store) const SIGNING_KEYS: BytesDefinition = TableDefinition::new("signing_keys_1");
+
+/// Id of a service (16 bytes) to `record::ServiceRow`. See `services`.
+pub(in crate::store) const SERVICES: BytesDefinition = TableDefinition::new("services_1");
+
+/// Number of a commit that revoked tokens (8 bytes, big endian) to what it revoked. See `revocations`.
+pub(in crate::store) const REVOCATIONS: BytesDefinition = TableDefinition::new("revocations_1");
+/// The latest expiry among the tokens that a row of [`REVOCATIONS`] is about (8 bytes, big endian) and the key of the row. No value.
+pub(in crate::store) const REVOCATIONS_BY_EXPIRY: BytesDefinition = TableDefinition::new("revocations_by_expiry_1");
+
 /// [`USERS_BY_EMAIL`] before schema 6.
 pub(in crate::store) const USERS_BY_EMAIL_1: TableDefinition<&str, [u8; 16]> = TableDefinition::new("users_by_email_1");
 /// [`WIDGETS`] before schema 6.
@@ -69,3 +81,5 @@ pub(in crate::store) const META: TableDefinition<&str, u64> = TableDefinition::n
 pub(in crate::store) const FOREIGN_HASH_COUNT: &str = "foreign_password_hashes";
 /// Key in [`META`]: the latest expiry among purged entries of the blacklist, in seconds since 1970.
 pub(in crate::store) const PURGED_THROUGH_S: &str = "blacklist_purged_through_s";
+/// Key in [`META`]: present if the file was made before schema 8. Its first signing key is then the secret itself, as before.
+pub(in crate::store) const SECRET_IS_FIRST_KEY: &str = "secret_is_first_signing_key";
