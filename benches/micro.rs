@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use divan::{Bencher, black_box, counter::ItemsCount};
 use latchkey::{
-    auth::tokens::{Claims, Tokens},
+    auth::tokens::{Claims, Ring, TokenSettings, Tokens, key::Key},
     clock::{Clock as _, SystemClock},
     model::{BlacklistedToken, Email, PasswordHash, PublicId, TokenId, User},
     store::{DataDir, Store, UserToImport},
@@ -26,7 +26,8 @@ fn main() {
 }
 
 fn tokens() -> Tokens {
-    Tokens::new(&[7; 32], None, LIFETIME_S)
+    let settings = TokenSettings { lifetime_s: LIFETIME_S, ..TokenSettings::default() };
+    Tokens::new(settings, Ring::of_key(Key::of_secret(&[7; 32], None)))
 }
 
 fn claims() -> Claims {

@@ -19,14 +19,10 @@ use zeroize::Zeroizing;
 
 use crate::{
     auth::{
-        Auth, AuthError,
-        known_devices::KnownDevices,
-        passwords::hasher::Hasher,
-        throttle::Throttle,
-        tokens::{KEY_BYTES_MIN, Tokens},
+        Auth, AuthError, key_ring::KeyRing, known_devices::KnownDevices, passwords::hasher::Hasher, throttle::Throttle,
     },
     clock::Clock,
-    config::{self, Config, ListenAddress, Signup},
+    config::{self, Config, ListenAddress, SECRET_BYTES_MIN, Signup},
     http::{
         self,
         operator::{
@@ -34,6 +30,7 @@ use crate::{
             transfer::{OperatorRoutes, TransferLimit},
         },
     },
+    key_rotation,
     model::UserFilter,
     purge, random, scheduled_backups,
     store::{DataDir, Store, UsersFrom},
@@ -60,9 +57,10 @@ impl ApplicationState {
     ///
     /// # Errors
     /// [`config::ConfigError`] if a setting is unusable; another error if the data directory, its key or its database is.
-    pub fn open(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
+    pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
         config.check()?;
         let given = config.secret_key()?;
+        let settings = config.key_ring(given.is_some());
         let dir = DataDir::take(&config.data_dir)?;
         let store = Arc::new(Store::open(&dir, config.cache_bytes())?);
         for duplicate in store.mailbox_duplicates()? {
@@ -72,17 +70,18 @@ impl ApplicationState {
             key
         } else {
             let key = dir.signing_key(|| {
-                let bytes = Zeroizing::new(random::bytes::<KEY_BYTES_MIN>());
+                let bytes = Zeroizing::new(random::bytes::<SECRET_BYTES_MIN>());
                 Zeroizing::new(BASE64_STANDARD.encode(bytes.as_slice()))
             })?;
             config::check_key_length(&key, &dir.path().join("signing.key").display().to_string())?;
             key
         };
         let hasher = Hasher::start(config.scrypt, config.hash_threads());
-        let tokens = Tokens::new(&key, store.data_generation()?, config.token_lifetime.as_secs());
-        let throttle = Throttle::new(config.guessing.limits());
         let (policy, devices) = (config.password_policy(), KnownDevices::new(&key));
-        let auth = Auth::new(Arc::clone(&store), Arc::clone(&clock), hasher, policy, tokens, throttle, devices);
+        let key_ring = KeyRing::open(Arc::clone(&store), Arc::clone(&clock), key, settings, config.tokens.settings());
+        let key_ring = key_ring.await.with_context(|| format!("cannot use {}", dir.path().display()))?;
+        let throttle = Throttle::new(config.guessing.limits());
+        let auth = Auth::new(Arc::clone(&store), Arc::clone(&clock), hasher, policy, key_ring, throttle, devices);
         Ok(Self { auth: Arc::new(auth), store, clock, dir })
     }
 
@@ -96,9 +95,23 @@ impl ApplicationState {
             cors: config.cors(),
             trusted_proxies: config.guessing.trusted_proxies.clone(),
             https: config.tls_cert.is_some(),
-            domain: config.domain.clone(),
+            domain: config.tokens.domain.clone(),
             signup: config.signup == Signup::Open,
         })
+    }
+
+    /// Builds the routes of the admin socket over `routes`. `address` is the URL of the API over TCP.
+    #[must_use]
+    pub fn operator_routes(&self, routes: http::Routes, address: String) -> OperatorRoutes {
+        OperatorRoutes {
+            routes,
+            auth: Arc::clone(&self.auth),
+            store: Arc::clone(&self.store),
+            clock: Arc::clone(&self.clock),
+            dir: self.dir.path().to_owned(),
+            address,
+            transfers: TransferLimit::default(),
+        }
     }
 
     /// Closes the database.
@@ -113,6 +126,22 @@ impl ApplicationState {
             None => Ok(()),
         }
     }
+}
+
+/// Begins a new key ring and a new data generation in the data directory that `config` names, which no server uses. All tokens are invalid
+/// afterwards. The secret need not open the key ring from before.
+///
+/// # Errors
+/// As [`ApplicationState::open`].
+pub async fn reset_key_ring(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<()> {
+    config.check()?;
+    config.secret_key()?; // an unusable one is reported before anything is changed
+    let dir = DataDir::take(&config.data_dir)?;
+    let store = Store::open(&dir, config.cache_bytes())?;
+    store.begin_data_generation().await?;
+    store.close()?;
+    drop(dir);
+    ApplicationState::open(config, clock).await?.close()
 }
 
 /// Resolves when the sender of `stopping` is dropped.
@@ -139,7 +168,7 @@ impl Server {
         // This comes first, while there are few threads, because it removes variables from the environment.
         let given = supervisor::listener().context("cannot use the passed socket (LISTEN_FDS)")?;
         let tls = config.tls()?;
-        let state = ApplicationState::open(&config, clock)?;
+        let state = ApplicationState::open(&config, clock).await?;
         if !config.scrypt.is_strong() {
             tracing::warn!(cost = %config.scrypt, "password hashes are cheap to guess; this is for tests");
         }
@@ -217,6 +246,7 @@ impl Server {
         let Self { state, listeners, metrics, tls, socket, config } = self;
         let purging = purge::run(Arc::clone(&state.store), Arc::clone(&state.clock), config.purge_interval);
         let purging = tokio::spawn(purging);
+        let rotating = tokio::spawn(key_rotation::run(Arc::clone(&state.auth), config.purge_interval));
         let backing_up = config.backups.schedule().map(|schedule| {
             tokio::spawn(scheduled_backups::run(Arc::clone(&state.store), Arc::clone(&state.clock), schedule))
         });
@@ -229,14 +259,7 @@ impl Server {
             tokio::spawn(http::serve(listeners, None, routes, config.limits(), stop, METRICS_DRAIN))
         });
         let admin = socket.map(|socket| {
-            let routes = OperatorRoutes {
-                routes: Arc::clone(&routes),
-                store: Arc::clone(&state.store),
-                clock: Arc::clone(&state.clock),
-                dir: state.dir.path().to_owned(),
-                address: url,
-                transfers: TransferLimit::default(),
-            };
+            let routes = state.operator_routes(Arc::clone(&routes), url);
             tokio::spawn(socket.serve(Arc::new(routes), wait_for(asked), DRAIN))
         });
         let stop = async {
@@ -259,7 +282,7 @@ impl Server {
         if let Some(metrics) = metrics {
             let _ = metrics.await;
         }
-        for task in [Some(purging), Some(watchdog), backing_up].into_iter().flatten() {
+        for task in [Some(purging), Some(rotating), Some(watchdog), backing_up].into_iter().flatten() {
             task.abort();
             let _ = task.await; // the task was aborted; this waits until it has dropped the store
         }

@@ -15,7 +15,7 @@ use std::{
 
 use anyhow::Context as _;
 use latchkey::{
-    auth::tokens::{Claims, Tokens},
+    auth::tokens::{Claims, Ring, TokenSettings, Tokens, key::Key},
     clock::{Clock as _, SystemClock},
     model::{BlacklistedToken, Email, PasswordHash, PublicId, TokenId, User},
     store::{DataDir, Store, UserToImport},
@@ -280,7 +280,9 @@ pub(crate) struct Signer {
 
 impl Signer {
     pub(crate) fn new() -> Self {
-        Self { tokens: Tokens::new(KEY, None, HOUR_S), now_s: SystemClock.unix_s() }
+        let settings = TokenSettings { lifetime_s: HOUR_S, ..TokenSettings::default() };
+        let tokens = Tokens::new(settings, Ring::of_key(Key::of_secret(KEY, None)));
+        Self { tokens, now_s: SystemClock.unix_s() }
     }
 
     /// Returns `count` tokens of users anywhere in `set`. They expire in the hour of the live blacklist entries, so that a lookup searches

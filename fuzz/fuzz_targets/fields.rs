@@ -28,8 +28,8 @@ static SERVED: LazyLock<Served> = LazyLock::new(|| {
     let args =
         ["latchkey", "--data-dir", data, "--scrypt", "ln=1,r=8,p=1", "--login-limit", "off", "--failure-limit", "off"];
     let config = Settings::parse_from(args).config;
-    let state = ApplicationState::open(&config, Arc::new(SystemClock)).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let state = runtime.block_on(ApplicationState::open(&config, Arc::new(SystemClock))).unwrap();
     Served { routes: state.routes(&config), runtime, _state: state, _dir: dir }
 });
 

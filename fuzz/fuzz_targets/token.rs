@@ -4,13 +4,14 @@
 use std::sync::LazyLock;
 
 use latchkey::{
-    auth::tokens::{Claims, Tokens},
+    auth::tokens::{Claims, Ring, TokenSettings, Tokens, key::Key},
     model::{PublicId, TokenId},
 };
 use libfuzzer_sys::fuzz_target;
 
 static TOKENS: LazyLock<(Tokens, String)> = LazyLock::new(|| {
-    let tokens = Tokens::new(&[7; 32], None, 3600);
+    let settings = TokenSettings { lifetime_s: 3600, ..TokenSettings::default() };
+    let tokens = Tokens::new(settings, Ring::of_key(Key::of_secret(&[7; 32], None)));
     let token = tokens.sign(&Claims {
         issued_at_s: 1_800_000_000,
         expires_at_s: 1_800_003_600,

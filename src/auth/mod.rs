@@ -5,6 +5,7 @@
 //! the rules of any resource other than users.
 
 mod error;
+pub mod key_ring;
 pub mod known_devices;
 pub mod network;
 pub mod passwords;
@@ -19,9 +20,10 @@ use time::OffsetDateTime;
 use crate::{
     clock::Clock,
     metrics::METRICS,
-    model::{BlacklistedToken, Email, KnownDevice, PasswordHash, PublicId, TokenId, User, UserChange},
+    model::{Email, KnownDevice, PasswordHash, PublicId, TokenId, User, UserChange},
     store::{Store, UpdateOutcome},
 };
+use key_ring::KeyRing;
 use known_devices::KnownDevices;
 use passwords::{
     hasher::Hasher,
@@ -77,7 +79,9 @@ pub struct Auth {
     clock: Arc<dyn Clock>,
     hasher: Hasher,
     policy: PasswordPolicy,
-    tokens: Tokens,
+    key_ring: KeyRing,
+    /// Signs and verifies with the keys of the key ring.
+    tokens: Arc<Tokens>,
     throttle: Throttle,
     known_devices: KnownDevices,
 }
@@ -90,11 +94,23 @@ impl Auth {
         clock: Arc<dyn Clock>,
         hasher: Hasher,
         policy: PasswordPolicy,
-        tokens: Tokens,
+        key_ring: KeyRing,
         throttle: Throttle,
         known_devices: KnownDevices,
     ) -> Self {
-        Self { store, clock, hasher, policy, tokens, throttle, known_devices }
+        Self { store, clock, hasher, policy, tokens: key_ring.tokens(), key_ring, throttle, known_devices }
+    }
+
+    /// Returns the key ring.
+    #[must_use]
+    pub fn key_ring(&self) -> &KeyRing {
+        &self.key_ring
+    }
+
+    /// Returns what signs and verifies tokens.
+    #[must_use]
+    pub fn tokens(&self) -> &Tokens {
+        &self.tokens
     }
 
     /// Returns the requirements for new passwords.
@@ -337,18 +353,19 @@ impl Auth {
     fn issue(&self, user: &User) -> AccessToken {
         // I3: after the clock was set back behind the last purge, tokens of that time would be refused from the start.
         let now_s = self.clock.unix_s().max(self.store.purged_through_s());
+        let settings = self.tokens.settings();
         let claims = Claims {
             issued_at_s: now_s,
-            expires_at_s: now_s + self.tokens.lifetime_s(),
+            expires_at_s: now_s + settings.lifetime_s,
             subject: user.public_id,
             admin: user.admin,
             token_id: TokenId::new(),
             epoch: user.epoch,
-            issuer: None,
-            audience: Vec::new(),
+            issuer: settings.issuer.clone(),
+            audience: settings.audience.clone(),
         };
         METRICS.tokens_issued.inc();
-        AccessToken { user: user.public_id, text: self.tokens.sign(&claims), expires_in_s: self.tokens.lifetime_s() }
+        AccessToken { user: user.public_id, text: self.tokens.sign(&claims), expires_in_s: settings.lifetime_s }
     }
 
     /// Returns the current time.

@@ -18,8 +18,12 @@ use crate::{
     clock::SystemClock,
     config::{self, Config},
     http::{
-        self, Routes,
-        operator::{self, transfer::TRANSFER_PATH_PREFIX, user_list},
+        self,
+        operator::{
+            self,
+            transfer::{OPERATOR_PATH_PREFIX, OperatorRoutes},
+            user_list,
+        },
     },
     model::UserFilter,
     server::ApplicationState,
@@ -34,7 +38,7 @@ pub(super) struct Client {
 
 enum Connection {
     Socket(AdminSocketClient),
-    InProcess(Box<ApplicationState>, Routes),
+    InProcess(Box<ApplicationState>, Box<OperatorRoutes>),
 }
 
 /// Whether a command that writes may make a database.
@@ -81,9 +85,10 @@ impl Client {
         let connection = if let Some(server) = runtime.block_on(AdminSocketClient::connect(config))? {
             Connection::Socket(server)
         } else {
-            let state = ApplicationState::open(config, Arc::new(SystemClock))?;
+            let state = runtime.block_on(ApplicationState::open(config, Arc::new(SystemClock)))?;
             let routes = state.routes(config);
-            Connection::InProcess(Box::new(state), routes)
+            let routes = state.operator_routes(routes, String::new());
+            Connection::InProcess(Box::new(state), Box::new(routes))
         };
         Ok(Self { runtime, connection })
     }
@@ -102,6 +107,11 @@ impl Client {
         self.call_with(method, path, None, body)
     }
 
+    /// Like [`Client::call`], but calls what the operator alone may do, with a body that is not JSON.
+    pub(super) fn call_as_operator(&mut self, path: &str, body: Vec<u8>) -> anyhow::Result<Value> {
+        self.exchange("POST", &format!("{OPERATOR_PATH_PREFIX}{path}"), None, Some(body))
+    }
+
     /// Like [`Client::call`], with a token in the header.
     pub(super) fn call_with(
         &mut self,
@@ -110,15 +120,24 @@ impl Client {
         bearer: Option<&str>,
         body: Option<&Value>,
     ) -> anyhow::Result<Value> {
-        let path = format!("{}{path}", http::BASE_PATH);
-        let body = body.map(Value::to_string);
+        let body = body.map(|body| body.to_string().into_bytes());
+        self.exchange(method, &format!("{}{path}", http::BASE_PATH), bearer, body)
+    }
+
+    fn exchange(
+        &mut self,
+        method: &str,
+        path: &str,
+        bearer: Option<&str>,
+        body: Option<Vec<u8>>,
+    ) -> anyhow::Result<Value> {
         let (status, bytes) = match &mut self.connection {
             Connection::InProcess(_, routes) => {
-                self.runtime.block_on(operator::call(&**routes, method, &path, bearer, body))
+                self.runtime.block_on(operator::call(&**routes, method, path, bearer, body))
             }
             Connection::Socket(server) => self.runtime.block_on(async {
                 let body = body.map_or_else(RequestBody::nothing, RequestBody::json);
-                let answer = server.ask(method, &path, bearer, body).await?;
+                let answer = server.ask(method, path, bearer, body).await?;
                 anyhow::Ok((answer.status, answer.whole().await?))
             })?,
         };
@@ -144,7 +163,7 @@ impl Client {
                     }
                 }
                 Connection::Socket(server) => {
-                    let path = format!("{TRANSFER_PATH_PREFIX}/users?{}", user_list::query(&filter));
+                    let path = format!("{OPERATOR_PATH_PREFIX}/users?{}", user_list::query(&filter));
                     let mut answer = server.ask("GET", &path, None, RequestBody::nothing()).await?;
                     if answer.status != 200 {
                         return Err(refused(&serde_json::from_slice(&answer.whole().await?).unwrap_or_default()));

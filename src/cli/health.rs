@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     config::{self, Config, ListenAddress},
-    http::{self, operator::transfer::TRANSFER_PATH_PREFIX},
+    http::{self, operator::transfer::OPERATOR_PATH_PREFIX},
     store::ADMIN_SOCKET,
 };
 
@@ -151,7 +151,7 @@ impl Health {
 /// Returns the address that the server reports on its admin socket, or `None` if no server runs on the data directory.
 async fn address_from_socket(config: &Config) -> anyhow::Result<Option<ServerAddress>> {
     let Some(mut server) = AdminSocketClient::connect(config).await? else { return Ok(None) };
-    let path = format!("{TRANSFER_PATH_PREFIX}/address");
+    let path = format!("{OPERATOR_PATH_PREFIX}/address");
     let answer = server.ask("GET", &path, None, RequestBody::nothing()).await?.whole().await?;
     let parse = || {
         let (scheme, address) = std::str::from_utf8(&answer).ok()?.split_once("://")?;

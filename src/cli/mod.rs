@@ -9,6 +9,7 @@ mod client;
 mod documents;
 mod health;
 mod import;
+mod key;
 mod log;
 mod output_file;
 mod password;
@@ -60,6 +61,9 @@ enum Command {
     /// Make and manage users
     #[command(subcommand)]
     User(user::UserCommand),
+    /// Look after the keys that sign tokens
+    #[command(subcommand)]
+    Key(key::KeyCommand),
     /// Show the settings of a server started here, each with its source
     Config {
         /// Print one JSON object a line
@@ -157,6 +161,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
                 health.run(&cli.config, &given)
             }
             Some(Command::User(command)) => quietly(&cli.config, |config| user::run(command, config)),
+            Some(Command::Key(command)) => quietly(&cli.config, |config| key::run(command, config)),
             Some(Command::Config { json }) => settings::config::<Cli>(&cli.config, &matches, json),
             Some(Command::Openapi) => documents::openapi(&cli.config),
             Some(Command::Completions { shell }) => documents::completions(documented_command(), shell),

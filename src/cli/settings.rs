@@ -72,7 +72,7 @@ fn setting(arg: &Arg, config: &Config, matches: &ArgMatches) -> Option<Setting> 
 }
 
 fn secret_key_setting(config: &Config) -> Setting {
-    let (value, source) = match (&config.secret_key_file, env::var_os(SECRET_VARIABLE)) {
+    let (value, source) = match (&config.tokens.secret_key_file, env::var_os(SECRET_VARIABLE)) {
         (None, None) => ("kept in the data directory", "default"),
         (Some(_), _) => ("(not shown)", "--secret-key-file"),
         (None, Some(_)) => ("(not shown)", SECRET_VARIABLE),

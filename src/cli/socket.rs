@@ -126,10 +126,10 @@ impl RequestBody {
         Self { source: Box::new(io::empty()), left: 0, content_type: None }
     }
 
-    /// A JSON text.
-    pub(super) fn json(text: String) -> Self {
-        let left = text.len() as u64;
-        Self { source: Box::new(Cursor::new(text)), left, content_type: Some("application/json") }
+    /// A JSON text, or another body that the operator's routes take.
+    pub(super) fn json(bytes: Vec<u8>) -> Self {
+        let left = bytes.len() as u64;
+        Self { source: Box::new(Cursor::new(bytes)), left, content_type: Some("application/json") }
     }
 
     /// The content of a file, which must be at its start.

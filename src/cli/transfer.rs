@@ -20,7 +20,7 @@ use crate::{
     auth::transfer::{self, ImportReport, OtherWriters},
     clock::{Clock as _, SystemClock},
     config::{self, Config},
-    http::operator::transfer::{TRANSFER_PATH_PREFIX, TransferMessage},
+    http::operator::transfer::{OPERATOR_PATH_PREFIX, TransferMessage},
     store::{DataDir, Store, scratch_file},
 };
 
@@ -124,7 +124,7 @@ async fn ask(
     out: &mut (dyn Write + '_),
     bar: &mut ProgressBar,
 ) -> anyhow::Result<()> {
-    let mut answer = server.ask(method, &format!("{TRANSFER_PATH_PREFIX}{path}"), None, body).await?;
+    let mut answer = server.ask(method, &format!("{OPERATOR_PATH_PREFIX}{path}"), None, body).await?;
     if !(200..300).contains(&answer.status) {
         return Err(refused(&serde_json::from_slice(&answer.whole().await?).unwrap_or_default()));
     }

@@ -10,6 +10,7 @@ mod address;
 mod backups;
 mod environment;
 mod guessing;
+mod tokens;
 mod values;
 
 use std::{
@@ -28,11 +29,11 @@ use zeroize::Zeroizing;
 
 use crate::{
     auth::{
+        key_ring::KeyRingSettings,
         passwords::{
             policy::{Password, PasswordPolicy},
             scrypt_cost::ScryptCost,
         },
-        tokens::KEY_BYTES_MIN,
     },
     http::{ConnectionLimits, CorsOrigins, Tls, TlsError},
     model::Email,
@@ -45,11 +46,14 @@ pub use address::ListenAddress;
 pub use backups::{BackupSchedule, BackupSettings};
 pub use environment::{SECRET_VARIABLE, check_environment, without_empty_variables};
 pub use guessing::Guessing;
+pub use tokens::{KeyRotation, TokenArgs};
 pub use values::{ConfigError, trim_value};
+
+/// The shortest secret, in bytes: as long as the output of SHA-256 (RFC 7518 §3.2).
+pub const SECRET_BYTES_MIN: usize = 32;
 
 /// Every setting.
 #[derive(Debug, Clone, Args)]
-#[expect(clippy::doc_markdown, reason = "these are the help texts, which a terminal shows as they are")]
 pub struct Config {
     /// Address and port to listen on, such as 127.0.0.1:5282 or localhost:5282; :5282 is every address, 5282 this machine alone. Port
     /// 0 takes a free one.
@@ -105,21 +109,9 @@ pub struct Config {
     #[arg(long, global = true, env = "LATCHKEY_DATA_DIR", help_heading = "Data", value_name = "DIR", default_value = "./latchkey-data", value_parser = values::path())]
     pub data_dir: PathBuf,
 
-    /// Domain that `WWW-Authenticate` names: `registered_users@DOMAIN`.
-    #[arg(long, global = true, env = "LATCHKEY_DOMAIN", help_heading = "Tokens", value_name = "DOMAIN", default_value = "mydomain.com",
-          value_parser = trimmed(values::domain))]
-    pub domain: String,
-
-    /// How long a token lives, such as 90s, 15m, 1h or 7d; at most 365d.
-    #[arg(long, global = true, env = "LATCHKEY_TOKEN_LIFETIME", help_heading = "Tokens", value_name = "DURATION", default_value = "1h",
-          value_parser = trimmed(values::token_lifetime))]
-    pub token_lifetime: Duration,
-
-    /// File with the HS256 secret that signs tokens, at least 32 bytes; one line end behind it is not part of it. By default
-    /// the key is made at the first start and kept in the data directory. The variable LATCHKEY_SECRET_KEY can hold the secret
-    /// itself instead.
-    #[arg(long, global = true, env = "LATCHKEY_SECRET_KEY_FILE", help_heading = "Tokens", value_name = "FILE", value_parser = values::path())]
-    pub secret_key_file: Option<PathBuf>,
+    /// Tokens and their keys.
+    #[command(flatten)]
+    pub tokens: TokenArgs,
 
     /// Whether strangers may register.
     #[arg(long, global = true, env = "LATCHKEY_SIGNUP", help_heading = "Users and passwords", value_name = "WHO", default_value = "open", value_parser = trimmed(clap::value_parser!(Signup)))]
@@ -221,7 +213,7 @@ impl Config {
             let text = format!("--password-min-length {min} is more than --password-max-length {max}");
             return Err(ConfigError(text));
         }
-        if self.secret_key_file.is_some() && env::var_os(SECRET_VARIABLE).is_some() {
+        if self.tokens.secret_key_file.is_some() && env::var_os(SECRET_VARIABLE).is_some() {
             let is_empty = env::var_os(SECRET_VARIABLE).is_some_and(|secret| secret.is_empty());
             let note = if is_empty { " (an empty one)" } else { "" };
             return Err(ConfigError(format!("--secret-key-file and {SECRET_VARIABLE}{note} are both given; give one")));
@@ -229,7 +221,17 @@ impl Config {
         if self.admin_email.is_some() != self.admin_password_file.is_some() {
             return Err(ConfigError("--admin-email and --admin-password-file go together; give both".to_owned()));
         }
-        Ok(())
+        self.tokens.check().map_err(ConfigError)
+    }
+
+    /// Returns how the signing keys are chosen. `secret_is_given` says whether there is a secret of the operator's.
+    #[must_use]
+    pub fn key_ring(&self, secret_is_given: bool) -> KeyRingSettings {
+        KeyRingSettings {
+            algorithm: self.tokens.signing_algorithm,
+            secret_is_given,
+            rotation: self.tokens.key_rotation.0,
+        }
     }
 
     /// Returns the email and password of the administrator who is created at the start, or `None` if none is configured.
@@ -252,7 +254,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] if it cannot be read or is shorter than RFC 7518 §3.2 requires.
     pub fn secret_key(&self) -> Result<Option<Zeroizing<Vec<u8>>>, ConfigError> {
-        let (secret, source) = if let Some(path) = &self.secret_key_file {
+        let (secret, source) = if let Some(path) = &self.tokens.secret_key_file {
             let secret = read_secret(path)
                 .map_err(|error| ConfigError(format!("--secret-key-file: cannot read {}: {error}", path.display())))?;
             (secret, format!("--secret-key-file {}", path.display()))
@@ -337,12 +339,12 @@ impl Config {
 /// # Errors
 /// [`ConfigError`] names `source` and both lengths.
 pub fn check_key_length(key: &[u8], source: &str) -> Result<(), ConfigError> {
-    if key.len() >= KEY_BYTES_MIN {
+    if key.len() >= SECRET_BYTES_MIN {
         return Ok(());
     }
     let has = if key.is_empty() { "is empty".to_owned() } else { format!("has {} bytes", key.len()) };
     Err(ConfigError(format!(
-        "{source} {has}; the secret must have at least {KEY_BYTES_MIN} bytes (try: openssl rand -base64 32)"
+        "{source} {has}; the secret must have at least {SECRET_BYTES_MIN} bytes (try: openssl rand -base64 32)"
     )))
 }
 

@@ -10,6 +10,7 @@ mod atomic_file;
 mod data_dir;
 mod error;
 mod file_access;
+mod key_ring;
 mod progress;
 mod reader_pool;
 mod redb;

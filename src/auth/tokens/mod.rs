@@ -1,26 +1,40 @@
-//! Access tokens: signs claims into a JWT and verifies a JWT. The only module that uses jsonwebtoken.
+//! Access tokens: signs claims into a JWT and verifies a JWT, with the keys of the key ring. The only folder that uses jsonwebtoken.
 //!
-//! Guarantees: [`Tokens::verify`] accepts exactly the tokens that [`Tokens::sign`] creates with this key. The header is compared byte for
-//! byte with our own before anything is decoded, so that no other `alg`, `typ`, `kid`, `crit` or `jwk` is ever interpreted (RFC 8725
-//! §3.1). No claim is decoded before the signature is verified. Deliberately absent: time. The caller compares `exp` with the clock,
-//! because the library's own check accepts a token at the second of its `exp` and grants leeway.
+//! Guarantees: [`Tokens::verify`] accepts exactly the tokens that [`Tokens::sign`] creates with a key of the ring. The header is compared byte
+//! for byte with those of the ring's keys before anything is decoded, so that the algorithm is the key's and no other `alg`, `typ`, `kid`,
+//! `crit`, `jwk`, `jku` or `x5c` is ever interpreted (RFC 8725 §3.1). No claim is decoded before the signature is verified. Deliberately
+//! absent: time. The caller compares `exp` with the clock, because the library's own check accepts a token at the second of its `exp` and
+//! grants leeway.
+//!
+//! `key` is one key; `seal` encrypts private parts; `signature_cache` keeps the outcome of slow checks.
 
-use std::borrow::Cow;
+pub mod key;
+pub mod seal;
+mod signature_cache;
 
-use aws_lc_rs::hmac;
+use std::{
+    borrow::Cow,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
+use jsonwebtoken::{Algorithm, Header, jwk::JwkSet};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
-use crate::model::{BlacklistedToken, PublicId, TokenId};
+use crate::{
+    metrics::METRICS,
+    model::{BlacklistedToken, KeyState, PublicId, SigningAlgorithm, TokenId},
+};
+use key::{Key, SIGNATURE_BYTES_MAX};
+use signature_cache::SignatureCache;
 
-/// The longest token that is decoded. Our own have about 370 bytes.
+/// The longest token that is decoded. Our own have about 400 bytes, and at most 8,000 with a long issuer and audience.
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
 /// The longest JSON of claims that is decoded. Our own are shorter.
-const PAYLOAD_BYTES_MAX: usize = 4 * 1024;
-/// The size of the buffer for a decoded signature. The decoder needs more than the signature's 32 bytes.
-const SIGNATURE_BYTES_MAX: usize = 64;
+const PAYLOAD_BYTES_MAX: usize = 5 * 1024;
 /// The end of the year 9999. A token with a later `exp` is refused even with a valid signature, because its blacklist entry would never
 /// be purged.
 const EXPIRES_AT_S_MAX: u64 = 253_402_300_799;
@@ -97,46 +111,153 @@ impl Audience {
     }
 }
 
-/// Signs and verifies tokens with one key.
-pub struct Tokens {
-    signing: EncodingKey,
-    /// Prepared once, because jsonwebtoken derives its HMAC key anew for each token.
-    verifying: hmac::Key,
-    header: Header,
-    /// The start of each of our tokens: the encoded header and the dot after it.
+/// A key of the ring, prepared for use.
+pub struct RingKey {
+    key: Key,
+    state: KeyState,
+    /// The start of each token that it signs: the encoded header and the dot after it.
     prefix: String,
-    lifetime_s: u64,
+}
+
+impl RingKey {
+    /// Prepares a key.
+    ///
+    /// # Panics
+    /// Never: a header serializes.
+    #[must_use]
+    pub fn new(key: Key, state: KeyState) -> Self {
+        let mut header = Header::new(match key.algorithm() {
+            SigningAlgorithm::Es256 => Algorithm::ES256,
+            SigningAlgorithm::EdDsa => Algorithm::EdDSA,
+            SigningAlgorithm::Rs256 => Algorithm::RS256,
+            SigningAlgorithm::Hs256 => Algorithm::HS256,
+        });
+        header.kid = Some(key.kid.clone());
+        let header = serde_json::to_vec(&header).expect("BUG: a header of plain text serializes");
+        Self { prefix: BASE64_URL_SAFE_NO_PAD.encode(header) + ".", key, state }
+    }
+
+    /// Returns the key.
+    #[must_use]
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// Returns what the key is for.
+    #[must_use]
+    pub fn state(&self) -> KeyState {
+        self.state
+    }
+}
+
+/// The keys that sign and verify tokens.
+pub struct Ring {
+    keys: Vec<RingKey>,
+    /// The public keys as a JWK set (RFC 7517 §5).
+    jwks: String,
+}
+
+impl Ring {
+    /// Puts keys together. Exactly one of them must be current.
+    ///
+    /// # Panics
+    /// If no key is current.
+    #[must_use]
+    pub fn new(mut keys: Vec<RingKey>) -> Self {
+        // The current key comes first, because it signed most tokens.
+        keys.sort_by_key(|key| !matches!(key.state, KeyState::Current { .. }));
+        let first = keys.first().expect("BUG: a key ring has a key");
+        assert!(matches!(first.state, KeyState::Current { .. }), "BUG: a key of the ring is current");
+        let public = JwkSet { keys: keys.iter().filter_map(|key| key.key.jwk()).collect() };
+        let jwks = serde_json::to_string(&public).expect("BUG: a set of plain text serializes");
+        Self { keys, jwks }
+    }
+
+    /// Returns a ring of one key, which signs.
+    #[must_use]
+    pub fn of_key(key: Key) -> Self {
+        Self::new(vec![RingKey::new(key, KeyState::Current { since_s: 0 })])
+    }
+
+    /// Returns the keys, the current one first.
+    #[must_use]
+    pub fn keys(&self) -> &[RingKey] {
+        &self.keys
+    }
+
+    /// Returns the public keys as a JWK set (RFC 7517 §5). HS256 has none.
+    #[must_use]
+    pub fn jwks(&self) -> &str {
+        &self.jwks
+    }
+}
+
+/// What new tokens say, beside what they say of their user.
+#[derive(Debug, Clone, Default)]
+pub struct TokenSettings {
+    /// The lifetime of a new token in seconds.
+    pub lifetime_s: u64,
+    /// `iss`, if the server has a public URL.
+    pub issuer: Option<String>,
+    /// `aud`.
+    pub audience: Vec<String>,
+}
+
+/// Signs and verifies tokens.
+pub struct Tokens {
+    settings: TokenSettings,
+    ring: RwLock<Arc<Ring>>,
+    signatures: SignatureCache,
+    last_issued_at_s: AtomicU64,
 }
 
 impl Tokens {
-    /// Signs with `key` (HS256, at least [`KEY_BYTES_MIN`] bytes); new tokens live for `lifetime_s` seconds. Tokens of another data
-    /// `generation` are refused.
+    /// Signs and verifies with the keys of `ring`.
     #[must_use]
-    pub fn new(key: &[u8], generation: Option<u64>, lifetime_s: u64) -> Self {
-        let mut header = Header::new(Algorithm::HS256);
-        header.kid = Some(key_id(key, generation));
-        let mut tokens = Self {
-            signing: EncodingKey::from_secret(key),
-            verifying: hmac::Key::new(hmac::HMAC_SHA256, key),
-            header,
-            prefix: String::new(),
-            lifetime_s,
+    pub fn new(settings: TokenSettings, ring: Ring) -> Self {
+        let tokens = Self {
+            settings,
+            ring: RwLock::new(Arc::new(ring)),
+            signatures: SignatureCache::new(),
+            last_issued_at_s: AtomicU64::new(0),
         };
-        let sample = tokens.encode(&());
-        tokens.prefix.push_str(sample.split_inclusive('.').next().unwrap_or_default());
+        METRICS.set_signing_keys(tokens.ring().keys.iter().map(|key| key.state));
         tokens
     }
 
-    /// Returns the lifetime of a new token in seconds.
+    /// Returns what new tokens say.
     #[must_use]
-    pub fn lifetime_s(&self) -> u64 {
-        self.lifetime_s
+    pub fn settings(&self) -> &TokenSettings {
+        &self.settings
     }
 
-    /// Returns the JWT with these claims.
+    /// Returns the keys in use.
+    #[must_use]
+    pub fn ring(&self) -> Arc<Ring> {
+        Arc::clone(&self.ring.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Replaces the keys in use.
+    pub fn replace_ring(&self, ring: Ring) {
+        METRICS.set_signing_keys(ring.keys.iter().map(|key| key.state));
+        *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ring);
+    }
+
+    /// Returns the latest `iat` of the tokens that this process signed, in seconds since 1970, or 0. It may be later than the current time
+    /// where the clock was set back.
+    #[must_use]
+    pub fn last_issued_at_s(&self) -> u64 {
+        self.last_issued_at_s.load(Ordering::Acquire)
+    }
+
+    /// Returns the JWT with these claims, signed with the current key.
+    ///
+    /// # Panics
+    /// Never: plain claims serialize.
     #[must_use]
     pub fn sign(&self, claims: &Claims) -> String {
-        self.encode(&Payload {
+        self.last_issued_at_s.fetch_max(claims.issued_at_s, Ordering::AcqRel);
+        let payload = serde_json::to_vec(&Payload {
             iss: claims.issuer.as_deref().map(Cow::Borrowed),
             aud: Audience::of(&claims.audience),
             iat: claims.issued_at_s,
@@ -146,24 +267,41 @@ impl Tokens {
             jti: &claims.token_id.to_string(),
             epoch: claims.epoch,
         })
+        .expect("BUG: plain claims serialize");
+        let ring = self.ring();
+        let current = &ring.keys[0];
+        let mut token = current.prefix.clone();
+        BASE64_URL_SAFE_NO_PAD.encode_string(payload, &mut token);
+        let signature = current.key.sign(token.as_bytes());
+        token.push('.');
+        BASE64_URL_SAFE_NO_PAD.encode_string(signature, &mut token);
+        token
     }
 
-    /// Returns the claims of a token, also of an expired one, or `None` if [`Tokens::sign`] did not create it with this key.
+    /// Returns the claims of a token, also of an expired one, or `None` if [`Tokens::sign`] did not create it with a key of the ring.
     #[must_use]
     pub fn verify(&self, token: &str) -> Option<Claims> {
         if token.len() > TOKEN_BYTES_MAX {
             return None;
         }
+        let ring = self.ring();
+        let key = ring.keys.iter().find(|key| token.starts_with(&key.prefix))?;
         let (signed, signature) = token.rsplit_once('.')?;
-        let payload = signed.strip_prefix(&self.prefix)?;
-        let mut tag = [0; SIGNATURE_BYTES_MAX];
-        let tag = decoded(signature, &mut tag)?;
-        hmac::verify(&self.verifying, signed.as_bytes(), tag).ok()?; // of the whole tag, in constant time
-        let mut json = [0; PAYLOAD_BYTES_MAX];
-        let payload: Payload<'_> = serde_json::from_slice(decoded(payload, &mut json)?).ok()?;
+        let payload = signed.strip_prefix(&key.prefix)?;
+        let verify = || {
+            let mut room = [0; SIGNATURE_BYTES_MAX + 4]; // the decoder needs more than the signature
+            decoded(signature, &mut room).is_some_and(|signature| key.key.verifies(signed.as_bytes(), signature))
+        };
+        let good = if key.key.is_slow_to_verify() { self.signatures.is_good(token, verify) } else { verify() };
+        if !good || payload.len() > PAYLOAD_BYTES_MAX / 3 * 4 {
+            return None;
+        }
+        let json = BASE64_URL_SAFE_NO_PAD.decode(payload).ok()?;
+        let payload: Payload<'_> = serde_json::from_slice(&json).ok()?;
         if payload.exp <= payload.iat || payload.exp > EXPIRES_AT_S_MAX {
             return None;
         }
+        METRICS.count_token_of(key.state);
         Some(Claims {
             issued_at_s: payload.iat,
             expires_at_s: payload.exp,
@@ -175,24 +313,10 @@ impl Tokens {
             audience: payload.aud.map(Audience::into_names).unwrap_or_default(),
         })
     }
-
-    fn encode(&self, payload: &impl Serialize) -> String {
-        jsonwebtoken::encode(&self.header, payload, &self.signing).expect("BUG: plain claims serialize, and HMAC signs")
-    }
 }
 
 /// Decodes base64url (RFC 7515 §2) into `room`. Returns `None` if `text` is malformed or the result does not fit.
 fn decoded<'a>(text: &str, room: &'a mut [u8]) -> Option<&'a [u8]> {
     let length = BASE64_URL_SAFE_NO_PAD.decode_slice(text, room).ok()?;
     room.get(..length)
-}
-
-/// Returns the `kid` of the token header: the first 9 bytes of a SHA-256 over a fixed prefix, the generation and the key. It reveals
-/// nothing about the key.
-fn key_id(key: &[u8], generation: Option<u64>) -> String {
-    let mut hash = Sha256::new().chain_update(b"latchkey key id\0");
-    if let Some(generation) = generation {
-        hash.update(generation.to_be_bytes());
-    }
-    BASE64_URL_SAFE_NO_PAD.encode(&hash.chain_update(key).finalize()[..9])
 }

@@ -8,6 +8,8 @@ pub(in crate::http) enum Tag {
     Auth,
     /// Administrators manage users.
     Users,
+    /// Administrators look after the keys that sign tokens.
+    Keys,
     /// The protected sample resource: reading needs a token, writing an administrator's.
     Widgets,
 }

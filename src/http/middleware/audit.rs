@@ -7,7 +7,7 @@
 
 use crate::{
     http::middleware::client_address::ClientAddress,
-    model::{Email, PublicId, User},
+    model::{Email, PublicId, StoredKey, User},
 };
 
 /// Records an event of a user's own account. `user` is `None` if the password was wrong.
@@ -23,6 +23,17 @@ pub fn record_by(event: &'static str, by: Option<&Email>, whom: &User, client: C
     tracing::info!(
         target: "audit", %event, %email, %user, %client, %by, admin = whom.admin, disabled = whom.disabled
     );
+}
+
+/// Records that `by`, an administrator or the operator (`None`), did `event` to a signing key.
+pub fn record_key(event: &'static str, by: Option<&Email>, key: &StoredKey, client: ClientAddress) {
+    let by = by.map_or_else(|| "operator".to_owned(), plain);
+    tracing::info!(target: "audit", %event, kid = %key.kid, algorithm = %key.algorithm, %client, %by);
+}
+
+/// Records that the operator did `event` to the server as a whole.
+pub fn record_operator(event: &'static str) {
+    tracing::info!(target: "audit", %event, by = %"operator");
 }
 
 /// Escapes blanks, control characters, quotes, and characters that change the direction of text.

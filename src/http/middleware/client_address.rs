@@ -37,6 +37,9 @@ impl ClientAddress {
         client
     }
 
+    /// The operator, who has no address.
+    pub const OPERATOR: Self = Self(None);
+
     /// Returns the address, or `None` for the operator.
     pub fn address(self) -> Option<IpAddr> {
         self.0

@@ -18,7 +18,11 @@ use poem_openapi::{
 };
 use serde::Serialize;
 
-use crate::{auth::AuthError, http::middleware::json::Json, store::StoreError};
+use crate::{
+    auth::{AuthError, key_ring::KeyRingError},
+    http::middleware::json::Json,
+    store::StoreError,
+};
 
 /// The `Retry-After` of a 503 whose duration is unknown.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
@@ -249,6 +253,20 @@ impl ApiError {
             headers.insert(header::RETRY_AFTER, whole_seconds.max(1).into());
         }
         response
+    }
+}
+
+impl From<KeyRingError> for ApiError {
+    fn from(error: KeyRingError) -> Self {
+        match error {
+            KeyRingError::NotFound => Self::NotFound(error.to_string()),
+            KeyRingError::RotationUnderWay(_) | KeyRingError::IsCurrent | KeyRingError::Exists | KeyRingError::Full => {
+                Self::Conflict(error.to_string())
+            }
+            KeyRingError::Key(error) => Self::bad_request(error.to_string()),
+            KeyRingError::WrongSecret | KeyRingError::Damaged(_) => Self::Internal(error.to_string()),
+            KeyRingError::Store(error) => error.into(),
+        }
     }
 }
 

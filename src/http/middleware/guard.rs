@@ -19,7 +19,7 @@ use crate::{
         error::{ApiError, Challenge, Realm},
         extract::RequestFields,
     },
-    model::User,
+    model::{StoredKey, User},
 };
 
 /// Marks a request of the operator: it came over the admin socket, from a process whose user the operating system has identified. No
@@ -145,5 +145,10 @@ impl AdminOrOperatorAuth {
     /// Records in the audit log that the caller did `event` to the account `whom`.
     pub fn audit(&self, event: &'static str, whom: &User, client: ClientAddress) {
         audit::record_by(event, self.0.as_ref().map(|caller| &caller.user().email), whom, client);
+    }
+
+    /// Records in the audit log that the caller did `event` to a signing key.
+    pub fn audit_key(&self, event: &'static str, key: &StoredKey, client: ClientAddress) {
+        audit::record_key(event, self.0.as_ref().map(|caller| &caller.user().email), key, client);
     }
 }

@@ -4,6 +4,7 @@
 //! Guarantees: the operating system identifies the peer, not the request. The peer must be the user the server runs as, or root. The
 //! socket has mode 0600 from the moment it has its name. A socket left by a crash is replaced. A request over TCP is never the operator's.
 
+mod keys;
 pub mod transfer;
 pub mod user_list;
 
@@ -130,7 +131,7 @@ async fn as_operator(routes: &impl Endpoint<Output = Response>, mut request: Req
 
 /// Calls the routes as the operator in this process, without a socket.
 ///
-/// Takes the method, the path with its query, and a JSON body. Returns the status and the body of the response.
+/// Takes the method, the path with its query, and a body, which is JSON unless the operation says otherwise. Returns the status and the body of the response.
 ///
 /// # Panics
 /// If `method` or `path` is not valid in HTTP.
@@ -139,7 +140,7 @@ pub async fn call(
     method: &str,
     path: &str,
     bearer: Option<&str>,
-    body: Option<String>,
+    body: Option<Vec<u8>>,
 ) -> (u16, Vec<u8>) {
     let method: Method = method.parse().expect("BUG: the command line names methods of HTTP");
     let mut request = Request::builder().method(method).uri_str(path);

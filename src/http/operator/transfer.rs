@@ -14,7 +14,7 @@ use std::{
 };
 
 use futures_util::{StreamExt as _, stream};
-use poem::{Body, Endpoint, Request, Response, http::StatusCode};
+use poem::{Body, Endpoint, Request, Response, error::NotFoundError, http::StatusCode};
 use serde::{Deserialize, Serialize};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
@@ -22,9 +22,15 @@ use tokio::{
 };
 
 use crate::{
-    auth::transfer::{self, OtherWriters, TransferError},
+    auth::{
+        Auth,
+        transfer::{self, OtherWriters, TransferError},
+    },
     clock::Clock,
-    http::{middleware::stack::Routes, operator::user_list},
+    http::{
+        middleware::stack::Routes,
+        operator::{keys, user_list},
+    },
     store::{Progress, Store, scratch_file},
     thread_priority::{self, LongWork},
 };
@@ -36,7 +42,7 @@ const CHUNKS_QUEUED_MAX: usize = 16;
 const TRANSFERS_MAX: usize = 4;
 
 /// Prefix of these paths. No path of the API begins with it.
-pub const TRANSFER_PATH_PREFIX: &str = "/operator";
+pub const OPERATOR_PATH_PREFIX: &str = "/operator";
 
 /// One JSON line of the response: any number of `Progress` lines, then one line of another kind.
 #[derive(Serialize, Deserialize)]
@@ -65,6 +71,8 @@ pub enum TransferMessage {
 pub struct OperatorRoutes {
     /// The API.
     pub routes: Routes,
+    /// The key ring.
+    pub auth: Arc<Auth>,
     /// The open database.
     pub store: Arc<Store>,
     /// The clock for imported users without a date of registration.
@@ -90,7 +98,7 @@ impl Endpoint for OperatorRoutes {
     type Output = Response;
 
     async fn call(&self, request: Request) -> poem::Result<Response> {
-        let path = request.uri().path().strip_prefix(TRANSFER_PATH_PREFIX).map(ToOwned::to_owned);
+        let path = request.uri().path().strip_prefix(OPERATOR_PATH_PREFIX).map(ToOwned::to_owned);
         match path.as_deref() {
             Some(name @ ("/backup" | "/export" | "/import")) => Ok(self.transfer(name, request).await),
             Some("/users") => Ok(match user_list::read_filter(&request) {
@@ -100,6 +108,10 @@ impl Endpoint for OperatorRoutes {
                 }
                 Err(error) => error.into_response(),
             }),
+            Some(path) if let Some(operation) = path.strip_prefix("/keys") => {
+                let answer = keys::answer(&self.auth, operation, request).await;
+                answer.ok_or_else(|| NotFoundError.into())
+            }
             Some("/address") => Ok(self.address.clone().into()),
             _ => self.routes.call(request).await,
         }

@@ -5,6 +5,7 @@
 //! | `tables` | the definitions of all tables |
 //! | `record`, `user_row` | the bytes of a row; a user as a row |
 //! | `users`, `blacklist`, `known_devices`, `widgets` | reads and writes of their tables |
+//! | `signing_keys` | the key ring |
 //! | `email_index`, `user_index` | the indexes of users by email and by flags |
 //! | `user_list` | pages of users |
 //! | `engine` | the open engine: reads on the snapshot, writes through the commit worker |
@@ -34,6 +35,7 @@ pub(super) mod known_devices;
 mod record;
 pub(super) mod restore;
 pub(super) mod schema;
+pub(super) mod signing_keys;
 mod tables;
 mod transaction;
 mod user_index;

@@ -36,6 +36,18 @@ pub(in crate::store) struct WidgetRow {
     pub(in crate::store) owner: [u8; 16],
 }
 
+#[derive(Serialize, Deserialize)]
+pub(in crate::store) struct SigningKeyRow {
+    /// See `signing_keys` for the numbers of algorithms and states.
+    pub(in crate::store) algorithm: u64,
+    pub(in crate::store) state: u8,
+    /// The times of the state, in seconds since 1970. The second is 0 if the state has one.
+    pub(in crate::store) state_times_s: [u64; 2],
+    pub(in crate::store) created_at_s: u64,
+    pub(in crate::store) token_lifetime_max_s: u64,
+    pub(in crate::store) sealed: Vec<u8>,
+}
+
 /// Returns a key or value of `table` that has a fixed length.
 pub(in crate::store) fn fixed<const N: usize>(table: &'static str, bytes: &[u8]) -> Result<[u8; N], StoreError> {
     let wrong = |_| StoreError::Record { table, cause: format!("it has {} bytes, not {N}", bytes.len()) };

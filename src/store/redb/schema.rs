@@ -26,7 +26,7 @@ use crate::{
         redb::{
             backend::{self, StorageFactory},
             copy_on_write::CopyOnWriteStorage,
-            email_index, known_devices,
+            email_index, known_devices, signing_keys,
             tables::{self, META},
             transaction::{Transaction, transact},
             users, widgets,
@@ -91,7 +91,7 @@ fn create_keys_services_and_revocations(txn: &WriteTransaction) -> Result<(), St
     let mut meta = txn.open_table(META)?;
     // A new file gets its schema version after all steps.
     if meta.get(SCHEMA_VERSION)?.is_some() {
-        meta.insert(tables::SECRET_IS_FIRST_KEY, 1)?;
+        meta.insert(tables::FIRST_ALGORITHM, signing_keys::HS256)?;
     }
     Ok(())
 }
@@ -244,11 +244,15 @@ pub(in crate::store) fn data_generation(txn: &ReadTransaction) -> Result<Option<
 /// Sets a new random data generation in the verified file at `path`.
 pub(in crate::store) fn begin_data_generation(path: &Path) -> Result<(), StoreError> {
     let database = Database::open(path).map_err(|error| refusal(path, error))?;
-    transact(&database, |txn| {
-        txn.open_table(META)?.insert(GENERATION, u64::from_be_bytes(random::bytes()))?;
-        Ok(())
-    })?;
+    transact(&database, set_new_generation)?;
     Ok(database.close()?)
+}
+
+/// Sets a new random data generation and empties the key ring, which invalidates all tokens.
+pub(in crate::store) fn set_new_generation(txn: &Transaction) -> Result<(), StoreError> {
+    signing_keys::remove_all(txn)?;
+    txn.open_table(META)?.insert(GENERATION, u64::from_be_bytes(random::bytes()))?;
+    Ok(())
 }
 
 /// Writes a meaningless value, to find out whether writes work.

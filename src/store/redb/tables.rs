@@ -81,5 +81,6 @@ pub(in crate::store) const META: TableDefinition<&str, u64> = TableDefinition::n
 pub(in crate::store) const FOREIGN_HASH_COUNT: &str = "foreign_password_hashes";
 /// Key in [`META`]: the latest expiry among purged entries of the blacklist, in seconds since 1970.
 pub(in crate::store) const PURGED_THROUGH_S: &str = "blacklist_purged_through_s";
-/// Key in [`META`]: present if the file was made before schema 8. Its first signing key is then the secret itself, as before.
-pub(in crate::store) const SECRET_IS_FIRST_KEY: &str = "secret_is_first_signing_key";
+/// Key in [`META`]: the algorithm of the first key of a key ring, where there was a signing key before: in a file from before schema 8, and
+/// after a restore. See `signing_keys`.
+pub(in crate::store) const FIRST_ALGORITHM: &str = "first_signing_algorithm";

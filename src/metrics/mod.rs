@@ -7,17 +7,23 @@
 //! Why not `prometheus-client`: it writes the format `OpenMetrics` alone, not the 0.0.4 text that is served here, appends a second `_total`
 //! to the names of our counters, and a counter with labels costs 33 ns to find and raise (a hash lookup under a lock) instead of 5 ns.
 
+mod instruments;
+
 use std::{
     collections::BTreeMap,
-    fmt::Write as _,
     sync::{
         PoisonError, RwLock,
-        atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
 
 use time::OffsetDateTime;
+
+use crate::model::KeyState;
+use instruments::{Histogram, head, line};
+
+pub use instruments::{Counter, Gauge, GaugeGuard};
 
 /// The metrics of this process.
 pub static METRICS: Metrics = Metrics::new();
@@ -27,89 +33,9 @@ const STATUSES: [u16; 20] =
     [200, 201, 204, 304, 400, 401, 403, 404, 405, 409, 411, 413, 414, 415, 429, 431, 500, 501, 503, 0];
 /// The label value for a method, status or route that is not listed.
 const OTHER: &str = "other";
+const KEY_STATES: [&str; 3] = ["next", "current", "retired"];
 const SECONDS: [f64; 12] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
 const WRITES: [f64; 8] = [1.0, 2.0, 4.0, 8.0, 16.0, 64.0, 256.0, 1024.0];
-/// A sum is stored in millionths, so that it is an integer.
-const MILLION: f64 = 1e6;
-
-/// A counter: it only increases.
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    const fn new() -> Self {
-        Self(AtomicU64::new(0))
-    }
-
-    /// Adds one.
-    pub fn inc(&self) {
-        self.add(1);
-    }
-
-    /// Adds `n`.
-    pub fn add(&self, n: u64) {
-        self.0.fetch_add(n, Relaxed);
-    }
-}
-
-/// A gauge: it increases and decreases.
-pub struct Gauge(AtomicI64);
-
-impl Gauge {
-    /// Adds one, until the returned value is dropped.
-    pub fn hold(&'static self) -> GaugeGuard {
-        self.0.fetch_add(1, Relaxed);
-        GaugeGuard(self)
-    }
-}
-
-/// A guard that subtracts one from its [`Gauge`] when it is dropped.
-pub struct GaugeGuard(&'static Gauge);
-
-impl Drop for GaugeGuard {
-    fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Relaxed);
-    }
-}
-
-/// A histogram: the number of values up to each of `N` upper bounds.
-pub struct Histogram<const N: usize> {
-    bounds: &'static [f64; N],
-    buckets: [AtomicU64; N],
-    beyond: AtomicU64,
-    sum_millionths: AtomicU64,
-}
-
-impl<const N: usize> Histogram<N> {
-    const fn new(bounds: &'static [f64; N]) -> Self {
-        let buckets = [const { AtomicU64::new(0) }; N];
-        Self { bounds, buckets, beyond: AtomicU64::new(0), sum_millionths: AtomicU64::new(0) }
-    }
-
-    fn count(&self, value: f64, millionths: u64) {
-        let place = self.bounds.iter().position(|bound| value <= *bound);
-        place.map_or(&self.beyond, |place| &self.buckets[place]).fetch_add(1, Relaxed);
-        self.sum_millionths.fetch_add(millionths, Relaxed);
-    }
-
-    fn count_duration(&self, took: Duration) {
-        self.count(took.as_secs_f64(), u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
-    }
-
-    /// Writes the series. Each of `labels` ends with a comma.
-    #[expect(clippy::cast_precision_loss, reason = "a sum beyond 2^53 millionths may be rounded")]
-    fn write(&self, text: &mut String, name: &str, labels: &str) {
-        let mut below = 0;
-        for (bound, bucket) in self.bounds.iter().zip(&self.buckets) {
-            below += bucket.load(Relaxed);
-            line(text, &format!("{name}_bucket"), &format!("{labels}le=\"{bound}\""), below);
-        }
-        let all = below + self.beyond.load(Relaxed);
-        line(text, &format!("{name}_bucket"), &format!("{labels}le=\"+Inf\""), all);
-        let labels = labels.trim_end_matches(',');
-        line(text, &format!("{name}_sum"), labels, self.sum_millionths.load(Relaxed) as f64 / MILLION);
-        line(text, &format!("{name}_count"), labels, all);
-    }
-}
 
 /// The requests of one method on one route.
 struct Requests {
@@ -164,6 +90,12 @@ pub struct Metrics {
     backups_failed: Counter,
     /// The time of the last good backup in seconds since 1970, or 0 if there is none.
     last_backup_s: AtomicU64,
+    /// The number of signing keys in each of [`KEY_STATES`].
+    signing_keys: [AtomicU64; KEY_STATES.len()],
+    /// The time since which the current key signs, in seconds since 1970, or 0.
+    signing_key_since_s: AtomicU64,
+    /// Tokens with a good signature, by the state of their key.
+    tokens_verified: [Counter; KEY_STATES.len()],
     commit: Histogram<{ SECONDS.len() }>,
     commit_writes: Histogram<{ WRITES.len() }>,
 }
@@ -189,13 +121,13 @@ impl Metrics {
             logins_failed: Counter::new(),
             throttled_address: Counter::new(),
             throttled_account: Counter::new(),
-            hashes_running: Gauge(AtomicI64::new(0)),
-            hashes_waiting: Gauge(AtomicI64::new(0)),
+            hashes_running: Gauge::new(),
+            hashes_waiting: Gauge::new(),
             tokens_issued: Counter::new(),
             tokens_blacklisted: Counter::new(),
             purge_runs: Counter::new(),
             purged: Counter::new(),
-            connections: Gauge(AtomicI64::new(0)),
+            connections: Gauge::new(),
             connections_refused: Counter::new(),
             connections_timed_out: Counter::new(),
             panics: Counter::new(),
@@ -203,6 +135,9 @@ impl Metrics {
             backups_good: Counter::new(),
             backups_failed: Counter::new(),
             last_backup_s: AtomicU64::new(0),
+            signing_keys: [const { AtomicU64::new(0) }; KEY_STATES.len()],
+            signing_key_since_s: AtomicU64::new(0),
+            tokens_verified: [const { Counter::new() }; KEY_STATES.len()],
             commit: Histogram::new(&SECONDS),
             commit_writes: Histogram::new(&WRITES),
         }
@@ -256,6 +191,16 @@ impl Metrics {
         for (outcome, backups) in [("good", &self.backups_good), ("failed", &self.backups_failed)] {
             line(&mut text, name, &format!("outcome=\"{outcome}\""), backups.0.load(Relaxed));
         }
+        let name = "latchkey_signing_keys";
+        head(&mut text, name, "gauge", "Signing keys by state: next, current, retired.");
+        for (state, keys) in KEY_STATES.iter().zip(&self.signing_keys) {
+            line(&mut text, name, &format!("state=\"{state}\""), keys.load(Relaxed));
+        }
+        let name = "latchkey_tokens_verified_total";
+        head(&mut text, name, "counter", "Tokens with a good signature, by the state of their key.");
+        for (state, tokens) in KEY_STATES.iter().zip(&self.tokens_verified) {
+            line(&mut text, name, &format!("key=\"{state}\""), tokens.0.load(Relaxed));
+        }
         let name = "latchkey_throttled_total";
         head(&mut text, name, "counter", "Answers of 429: by address alone, by account and address.");
         for (by, count) in [("address", &self.throttled_address), ("account", &self.throttled_account)] {
@@ -302,6 +247,12 @@ impl Metrics {
                 "Time of the last good backup that the server made.",
                 Some(self.last_backup_s.load(Relaxed)).filter(|time| *time > 0),
             ),
+            (
+                "signing_key_since_timestamp_seconds",
+                "gauge",
+                "Time since which the current signing key signs.",
+                Some(self.signing_key_since_s.load(Relaxed)).filter(|time| *time > 0),
+            ),
             ("database_bytes", "gauge", "Length of the database file.", sizes.map(|sizes| sizes.database_bytes)),
         ] {
             let name = format!("latchkey_{name}");
@@ -318,6 +269,23 @@ impl Metrics {
         head(&mut text, "latchkey_build_info", "gauge", "Always 1; the version is a label.");
         line(&mut text, "latchkey_build_info", concat!("version=\"", env!("CARGO_PKG_VERSION"), "\""), 1);
         text
+    }
+
+    /// Counts a token with a good signature, of a key in this state.
+    pub fn count_token_of(&self, state: KeyState) {
+        self.tokens_verified[place(state)].inc();
+    }
+
+    /// Sets the states of all signing keys.
+    pub fn set_signing_keys(&self, states: impl Iterator<Item = KeyState>) {
+        let mut counts = [0; KEY_STATES.len()];
+        for state in states {
+            counts[place(state)] += 1;
+            if let KeyState::Current { since_s } = state {
+                self.signing_key_since_s.store(since_s, Relaxed);
+            }
+        }
+        self.signing_keys.iter().zip(counts).for_each(|(gauge, count)| gauge.store(count, Relaxed));
     }
 
     /// Counts a backup that the server made by itself, or tried to.
@@ -357,11 +325,11 @@ impl Metrics {
     }
 }
 
-fn head(text: &mut String, name: &str, kind: &str, help: &str) {
-    writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}").expect("BUG: writing to memory does not fail");
-}
-
-fn line(text: &mut String, name: &str, labels: &str, value: impl std::fmt::Display) {
-    let labels = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
-    writeln!(text, "{name}{labels} {value}").expect("BUG: writing to memory does not fail");
+/// Returns the place of a state in [`KEY_STATES`].
+fn place(state: KeyState) -> usize {
+    match state {
+        KeyState::Next { .. } => 0,
+        KeyState::Current { .. } => 1,
+        KeyState::Retired { .. } => 2,
+    }
 }
