@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::auth::Auth;
+use crate::{auth::Auth, metrics::METRICS};
 
 /// Looks once per `interval` at what is due. Never returns.
 pub async fn run(auth: Arc<Auth>, interval: Duration) {
@@ -13,5 +13,6 @@ pub async fn run(auth: Arc<Auth>, interval: Duration) {
         if let Err(error) = auth.key_ring().maintain().await {
             tracing::error!(%error, "the signing keys were not looked after; the next run tries again");
         }
+        METRICS.key_checks.inc();
     }
 }

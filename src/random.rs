@@ -5,6 +5,8 @@
 
 use std::cell::RefCell;
 
+use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+
 /// How many numbers [`name`] gets from the operating system at once.
 const AHEAD: usize = 64;
 
@@ -17,6 +19,12 @@ pub fn bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).expect("BUG: the operating system has no random number generator");
     bytes
+}
+
+/// Returns the operating system's random numbers in the form that aws-lc asks for.
+#[must_use]
+pub fn source() -> impl SecureRandom {
+    SystemRandom::new()
 }
 
 /// Returns a random number for an identifier that need not be secret. The next ones are kept in memory, so that not every call is a

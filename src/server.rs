@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use tokio::{net::TcpListener, sync::watch};
 use zeroize::Zeroizing;
@@ -69,6 +69,15 @@ impl ApplicationState {
         let key = if let Some(key) = given {
             key
         } else {
+            // Another secret than that of the key ring would be of no use, and would hide that the right one is missing.
+            if !dir.has_signing_key()? && !store.signing_keys()?.is_empty() {
+                let path = dir.path().join("signing.key");
+                bail!(
+                    "{} is missing, and the signing keys are encrypted with it; put it back, or begin a new key ring with `latchkey key \
+                     reset`, which ends all sessions",
+                    path.display()
+                );
+            }
             let key = dir.signing_key(|| {
                 let bytes = Zeroizing::new(random::bytes::<SECRET_BYTES_MIN>());
                 Zeroizing::new(BASE64_STANDARD.encode(bytes.as_slice()))

@@ -51,8 +51,7 @@ async fn a_backup_is_a_database_of_its_own_with_everything_in_it() {
     assert_eq!(names(&data), ["latchkey.lock", "latchkey.redb", "signing.key"]);
 
     let moved = TempDir::new().unwrap();
-    fs::create_dir(moved.path().join("data")).unwrap();
-    fs::copy(&file, moved.path().join("data/latchkey.redb")).unwrap();
+    done(&run(&["restore", file.to_str().unwrap(), "--init"], &moved.path().join("data"), ""));
     let moved = TestServer::on(moved.into(), &[]);
     moved.log_in("jo@example.com").await;
     let token = moved.admin().await;
@@ -103,8 +102,9 @@ fn a_backup_to_stdout_is_the_same_and_leaves_nothing_behind() {
     done(&output);
     assert_eq!(names(&data), ["latchkey.lock", "latchkey.redb", "signing.key"]);
     let copy = dir.path().join("copy");
-    fs::create_dir(&copy).unwrap();
-    fs::write(copy.join("latchkey.redb"), output.stdout).unwrap();
+    let file = dir.path().join("copy.redb");
+    fs::write(&file, output.stdout).unwrap();
+    done(&run(&["restore", file.to_str().unwrap(), "--init"], &copy, ""));
     assert!(text(&run(&["user", "list"], &copy, "").stdout).contains(ADMIN));
 }
 

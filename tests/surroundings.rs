@@ -339,7 +339,7 @@ fn what_others_can_read_is_warned_about_and_what_they_can_write_is_refused() {
     let dir = TempDir::new().unwrap();
     let (data, secret) = (dir.path().join("data"), dir.path().join("secret"));
     add_user(&data, ADMIN, true);
-    fs::write(&secret, "x".repeat(32)).unwrap();
+    fs::copy(data.join("signing.key"), &secret).unwrap();
     mode(&secret, 0o600);
     let key = data.join("signing.key");
     let list = || run(&["user", "list", "--secret-key-file", secret.to_str().unwrap()], &data, "");

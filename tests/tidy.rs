@@ -39,6 +39,7 @@ const CRATES: [(&str, &[&str]); 29] = [
             "auth/passwords/stored_hash/hash_function.rs",
             "http/connection/tls.rs",
             "http/connection/tls_client.rs",
+            "random.rs",
         ],
     ),
     // Hashes of other systems are parsed and verified in one folder.

@@ -85,6 +85,7 @@ pub(super) enum KeyCommand {
 #[derive(Args)]
 pub(super) struct KeyArgument {
     /// The id of the key, as `latchkey key list` shows it
+    #[arg(allow_hyphen_values = true)] // base64url has a hyphen
     kid: String,
 
     /// Print JSON

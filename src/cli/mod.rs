@@ -113,6 +113,10 @@ fn command() -> clap::Command {
     };
     let help = Arg::new("help").short('h').long("help").action(ArgAction::HelpShort).help("Print help").global(true);
     let long_help = Arg::new("help").short('h').long("help").action(ArgAction::Help).help("Print help");
+    // Each line of the help counts: `help` and `--version` are tried without being told of.
+    let version =
+        Arg::new("version").short('V').long("version").action(ArgAction::Version).help("Print version").hide(true);
+    let command = command.disable_help_subcommand(true).disable_version_flag(true).arg(version);
     command.help_template(HELP).disable_help_flag(true).mut_args(quiet).arg(help).mut_subcommands(|command| {
         match command.get_name() {
             "serve" => command.args(&settings).arg(&long_help),

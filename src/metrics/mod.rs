@@ -90,6 +90,8 @@ pub struct Metrics {
     backups_failed: Counter,
     /// The time of the last good backup in seconds since 1970, or 0 if there is none.
     last_backup_s: AtomicU64,
+    /// Runs of the key rotation task.
+    pub key_checks: Counter,
     /// The number of signing keys in each of [`KEY_STATES`].
     signing_keys: [AtomicU64; KEY_STATES.len()],
     /// The time since which the current key signs, in seconds since 1970, or 0.
@@ -135,6 +137,7 @@ impl Metrics {
             backups_good: Counter::new(),
             backups_failed: Counter::new(),
             last_backup_s: AtomicU64::new(0),
+            key_checks: Counter::new(),
             signing_keys: [const { AtomicU64::new(0) }; KEY_STATES.len()],
             signing_key_since_s: AtomicU64::new(0),
             tokens_verified: [const { Counter::new() }; KEY_STATES.len()],
@@ -214,6 +217,7 @@ impl Metrics {
             ("blacklist_entries", "gauge", "Entries of the blacklist.", sizes.map(|sizes| sizes.blacklist)),
             ("purge_runs_total", "counter", "Runs of the purge.", counter(&self.purge_runs)),
             ("purged_entries_total", "counter", "Entries the purge removed.", counter(&self.purged)),
+            ("key_checks_total", "counter", "Runs of the check which signing keys are due.", counter(&self.key_checks)),
             ("connections", "gauge", "Connections open.", gauge(&self.connections)),
             (
                 "connections_refused_total",

@@ -114,6 +114,15 @@ impl DataDir {
         }
     }
 
+    /// Whether there is a stored signing key.
+    ///
+    /// # Errors
+    /// [`DataDirError`] if this user may not know.
+    pub fn has_signing_key(&self) -> Result<bool, DataDirError> {
+        let path = self.path.join(KEY_FILE);
+        path.try_exists().map_err(|source| DataDirError::Io { verb: "look for", path, source })
+    }
+
     /// Returns the text of the stored signing key without its line end. At the first call it is created by `make`.
     ///
     /// # Errors
@@ -124,7 +133,7 @@ impl DataDir {
             let path = path.clone();
             move |source| DataDirError::Io { verb, path, source }
         };
-        if !path.try_exists().map_err(io("look for"))? {
+        if !self.has_signing_key()? {
             self.write_once(&path, make().as_bytes()).map_err(io("write"))?;
         }
         read_secret(&path).map_err(io("read"))

@@ -1,9 +1,7 @@
 //! The key ring in the store.
 
-use super::{
-    Store, StoreError,
-    redb::{schema, signing_keys},
-};
+use super::redb::{schema, signing_keys};
+use super::{Store, StoreError};
 use crate::model::{SigningAlgorithm, StoredKey};
 
 impl Store {

@@ -64,6 +64,11 @@ async fn handlers_are_named_by_their_operation_id_and_protected_ones_alone_have_
         ("change_user", lock.clone()),
         ("end_sessions", lock.clone()),
         ("delete_user", lock.clone()),
+        ("list_keys", lock.clone()),
+        ("get_key", lock.clone()),
+        ("rotate_key", lock.clone()),
+        ("retire_key", lock.clone()),
+        ("remove_key", lock.clone()),
         ("list_widgets", lock.clone()),
         ("create_widget", lock.clone()),
         ("get_widget", lock.clone()),
@@ -193,6 +198,7 @@ async fn the_examples_of_request_bodies_are_accepted() {
     let token = server.post("/auth/login").json(&credentials).await.json()["access_token"].as_str().unwrap().to_owned();
     let admin = server.admin().await;
     assert_eq!(server.post("/users").bearer(&admin).json(&example("NewUser")).await.status, 201);
+    assert_eq!(server.post("/keys/rotate").bearer(&admin).json(&example("Rotation")).await.status, 201);
     assert_eq!(server.post("/widgets").bearer(&admin).json(&example("NewWidget")).await.status, 201);
     let widget = server.request(Method::PUT, "/widgets/first-widget").bearer(&admin);
     assert_eq!(widget.json(&example("WidgetChange")).await.status, 200);
@@ -237,7 +243,7 @@ async fn a_method_that_is_not_in_the_document_is_not_served() {
         }
         for method in ["DELETE", "GET", "PATCH", "POST", "PUT", "OPTIONS", "TRACE", "PROPFIND"] {
             if !allowed.contains(&method) {
-                let path = path.replace("{name}", "x").replace("{public_id}", "x");
+                let path = path.replace("{name}", "x").replace("{public_id}", "x").replace("{kid}", "x");
                 let answer = server.request(method.parse().unwrap(), &path).bearer(&admin).send().await;
                 assert_eq!(answer.status, 405, "{method} {path}");
                 assert_eq!(answer.header("allow"), allowed.join(", "), "{method} {path}");
@@ -252,14 +258,19 @@ async fn provoke(server: &TestServer, method: &Method, path: &str) -> Vec<Call> 
     let user = server.anybody("someone@example.com").await;
     let call = |path: &str| server.request(method.clone(), path);
     let protected = !path.starts_with("/auth/register") && !path.starts_with("/auth/login");
-    let for_admins = path.starts_with("/users") || (path.starts_with("/widgets") && *method != Method::GET);
+    let for_admins = path.starts_with("/users")
+        || path.starts_with("/keys")
+        || (path.starts_with("/widgets") && *method != Method::GET);
     let token = if for_admins { &admin } else { &user };
     let ready = |path: &str| if protected { call(path).bearer(token) } else { call(path) };
     let json = |call: Call, body: Value| call.body("application/json", body.to_string());
     let id = |token: &str| claims(token)["sub"].as_str().unwrap().to_owned();
     let widget = |name: &str| json!({ "name": name, "info_url": "https://example.com", "deadline": "2999-01-01" });
 
-    let plain = path.replace("{name}", "second-widget").replace("{public_id}", "018f3f6e-0000-7000-8000-000000000000");
+    let plain = path
+        .replace("{name}", "second-widget")
+        .replace("{public_id}", "018f3f6e-0000-7000-8000-000000000000")
+        .replace("{kid}", "nobody-s");
     let mut calls =
         vec![ready(&format!("{plain}?{}", "x".repeat(9000))), ready(&plain).header("x-long", &"x".repeat(33 * 1024))];
     if protected {
@@ -297,6 +308,25 @@ async fn provoke(server: &TestServer, method: &Method, path: &str) -> Vec<Call> 
         ("POST", "/users") => {
             let body = json!({ "email": "colleague@example.com", "password": PASSWORD });
             calls.extend([json(ready(path), body.clone()), json(ready(path), body)]);
+        }
+        ("POST", "/keys/rotate") => {
+            calls.extend([json(ready(path), json!({})), json(ready(path), json!({}))]);
+            calls.push(json(ready(path), json!({ "algorithm": "none" })));
+        }
+        ("POST" | "DELETE", "/keys/{kid}" | "/keys/{kid}/retire") => {
+            has_body = false;
+            server.post("/keys/rotate").bearer(&admin).json(&json!({})).await; // or there is one already
+            let keys = server.get("/keys").bearer(&admin).send().await.json();
+            let of = |state: &str| {
+                let key = keys["items"].as_array().unwrap().iter().find(|key| key["state"] == state).unwrap();
+                ready(&path.replace("{kid}", key["kid"].as_str().unwrap()))
+            };
+            calls.extend([of("current"), of("next"), ready(&plain)]);
+        }
+        ("GET", "/keys/{kid}") => {
+            has_body = false;
+            let keys = server.get("/keys").bearer(&admin).send().await.json();
+            calls.extend([ready(&plain), ready(&path.replace("{kid}", keys["items"][0]["kid"].as_str().unwrap()))]);
         }
         ("POST", "/widgets") => {
             calls.extend([json(ready(path), widget("first-widget")), json(ready(path), widget("first-widget"))]);

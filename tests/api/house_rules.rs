@@ -12,17 +12,19 @@ impl Answer {
         assert!(!self.header("x-request-id").is_empty());
         // Over plain HTTP this header has no effect (RFC 6797 §7.2).
         assert!(!self.headers.contains_key("strict-transport-security"));
-        let is_page = self.headers.contains_key("etag");
+        let is_page = self.headers.contains_key("etag") && path != "/.well-known/jwks.json";
         if is_page {
             let policy = self.header("content-security-policy");
             assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{policy}");
             assert!(!policy.contains("unsafe-"), "{policy}");
             assert_eq!(self.header("referrer-policy"), "no-referrer");
-        } else {
+        } else if path != "/.well-known/jwks.json" || !status.is_success() && *status != StatusCode::NOT_MODIFIED {
             assert_eq!(self.header("cache-control"), "no-store");
         }
-        if !is_page && *status != StatusCode::NO_CONTENT {
-            assert_eq!(self.header("content-type"), "application/json", "{path}: {status} {text}");
+        if !is_page && ![StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(status) {
+            let is_jwks = path == "/.well-known/jwks.json" && status.is_success();
+            let expected = if is_jwks { "application/jwk-set+json" } else { "application/json" };
+            assert_eq!(self.header("content-type"), expected, "{path}: {status} {text}");
         }
         if status.is_client_error() || status.is_server_error() {
             let json = self.json();

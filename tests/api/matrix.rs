@@ -18,7 +18,7 @@ enum For {
     Admins,
 }
 
-const ENTRIES: [(&str, For); 18] = [
+const ENTRIES: [(&str, For); 23] = [
     ("register", For::Everyone),
     ("log_in", For::Everyone),
     ("get_user", For::Users),
@@ -32,6 +32,11 @@ const ENTRIES: [(&str, For); 18] = [
     ("change_user", For::Admins),
     ("end_sessions", For::Admins),
     ("delete_user", For::Admins),
+    ("list_keys", For::Admins),
+    ("get_key", For::Admins),
+    ("rotate_key", For::Admins),
+    ("retire_key", For::Admins),
+    ("remove_key", For::Admins),
     ("list_widgets", For::Users),
     ("get_widget", For::Users),
     ("create_widget", For::Admins),
@@ -124,7 +129,7 @@ async fn disabled(server: &TestServer, admin: &str, operation: &str) -> Option<S
 
 /// Calls the operation without a body, so that only authorization is tested.
 async fn ask(server: &TestServer, method: &str, path: &str, token: Option<&str>) -> Option<u16> {
-    let path = path.replace("{name}", "x").replace("{public_id}", "x");
+    let path = path.replace("{name}", "x").replace("{public_id}", "x").replace("{kid}", "x");
     let call = server.request(method.to_uppercase().parse().unwrap(), &path);
     let call = match token {
         Some(token) => call.bearer(token),

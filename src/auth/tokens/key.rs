@@ -7,7 +7,6 @@ use aws_lc_rs::{
     encoding::{AsDer, Pkcs8V1Der},
     error::Unspecified,
     hmac,
-    rand::SystemRandom,
     rsa::KeySize,
     signature::{
         ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ED25519, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _,
@@ -26,7 +25,7 @@ use rustls_pki_types::{
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::model::SigningAlgorithm;
+use crate::{model::SigningAlgorithm, random};
 
 /// The order of the curve P-256 (SEC 2 §2.4.2), big endian.
 const P256_ORDER: [u8; 32] = [
@@ -66,10 +65,39 @@ pub struct Key {
     pair: KeyPair,
 }
 
+/// A public key that verifies signatures.
+pub struct PublicKey {
+    parsed: ParsedPublicKey,
+    /// Whether of the two signatures that ECDSA verifies only the one with the lesser `s` is taken.
+    has_two_forms: bool,
+}
+
+impl PublicKey {
+    /// Reads a public key: an uncompressed point (SEC 1 §2.3.3), 32 bytes of Ed25519 (RFC 8032 §5.1.5), or an RSA key as DER. Returns `None` if it
+    /// is none, or for HS256, which has no public key.
+    #[must_use]
+    pub fn new(algorithm: SigningAlgorithm, bytes: &[u8]) -> Option<Self> {
+        let (parsed, has_two_forms) = match algorithm {
+            SigningAlgorithm::Es256 => (ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, bytes), true),
+            SigningAlgorithm::EdDsa => (ParsedPublicKey::new(&ED25519, bytes), false),
+            SigningAlgorithm::Rs256 => (ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, bytes), false),
+            SigningAlgorithm::Hs256 => return None,
+        };
+        Some(Self { parsed: parsed.ok()?, has_two_forms })
+    }
+
+    /// Whether `signature`, as the bytes of JWS, is one of `message`.
+    #[must_use]
+    pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        let is_form = !self.has_two_forms || signature.get(32..).is_some_and(|s| s <= P256_HALF_ORDER.as_slice());
+        is_form && self.parsed.verify_sig(message, signature).is_ok()
+    }
+}
+
 enum KeyPair {
-    Es256(EcdsaKeyPair, ParsedPublicKey),
-    EdDsa(Ed25519KeyPair, ParsedPublicKey),
-    Rs256(RsaKeyPair, ParsedPublicKey),
+    Es256(EcdsaKeyPair, PublicKey),
+    EdDsa(Ed25519KeyPair, PublicKey),
+    Rs256(RsaKeyPair, PublicKey),
     Hs256(Box<hmac::Key>),
 }
 
@@ -88,7 +116,7 @@ impl Key {
                 Ed25519KeyPair::generate().and_then(|pair| pair.to_pkcs8v1()).map(|der| der.as_ref().to_vec())
             }
             SigningAlgorithm::Rs256 => RsaKeyPair::generate(KeySize::Rsa2048).and_then(|pair| pkcs8(&pair)),
-            SigningAlgorithm::Hs256 => Ok(crate::random::bytes::<32>().to_vec()),
+            SigningAlgorithm::Hs256 => Ok(random::bytes::<32>().to_vec()),
         };
         let private = Zeroizing::new(made.expect("BUG: the operating system has no random number generator"));
         (Self::read(algorithm, &private).expect("BUG: a key that was just made can be read"), private)
@@ -100,17 +128,17 @@ impl Key {
         let pair = match algorithm {
             SigningAlgorithm::Es256 => {
                 let pair = EcdsaKeyPair::from_private_key_der(&ECDSA_P256_SHA256_FIXED_SIGNING, private).ok()?;
-                let public = ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, pair.public_key()).ok()?;
+                let public = PublicKey::new(algorithm, pair.public_key().as_ref())?;
                 KeyPair::Es256(pair, public)
             }
             SigningAlgorithm::EdDsa => {
                 let pair = Ed25519KeyPair::from_pkcs8(private).ok()?;
-                let public = ParsedPublicKey::new(&ED25519, pair.public_key()).ok()?;
+                let public = PublicKey::new(algorithm, pair.public_key().as_ref())?;
                 KeyPair::EdDsa(pair, public)
             }
             SigningAlgorithm::Rs256 => {
                 let pair = RsaKeyPair::from_pkcs8(private).or_else(|_| RsaKeyPair::from_der(private)).ok()?;
-                let public = ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, pair.public_key()).ok()?;
+                let public = PublicKey::new(algorithm, pair.public_key().as_ref())?;
                 KeyPair::Rs256(pair, public)
             }
             SigningAlgorithm::Hs256 => KeyPair::Hs256(Box::new(hmac::Key::new(hmac::HMAC_SHA256, private))),
@@ -181,7 +209,7 @@ impl Key {
     /// If there is no memory.
     #[must_use]
     pub fn sign(&self, message: &[u8]) -> Vec<u8> {
-        let random = SystemRandom::new();
+        let random = random::source();
         match &self.pair {
             KeyPair::Es256(pair, _) => {
                 let signature = pair.sign(&random, message).expect("BUG: ECDSA signs any message");
@@ -202,8 +230,9 @@ impl Key {
     #[must_use]
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         match &self.pair {
-            KeyPair::Es256(_, public) => verifies(public, message, signature),
-            KeyPair::EdDsa(_, public) | KeyPair::Rs256(_, public) => public.verify_sig(message, signature).is_ok(),
+            KeyPair::Es256(_, public) | KeyPair::EdDsa(_, public) | KeyPair::Rs256(_, public) => {
+                public.verifies(message, signature)
+            }
             KeyPair::Hs256(key) => hmac::verify(key, message, signature).is_ok(),
         }
     }
@@ -257,15 +286,6 @@ impl Key {
         };
         Some(Jwk { common: CommonParameters::default(), algorithm })
     }
-}
-
-/// Verifies a signature of ECDSA, the `public` key of which has the curve P-256.
-///
-/// Public for the test vectors of others, whose keys are public ones.
-#[must_use]
-pub fn verifies(public: &ParsedPublicKey, message: &[u8], signature: &[u8]) -> bool {
-    let has_lower_s = signature.get(32..).is_some_and(|s| s <= P256_HALF_ORDER.as_slice());
-    has_lower_s && public.verify_sig(message, signature).is_ok()
 }
 
 /// Returns the form of a signature of ECDSA that has the lesser of the two values of `s`.

@@ -260,7 +260,7 @@ impl From<KeyRingError> for ApiError {
     fn from(error: KeyRingError) -> Self {
         match error {
             KeyRingError::NotFound => Self::NotFound(error.to_string()),
-            KeyRingError::RotationUnderWay(_) | KeyRingError::IsCurrent | KeyRingError::Exists | KeyRingError::Full => {
+            KeyRingError::RotationUnderWay | KeyRingError::IsCurrent | KeyRingError::Exists | KeyRingError::Full => {
                 Self::Conflict(error.to_string())
             }
             KeyRingError::Key(error) => Self::bad_request(error.to_string()),

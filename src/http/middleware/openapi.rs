@@ -17,8 +17,17 @@ const THROTTLED: [&str; 4] = ["register", "log_in", "change_password", "delete_a
 const GET: &str = "GET, HEAD";
 
 /// The schemas of request bodies.
-const REQUESTS: [&str; 8] =
-    ["Registration", "Credentials", "PasswordChange", "Confirmation", "NewUser", "Change", "NewWidget", "WidgetChange"];
+const REQUESTS: [&str; 9] = [
+    "Registration",
+    "Credentials",
+    "PasswordChange",
+    "Confirmation",
+    "NewUser",
+    "Change",
+    "Rotation",
+    "NewWidget",
+    "WidgetChange",
+];
 /// Field name to JSON schema format, in any of [`REQUESTS`].
 const FORMATS: [(&str, &str); 5] = [
     ("email", "email"),
@@ -33,8 +42,14 @@ const DEADLINE: &str = "^([0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ].+)?|[0-9]{1,2}/[0-9]{
 const NEW_PASSWORDS: [(&str, &str); 4] =
     [("Registration", "password"), ("NewUser", "password"), ("Change", "password"), ("PasswordChange", "new_password")];
 /// Schema and field where JSON `null` means absent. A form has no `null`.
-const NULLABLE: [(&str, &str); 4] =
-    [("NewUser", "admin"), ("Change", "admin"), ("Change", "disabled"), ("Change", "password")];
+const NULLABLE: [(&str, &str); 6] = [
+    ("NewUser", "admin"),
+    ("Change", "admin"),
+    ("Change", "disabled"),
+    ("Change", "password"),
+    ("Rotation", "algorithm"),
+    ("Rotation", "now"),
+];
 
 /// The document as JSON and as YAML.
 pub struct Document {
@@ -264,7 +279,9 @@ fn failure(status: &str) -> Value {
         "401" => "Who is asking is not known; `WWW-Authenticate` says why.",
         "403" => "The user is not an administrator; at `register`, registration is closed.",
         "404" => "There is nothing of this name.",
-        "409" => "The email or the name is taken, or it is about the last administrator; `message` says which.",
+        "409" => {
+            "The email or the name is taken, or it is about the last administrator or the key that signs; `message` says which."
+        }
         "413" => "The body is too large.",
         "414" => "The URL is too long.",
         "415" => "The body is neither a form nor JSON.",

@@ -92,9 +92,10 @@ impl KeysApi {
         /// The id of the key.
         kid: Path<KidParam>,
     ) -> Result<Json<KeyJson>, Documented<404, 409>> {
+        let before = self.guard.auth.tokens().ring(); // it still has the public part
         let key = self.keys().retire(&kid.text.unwrap_or_default()).await?;
         manager.audit_key("key_retired", &key, client);
-        Ok(Json(self.json(&key)))
+        Ok(Json(KeyJson::new(&key, &before)))
     }
 
     /// Remove a signing key

@@ -1,7 +1,7 @@
 //! The JSON of signing keys: parameters, bodies and responses, as the OpenAPI document shows them.
 
 use poem_openapi::{
-    ApiResponse, Enum, Object,
+    ApiResponse, Object,
     registry::MetaSchema,
     types::{Any, Example},
 };
@@ -27,25 +27,13 @@ impl Parameter for KidParam {
     }
 }
 
-/// How a key signs (RFC 7518 §3.1, RFC 8037 §3.1).
-#[derive(Enum)]
-enum Algorithm {
-    #[oai(rename = "ES256")]
-    Es256,
-    #[oai(rename = "EdDSA")]
-    EdDsa,
-    #[oai(rename = "RS256")]
-    Rs256,
-    #[oai(rename = "HS256")]
-    Hs256,
-}
-
 /// How the key is replaced.
 #[derive(Object)]
 #[oai(example)]
 pub(super) struct Rotation {
-    /// How the new key signs. By default as `--signing-algorithm` says.
-    algorithm: Option<Algorithm>,
+    /// `ES256`, `EdDSA`, `RS256` or `HS256`. By default as `--signing-algorithm` says.
+    #[oai(validator(pattern = "^(ES256|EdDSA|RS256|HS256)$"))]
+    algorithm: Option<String>,
     /// Whether it signs at once, because the key before has leaked. A verifier with cached keys may refuse its tokens for a few minutes.
     #[oai(default)]
     now: bool,
@@ -53,7 +41,7 @@ pub(super) struct Rotation {
 
 impl Example for Rotation {
     fn example() -> Self {
-        Self { algorithm: Some(Algorithm::EdDsa), now: false }
+        Self { algorithm: Some("EdDSA".to_owned()), now: false }
     }
 }
 

@@ -5,6 +5,8 @@
 //! token. Of two changes at once the second sees the first. A change is durable before a token is signed or refused by it (I1). Private parts
 //! are stored encrypted. Deliberately absent: HS256 keys in an automatic rotation, because the operator has given them to others by hand.
 
+mod rules;
+
 use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::Mutex, task::spawn_blocking};
@@ -20,14 +22,9 @@ use crate::{
     model::{KeyState, SigningAlgorithm, StoredKey},
     store::{Store, StoreError},
 };
+pub use rules::JWKS_CACHED_S;
+use rules::{PUBLISHED_BEFORE_S, advance, log, log_changes, retire_current};
 
-/// How long a verifier may cache the public keys, in seconds.
-pub const JWKS_CACHED_S: u64 = 300;
-/// How long a key is published before it signs, in seconds.
-const PUBLISHED_BEFORE_S: u64 = 2 * JWKS_CACHED_S;
-/// How long a retired key is kept after the last token that it is known to have signed has expired, in seconds. While the retirement is
-/// written to the disk, the key still signs.
-const RETIREMENT_MARGIN_S: u64 = 60;
 /// The maximum number of keys. Each token is compared with the headers of all of them.
 const KEYS_MAX: usize = 64;
 
@@ -37,9 +34,9 @@ pub enum KeyRingError {
     /// No key has this id.
     #[error("There is no such key.")]
     NotFound,
-    /// A rotation waits for its key to be known to verifiers. Has the id of the key.
-    #[error("The key {0} was added already and signs soon; retire it, or rotate with `now`.")]
-    RotationUnderWay(String),
+    /// A rotation waits for its key to be known to verifiers.
+    #[error("A rotation is under way already; retire its key, or rotate with `now`.")]
+    RotationUnderWay,
     /// The key signs now.
     #[error("This key signs the tokens; rotate to another one first.")]
     IsCurrent,
@@ -131,7 +128,13 @@ impl KeyRing {
     /// [`KeyRingError::Store`].
     pub fn keys(&self) -> Result<Vec<StoredKey>, KeyRingError> {
         let mut keys = self.store.signing_keys()?;
-        keys.sort_by(|one, other| (one.created_at_s, &one.kid).cmp(&(other.created_at_s, &other.kid)));
+        // Keys of the same second have the order of their states: retired, current, next.
+        let place = |state| match state {
+            KeyState::Retired { .. } => 0,
+            KeyState::Current { .. } => 1,
+            KeyState::Next { .. } => 2,
+        };
+        keys.sort_by_cached_key(|key| (key.created_at_s, place(key.state), key.kid.clone()));
         Ok(keys)
     }
 
@@ -181,8 +184,8 @@ impl KeyRing {
             if now {
                 keys.retain(|key| !matches!(key.state, KeyState::Next { .. })); // it may have leaked too, and signed nothing
                 retire_current(keys, now_s, issued_s);
-            } else if let Some(next) = keys.iter().find(|key| matches!(key.state, KeyState::Next { .. })) {
-                return Err(KeyRingError::RotationUnderWay(next.kid.clone()));
+            } else if keys.iter().any(|key| matches!(key.state, KeyState::Next { .. })) {
+                return Err(KeyRingError::RotationUnderWay);
             }
             keys.push(inserted.clone());
             Ok(())
@@ -283,7 +286,7 @@ impl KeyRing {
         if planned.iter().any(is_due) && !planned.iter().any(|key| matches!(key.state, KeyState::Next { .. })) {
             match self.rotate(None, false).await {
                 Ok(key) => log("key_added", &key),
-                Err(KeyRingError::RotationUnderWay(_)) => {} // somebody else was first
+                Err(KeyRingError::RotationUnderWay) => {} // somebody else was first
                 Err(error) => return Err(error),
             }
         }
@@ -314,30 +317,6 @@ impl KeyRing {
     fn issued_s(&self) -> u64 {
         self.clock.unix_s().max(self.tokens.last_issued_at_s()).max(self.store.purged_through_s())
     }
-}
-
-/// Retires the current key.
-fn retire_current(keys: &mut [StoredKey], now_s: u64, issued_s: u64) {
-    for key in keys.iter_mut().filter(|key| matches!(key.state, KeyState::Current { .. })) {
-        let until_s = issued_s.saturating_add(key.token_lifetime_max_s).saturating_add(RETIREMENT_MARGIN_S);
-        key.state = KeyState::Retired { since_s: now_s, until_s };
-    }
-}
-
-/// Makes a next key the current one when it is time, and removes retired keys whose tokens have expired.
-fn advance(keys: &mut Vec<StoredKey>, now_s: u64, issued_s: u64) {
-    for key in keys.iter_mut() {
-        // Where the clock was set back, the key need not wait longer than if it were new.
-        if let KeyState::Next { signs_from_s } = &mut key.state {
-            *signs_from_s = (*signs_from_s).min(now_s + PUBLISHED_BEFORE_S);
-        }
-    }
-    let is_due = |key: &StoredKey| matches!(key.state, KeyState::Next { signs_from_s } if signs_from_s <= now_s);
-    if let Some(due) = keys.iter().position(is_due) {
-        retire_current(keys, now_s, issued_s);
-        keys[due].state = KeyState::Current { since_s: now_s };
-    }
-    keys.retain(|key| !matches!(key.state, KeyState::Retired { until_s, .. } if until_s <= now_s));
 }
 
 /// Returns the stored keys, or makes the first one. Notes the lifetime of tokens with the keys that sign.
@@ -404,22 +383,4 @@ fn ring(stored: &[StoredKey], sealing: &SealingKey) -> Result<Ring, KeyRingError
     } else {
         Err(KeyRingError::Damaged(format!("that signs ({current} of them)")))
     }
-}
-
-/// Records what happened without anybody's call.
-fn log_changes(before: &[StoredKey], after: &[StoredKey]) {
-    for key in before.iter().filter(|key| after.iter().all(|kept| kept.kid != key.kid)) {
-        log("key_removed", key);
-    }
-    for key in after.iter().filter(|key| !before.contains(key)) {
-        match key.state {
-            KeyState::Next { .. } => {}
-            KeyState::Current { .. } => log("key_signs", key),
-            KeyState::Retired { .. } => log("key_retired", key),
-        }
-    }
-}
-
-fn log(event: &'static str, key: &StoredKey) {
-    tracing::info!(target: "audit", %event, kid = %key.kid, algorithm = %key.algorithm, by = %"server");
 }
