@@ -14,10 +14,11 @@ use std::{
 };
 
 use anyhow::Context as _;
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use latchkey::{
     auth::tokens::{Claims, Ring, TokenSettings, Tokens, key::Key},
     clock::{Clock as _, SystemClock},
-    model::{BlacklistedToken, Email, PasswordHash, PublicId, TokenId, User},
+    model::{BlacklistedToken, Email, PasswordHash, PublicId, SigningAlgorithm, TokenId, User},
     store::{DataDir, Store, UserToImport},
 };
 use sha2::{Digest as _, Sha256};
@@ -283,6 +284,16 @@ impl Signer {
         let settings = TokenSettings { lifetime_s: HOUR_S, ..TokenSettings::default() };
         let tokens = Tokens::new(settings, Ring::of_key(Key::of_secret(KEY, None)));
         Self { tokens, now_s: SystemClock.unix_s() }
+    }
+
+    /// Signs with a new key of ES256. Returns the key as PEM, too, for the server to verify with.
+    pub(crate) fn es256() -> (Self, String) {
+        let (key, private) = Key::generate(SigningAlgorithm::Es256);
+        let settings = TokenSettings { lifetime_s: HOUR_S, ..TokenSettings::default() };
+        let tokens = Tokens::new(settings, Ring::of_key(key));
+        let body = BASE64_STANDARD.encode(&*private);
+        let pem = format!("-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n");
+        (Self { tokens, now_s: SystemClock.unix_s() }, pem)
     }
 
     /// Returns `count` tokens of users anywhere in `set`. They expire in the hour of the live blacklist entries, so that a lookup searches

@@ -13,6 +13,7 @@ mod chart;
 mod client;
 mod data;
 mod fairness;
+mod introspection;
 mod login;
 mod logout;
 mod password_hash;
@@ -22,6 +23,7 @@ mod read;
 mod report;
 mod row;
 mod settings;
+mod signature;
 mod size;
 mod start;
 mod stats;
@@ -36,7 +38,7 @@ use crate::{bench::Bench, row::Row};
 
 type Measure = fn(&Bench) -> anyhow::Result<Row>;
 
-const ROWS: [(&str, Measure); 19] = [
+const ROWS: [(&str, Measure); 22] = [
     ("P1", read::p1),
     ("P2", read::p2),
     ("P3", logout::p3),
@@ -56,6 +58,9 @@ const ROWS: [(&str, Measure); 19] = [
     ("P17", ten_million::p17),
     ("P18", ten_million::p18),
     ("P19", fairness::p19),
+    ("P20", signature::p20),
+    ("P21", signature::p21),
+    ("P22", introspection::p22),
 ];
 /// The environment variable with the path of the program under test.
 const PROGRAM: &str = "BENCH_PROGRAM";

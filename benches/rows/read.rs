@@ -16,7 +16,7 @@ use crate::{
 pub(crate) const CONNECTIONS: usize = 64;
 const SECONDS: u64 = 4;
 /// The number of users whose tokens alternate in measurements over all users. Their pages do not fit into the cache of the database.
-const READERS: usize = 20_000;
+pub(crate) const READERS: usize = 20_000;
 
 /// Returns how many protected requests the server answers per second.
 pub(crate) fn rate(server: &Server, tokens: &Tokens) -> anyhow::Result<f64> {

@@ -18,6 +18,8 @@ use crate::process::Process;
 
 pub(crate) const USER: &str = "/api/v1/auth/user";
 pub(crate) const LOGOUT: &str = "/api/v1/auth/logout";
+/// The number of connections of strangers.
+const STRANGERS: usize = 64;
 /// How long wrk may run beyond its configured duration.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -35,6 +37,8 @@ pub(crate) enum Tokens {
     One(String),
     /// The tokens are used in turn, again and again.
     Again(TokenFiles),
+    /// The same, as the field `token` of a form. Has the value of `Authorization`.
+    Form(TokenFiles, String),
     /// Each request has its own token, which is used once.
     Once(TokenFiles),
 }
@@ -82,6 +86,21 @@ pub(crate) fn version() -> String {
     text.split(" Copyright").next().unwrap_or_default().to_owned()
 }
 
+/// Starts wrk with [`STRANGERS`] connections that send the tokens in `files` for `seconds`, `per_s` of them each second.
+pub(crate) fn strangers(server: SocketAddr, files: &TokenFiles, per_s: f64, seconds: u64) -> anyhow::Result<Process> {
+    let pause_ms = STRANGERS as f64 / per_s * 1000.0;
+    let mut command = Command::new("wrk");
+    command.arg("--threads").arg(threads().to_string()).arg("--connections").arg(STRANGERS.to_string());
+    command.arg("--duration").arg(format!("{seconds}s")).args(["--timeout", "10s", "--script"]).arg(script());
+    command.arg(format!("http://{server}{USER}")).args(["--", "GET"]);
+    command.arg(&files.0).args(["again", "", &pause_ms.to_string()]);
+    Process::spawn(command)
+}
+
+fn script() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/rows/wrk.lua")
+}
+
 /// Runs wrk with `connections` connections for `seconds`.
 pub(crate) fn run(
     server: SocketAddr,
@@ -90,11 +109,10 @@ pub(crate) fn run(
     seconds: u64,
     tokens: &Tokens,
 ) -> anyhow::Result<Found> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/rows/wrk.lua");
     let mut command = Command::new("wrk");
     command.arg("--threads").arg(threads().min(connections).to_string());
     command.arg("--connections").arg(connections.to_string());
-    command.arg("--duration").arg(format!("{seconds}s")).args(["--timeout", "10s", "--script"]).arg(script);
+    command.arg("--duration").arg(format!("{seconds}s")).args(["--timeout", "10s", "--script"]).arg(script());
     if let Tokens::One(token) = tokens {
         command.arg("--header").arg(format!("Authorization: Bearer {token}"));
     }
@@ -102,6 +120,7 @@ pub(crate) fn run(
     match tokens {
         Tokens::One(_) => {}
         Tokens::Again(files) => drop(command.arg(&files.0).arg("again")),
+        Tokens::Form(files, authorization) => drop(command.arg(&files.0).args(["again", authorization])),
         Tokens::Once(files) => drop(command.arg(&files.0).arg("once")),
     }
     let output = Process::spawn(command)?.output(Duration::from_secs(seconds) + PATIENCE)?;
