@@ -8,6 +8,7 @@ mod error;
 pub mod known_devices;
 pub mod network;
 pub mod passwords;
+pub mod service_accounts;
 pub mod throttle;
 pub mod tokens;
 pub mod transfer;
@@ -19,7 +20,7 @@ use time::OffsetDateTime;
 use crate::{
     clock::Clock,
     metrics::METRICS,
-    model::{BlacklistedToken, Email, KnownDevice, PasswordHash, PublicId, TokenId, User, UserChange},
+    model::{Email, KnownDevice, PasswordHash, PublicId, TokenId, User, UserChange},
     store::{Store, UpdateOutcome},
 };
 use known_devices::KnownDevices;
