@@ -352,6 +352,12 @@ impl Auth {
         AccessToken { user: user.public_id, text: self.tokens.sign(&claims), expires_in_s: self.tokens.lifetime_s() }
     }
 
+    /// Returns the current time in seconds since 1970.
+    #[must_use]
+    pub fn unix_s(&self) -> u64 {
+        self.clock.unix_s()
+    }
+
     /// Returns the current time.
     #[must_use]
     pub fn now(&self) -> OffsetDateTime {

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `connection` | a connection is accepted, limited and deciphered; each request head is validated before hyper parses it |
 //! | `middleware` | request id, sizes, CORS, log line, router, guard, body, errors: what every request passes, and shared tools |
-//! | `api` | the operations: `auth`, `users`, `widgets`, and the OpenAPI document |
+//! | `api` | the operations: `auth`, `users`, `service_accounts`, `token`, `widgets`, and the OpenAPI document |
 //! | `pages` | what a browser gets: the start page, Swagger UI, the document; health checks and metrics |
 //! | `operator` | the admin socket: the same routes for the operator of this machine, and transfers of whole files |
 //!
@@ -26,7 +26,7 @@ use crate::{
     clock::Clock,
     store::Store,
 };
-use api::{auth::AuthApi, users::UsersApi, widgets::WidgetsApi};
+use api::{auth::AuthApi, service_accounts::ServicesApi, token::TokenApi, users::UsersApi, widgets::WidgetsApi};
 use middleware::{guard::AuthGuard, openapi::Document, router::Router, stack::MiddlewareStack};
 use pages::{Pages, health};
 
@@ -74,10 +74,13 @@ pub fn routes(dependencies: RouteDependencies) -> Routes {
     let guard = Arc::new(AuthGuard { auth, domain });
     let auth = AuthApi { guard: Arc::clone(&guard), signup };
     let users = UsersApi { guard: Arc::clone(&guard), store: Arc::clone(&store) };
+    let services = ServicesApi { guard: Arc::clone(&guard) };
+    let token = TokenApi { guard: Arc::clone(&guard) };
     let widgets = WidgetsApi { store: Arc::clone(&store), clock };
     let Document { json, yaml, mut templates } = api::document(signup, &policy);
     templates.add(pages::paths(BASE_PATH).chain(health::paths()));
     let pages = Pages { base: BASE_PATH, signup, json, yaml };
-    let router = Router::new(BASE_PATH, (auth, users, widgets), health::add(pages.add(Route::new()), store));
+    let router =
+        Router::new(BASE_PATH, (auth, users, services, token, widgets), health::add(pages.add(Route::new()), store));
     Arc::new(MiddlewareStack { router, guard, cors, trusted_proxies, https, templates })
 }
