@@ -54,8 +54,10 @@ const ENTRIES: [(&str, For); 26] = [
 /// The status with which an operation refuses a caller, or `None` if it goes on to handle the request.
 fn refusal(who: &str, operation: For) -> Option<u16> {
     match (who, operation) {
-        (_, For::Everyone) | ("user" | "demoted" | "admin", For::Users) => None,
-        ("admin", For::Admins) | ("service", For::Services) => None,
+        (_, For::Everyone)
+        | ("user" | "demoted" | "admin", For::Users)
+        | ("admin", For::Admins)
+        | ("service", For::Services) => None,
         ("user" | "demoted", For::Admins) => Some(403),
         _ => Some(401),
     }
