@@ -23,6 +23,7 @@ const BY_FLAGS: Bytes = TableDefinition::new("users_by_flags_2");
 const WIDGET_COUNTS: Bytes = TableDefinition::new("widgets_counts_2");
 const COUNTS: Bytes = TableDefinition::new("users_by_flags_counts_2");
 const BY_SEQUENCE: Bytes = TableDefinition::new("widgets_by_sequence_2");
+const SERVICES: Bytes = TableDefinition::new("services_1");
 const META: TableDefinition<&str, u64> = TableDefinition::new("latchkey");
 
 fn check(file: &Path) -> std::process::Output {
@@ -46,6 +47,11 @@ fn insert(txn: &redb::WriteTransaction, table: Bytes, key: &[u8], value: &[u8]) 
 
 fn remove(txn: &redb::WriteTransaction, table: Bytes, key: &[u8]) {
     txn.open_table(table).unwrap().remove(key).unwrap().unwrap();
+}
+
+/// Returns the row of a service of this name.
+fn service(name: &[u8]) -> Vec<u8> {
+    [&[1, u8::try_from(name.len()).unwrap()], name, &[0; 32 + 1 + 1 + 1 + 1]].concat()
 }
 
 /// Replaces `from` with `to`, which has the same length, in every user's record.
@@ -127,6 +133,21 @@ fn unsound(good: &Path) -> Vec<(PathBuf, &'static str)> {
         (
             changed(good, "widgets-miscounted", |txn| insert(txn, WIDGET_COUNTS, &[0; 8], &7_u64.to_be_bytes())),
             "the order of widgets is counted wrong",
+        ),
+        (
+            changed(good, "service", |txn| insert(txn, SERVICES, &[7; 16], b"no service")),
+            "a record in services does not decode",
+        ),
+        (
+            changed(good, "service-name", |txn| insert(txn, SERVICES, &[7; 16], &service(b"two words"))),
+            "a record in services does not decode: its name must be 1 to 64 characters",
+        ),
+        (
+            changed(good, "services", |txn| {
+                insert(txn, SERVICES, &[7; 16], &service(b"Billing"));
+                insert(txn, SERVICES, &[8; 16], &service(b"billing"));
+            }),
+            "two services have the same name",
         ),
     ]
 }

@@ -9,6 +9,7 @@ pub mod key_ring;
 pub mod known_devices;
 pub mod network;
 pub mod passwords;
+pub mod service_accounts;
 pub mod throttle;
 pub mod tokens;
 pub mod transfer;
@@ -366,6 +367,12 @@ impl Auth {
         };
         METRICS.tokens_issued.inc();
         AccessToken { user: user.public_id, text: self.tokens.sign(&claims), expires_in_s: settings.lifetime_s }
+    }
+
+    /// Returns the current time in seconds since 1970.
+    #[must_use]
+    pub fn unix_s(&self) -> u64 {
+        self.clock.unix_s()
     }
 
     /// Returns the current time.

@@ -17,6 +17,7 @@ mod progress;
 mod restore;
 mod runtime;
 mod serve;
+mod service;
 mod settings;
 mod socket;
 mod stdout;
@@ -64,6 +65,9 @@ enum Command {
     /// Look after the keys that sign tokens
     #[command(subcommand)]
     Key(key::KeyCommand),
+    /// Make and manage services: programs that ask about tokens
+    #[command(subcommand)]
+    Service(service::ServiceCommand),
     /// Show the settings of a server started here, each with its source
     Config {
         /// Print one JSON object a line
@@ -113,17 +117,20 @@ fn command() -> clap::Command {
     };
     let help = Arg::new("help").short('h').long("help").action(ArgAction::HelpShort).help("Print help").global(true);
     let long_help = Arg::new("help").short('h').long("help").action(ArgAction::Help).help("Print help");
-    // Each line of the help counts: `help` and `--version` are tried without being told of.
+    // Each line of the help counts: `--version` is tried without being told of, and the README tells of the completions.
     let version =
         Arg::new("version").short('V').long("version").action(ArgAction::Version).help("Print version").hide(true);
-    let command = command.disable_help_subcommand(true).disable_version_flag(true).arg(version);
-    command.help_template(HELP).disable_help_flag(true).mut_args(quiet).arg(help).mut_subcommands(|command| {
-        match command.get_name() {
-            "serve" => command.args(&settings).arg(&long_help),
-            "import" => command.args(settings.iter().cloned().map(quiet)).arg(&long_help), // it explains the systems
-            _ => command.args(settings.iter().cloned().map(quiet)),
-        }
-    })
+    let command = command.disable_version_flag(true);
+    let command = command.mut_subcommand("completions", |command| command.hide(true));
+    command.help_template(HELP).disable_help_flag(true).mut_args(quiet).args([help, version]).mut_subcommands(
+        |command| {
+            match command.get_name() {
+                "serve" => command.args(&settings).arg(&long_help),
+                "import" => command.args(settings.iter().cloned().map(quiet)).arg(&long_help), // it explains the systems
+                _ => command.args(settings.iter().cloned().map(quiet)),
+            }
+        },
+    )
 }
 
 /// The command line as completions and man pages show it: each setting at `serve` alone, but for the data directory.
@@ -166,6 +173,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             }
             Some(Command::User(command)) => quietly(&cli.config, |config| user::run(command, config)),
             Some(Command::Key(command)) => quietly(&cli.config, |config| key::run(command, config)),
+            Some(Command::Service(command)) => quietly(&cli.config, |config| service::run(command, config)),
             Some(Command::Config { json }) => settings::config::<Cli>(&cli.config, &matches, json),
             Some(Command::Openapi) => documents::openapi(&cli.config),
             Some(Command::Completions { shell }) => documents::completions(documented_command(), shell),

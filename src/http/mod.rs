@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `connection` | a connection is accepted, limited and deciphered; each request head is validated before hyper parses it |
 //! | `middleware` | request id, sizes, CORS, log line, router, guard, body, errors: what every request passes, and shared tools |
-//! | `api` | the operations: `auth`, `users`, `keys`, `widgets`, and the OpenAPI document |
+//! | `api` | the operations: `auth`, `users`, `keys`, `service_accounts`, `token`, `widgets`, and the OpenAPI document |
 //! | `pages` | what a browser gets: the start page, Swagger UI, the document; health checks and metrics |
 //! | `operator` | the admin socket: the same routes for the operator of this machine, and transfers of whole files |
 //!
@@ -26,7 +26,9 @@ use crate::{
     clock::Clock,
     store::Store,
 };
-use api::{auth::AuthApi, keys::KeysApi, users::UsersApi, widgets::WidgetsApi};
+use api::{
+    auth::AuthApi, keys::KeysApi, service_accounts::ServicesApi, token::TokenApi, users::UsersApi, widgets::WidgetsApi,
+};
 use middleware::{guard::AuthGuard, openapi::Document, router::Router, stack::MiddlewareStack};
 use pages::{Pages, health, jwks};
 
@@ -75,11 +77,13 @@ pub fn routes(dependencies: RouteDependencies) -> Routes {
     let auth = AuthApi { guard: Arc::clone(&guard), signup };
     let users = UsersApi { guard: Arc::clone(&guard), store: Arc::clone(&store) };
     let keys = KeysApi { guard: Arc::clone(&guard) };
+    let services = ServicesApi { guard: Arc::clone(&guard) };
+    let token = TokenApi { guard: Arc::clone(&guard) };
     let widgets = WidgetsApi { store: Arc::clone(&store), clock };
     let Document { json, yaml, mut templates } = api::document(signup, &policy);
     templates.add(pages::paths(BASE_PATH).chain(health::paths()).chain(jwks::paths()));
     let pages = Pages { base: BASE_PATH, signup, json, yaml };
     let pages = jwks::add(health::add(pages.add(Route::new()), store), Arc::clone(&guard.auth));
-    let router = Router::new(BASE_PATH, (auth, users, keys, widgets), pages);
+    let router = Router::new(BASE_PATH, (auth, users, keys, services, token, widgets), pages);
     Arc::new(MiddlewareStack { router, guard, cors, trusted_proxies, https, templates })
 }

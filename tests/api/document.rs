@@ -6,8 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
-use super::harness::{Call, PASSWORD, TestServer, claims};
+use super::{
+    harness::{Call, PASSWORD, TestServer, claims},
+    keys_documented, services_documented as services,
+};
 
+/// The id of no user and no service.
+pub(super) const NOBODY: &str = "018f3f6e-0000-7000-8000-000000000000";
 /// Statuses that only a defect, a failing disk or overload can cause. One rule adds them to each operation of the document.
 const NOT_ON_REQUEST: [&str; 2] = ["500", "503"];
 
@@ -49,7 +54,7 @@ async fn handlers_are_named_by_their_operation_id_and_protected_ones_alone_have_
             seen.insert(id, operation.get("security").cloned().unwrap_or_default());
         }
     }
-    let lock = json!([{ "BearerAuth": [] }]);
+    let (lock, for_services) = (json!([{ "BearerAuth": [] }]), json!([{ "ServiceBasicAuth": [] }]));
     let expected = [
         ("register", json!([])),
         ("log_in", json!([])),
@@ -58,6 +63,14 @@ async fn handlers_are_named_by_their_operation_id_and_protected_ones_alone_have_
         ("log_out_everywhere", lock.clone()),
         ("change_password", lock.clone()),
         ("delete_account", lock.clone()),
+        ("list_services", lock.clone()),
+        ("create_service", lock.clone()),
+        ("get_service", lock.clone()),
+        ("change_service", lock.clone()),
+        ("rotate_service_secret", lock.clone()),
+        ("delete_service", lock.clone()),
+        ("introspect_token", for_services.clone()),
+        ("revoke_token", for_services),
         ("list_users", lock.clone()),
         ("create_user", lock.clone()),
         ("get_user_by_id", lock.clone()),
@@ -77,7 +90,8 @@ async fn handlers_are_named_by_their_operation_id_and_protected_ones_alone_have_
     ];
     assert_eq!(seen, expected.map(|(id, security)| (id.to_owned(), security)).into());
     let schemes = document["components"]["securitySchemes"].as_object().unwrap();
-    assert_eq!(schemes.keys().collect::<Vec<_>>(), ["BearerAuth"]);
+    assert_eq!(schemes.keys().collect::<Vec<_>>(), ["BearerAuth", "ServiceBasicAuth"]);
+    assert_eq!(schemes["ServiceBasicAuth"]["scheme"], "basic");
     assert_eq!((&schemes["BearerAuth"]["type"], &schemes["BearerAuth"]["scheme"]), (&json!("http"), &json!("bearer")));
 }
 
@@ -146,7 +160,13 @@ async fn every_route_and_status_that_is_served_is_in_the_document_and_the_other_
     let mut bodies: BTreeMap<(String, String), Vec<Value>> = BTreeMap::new();
     for operation in documented.keys() {
         let (method, path) = operation.split_once(' ').unwrap();
-        for call in provoke(&server, &method.parse().unwrap(), path).await {
+        let method = method.parse().unwrap();
+        let of_services = services::provoke(&server, &method, path).await;
+        let calls = match (of_services, keys_documented::provoke(&server, &method, path).await) {
+            (Some(calls), _) | (_, Some(calls)) => calls,
+            (None, None) => provoke(&server, &method, path).await,
+        };
+        for call in calls {
             let answer = call.send().await;
             let status = answer.status.as_u16().to_string();
             if !answer.text.is_empty() {
@@ -200,8 +220,7 @@ async fn the_examples_of_request_bodies_are_accepted() {
     assert_eq!(server.post("/users").bearer(&admin).json(&example("NewUser")).await.status, 201);
     assert_eq!(server.post("/keys/rotate").bearer(&admin).json(&example("Rotation")).await.status, 201);
     assert_eq!(server.post("/widgets").bearer(&admin).json(&example("NewWidget")).await.status, 201);
-    let widget = server.request(Method::PUT, "/widgets/first-widget").bearer(&admin);
-    assert_eq!(widget.json(&example("WidgetChange")).await.status, 200);
+    services::accepts_examples(&server, &admin, example).await;
     let changed = server.post("/auth/password").bearer(&token).json(&example("PasswordChange")).await;
     assert_eq!(changed.status, 200, "{}", changed.text);
     for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
@@ -220,6 +239,10 @@ async fn throttled() -> Vec<(&'static str, String)> {
     for operation in ["POST /auth/register", "POST /auth/login", "POST /auth/password", "DELETE /auth/user"] {
         let (method, path) = operation.split_once(' ').unwrap();
         let answer = server.request(method.parse().unwrap(), path).bearer(&token).json(&body).await;
+        answered.push((operation, answer.status.as_u16().to_string()));
+    }
+    for operation in ["POST /token/introspect", "POST /token/revoke"] {
+        let answer = server.post(operation.trim_start_matches("POST ")).bearer("lks_wrong").send().await;
         answered.push((operation, answer.status.as_u16().to_string()));
     }
     answered
@@ -243,7 +266,8 @@ async fn a_method_that_is_not_in_the_document_is_not_served() {
         }
         for method in ["DELETE", "GET", "PATCH", "POST", "PUT", "OPTIONS", "TRACE", "PROPFIND"] {
             if !allowed.contains(&method) {
-                let path = path.replace("{name}", "x").replace("{public_id}", "x").replace("{kid}", "x");
+                let path =
+                    path.replace("{name}", "x").replace("{public_id}", "x").replace("{id}", "x").replace("{kid}", "x");
                 let answer = server.request(method.parse().unwrap(), &path).bearer(&admin).send().await;
                 assert_eq!(answer.status, 405, "{method} {path}");
                 assert_eq!(answer.header("allow"), allowed.join(", "), "{method} {path}");
@@ -258,19 +282,14 @@ async fn provoke(server: &TestServer, method: &Method, path: &str) -> Vec<Call> 
     let user = server.anybody("someone@example.com").await;
     let call = |path: &str| server.request(method.clone(), path);
     let protected = !path.starts_with("/auth/register") && !path.starts_with("/auth/login");
-    let for_admins = path.starts_with("/users")
-        || path.starts_with("/keys")
-        || (path.starts_with("/widgets") && *method != Method::GET);
+    let for_admins = path.starts_with("/users") || (path.starts_with("/widgets") && *method != Method::GET);
     let token = if for_admins { &admin } else { &user };
     let ready = |path: &str| if protected { call(path).bearer(token) } else { call(path) };
     let json = |call: Call, body: Value| call.body("application/json", body.to_string());
     let id = |token: &str| claims(token)["sub"].as_str().unwrap().to_owned();
     let widget = |name: &str| json!({ "name": name, "info_url": "https://example.com", "deadline": "2999-01-01" });
 
-    let plain = path
-        .replace("{name}", "second-widget")
-        .replace("{public_id}", "018f3f6e-0000-7000-8000-000000000000")
-        .replace("{kid}", "nobody-s");
+    let plain = path.replace("{name}", "second-widget").replace("{public_id}", NOBODY);
     let mut calls =
         vec![ready(&format!("{plain}?{}", "x".repeat(9000))), ready(&plain).header("x-long", &"x".repeat(33 * 1024))];
     if protected {
@@ -308,25 +327,6 @@ async fn provoke(server: &TestServer, method: &Method, path: &str) -> Vec<Call> 
         ("POST", "/users") => {
             let body = json!({ "email": "colleague@example.com", "password": PASSWORD });
             calls.extend([json(ready(path), body.clone()), json(ready(path), body)]);
-        }
-        ("POST", "/keys/rotate") => {
-            calls.extend([json(ready(path), json!({})), json(ready(path), json!({}))]);
-            calls.push(json(ready(path), json!({ "algorithm": "none" })));
-        }
-        ("POST" | "DELETE", "/keys/{kid}" | "/keys/{kid}/retire") => {
-            has_body = false;
-            server.post("/keys/rotate").bearer(&admin).json(&json!({})).await; // or there is one already
-            let keys = server.get("/keys").bearer(&admin).send().await.json();
-            let of = |state: &str| {
-                let key = keys["items"].as_array().unwrap().iter().find(|key| key["state"] == state).unwrap();
-                ready(&path.replace("{kid}", key["kid"].as_str().unwrap()))
-            };
-            calls.extend([of("current"), of("next"), ready(&plain)]);
-        }
-        ("GET", "/keys/{kid}") => {
-            has_body = false;
-            let keys = server.get("/keys").bearer(&admin).send().await.json();
-            calls.extend([ready(&plain), ready(&path.replace("{kid}", keys["items"][0]["kid"].as_str().unwrap()))]);
         }
         ("POST", "/widgets") => {
             calls.extend([json(ready(path), widget("first-widget")), json(ready(path), widget("first-widget"))]);

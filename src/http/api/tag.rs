@@ -10,6 +10,10 @@ pub(in crate::http) enum Tag {
     Users,
     /// Administrators look after the keys that sign tokens.
     Keys,
+    /// Administrators manage the accounts of programs that ask about tokens.
+    Services,
+    /// Services ask about tokens and revoke them.
+    Token,
     /// The protected sample resource: reading needs a token, writing an administrator's.
     Widgets,
 }

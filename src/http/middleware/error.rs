@@ -20,7 +20,8 @@ use serde::Serialize;
 
 use crate::{
     auth::{AuthError, key_ring::KeyRingError},
-    http::middleware::json::Json,
+    http::middleware::{audit, client_address::ClientAddress, json::Json},
+    model::ServiceId,
     store::StoreError,
 };
 
@@ -43,19 +44,21 @@ pub struct ErrorBody {
     errors: Option<BTreeMap<String, String>>,
 }
 
-/// The users that may use a resource: the realm of its challenge.
+/// Who may use a resource: the realm of its challenge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Realm {
     /// All users.
     RegisteredUsers,
     /// Administrators.
     AdminUsers,
+    /// Services.
+    Services,
 }
 
-/// The challenge in `WWW-Authenticate` (RFC 6750 §3).
+/// The challenge in `WWW-Authenticate` (RFC 6750 §3; for services RFC 7617 §2).
 #[derive(Debug)]
 pub struct Challenge {
-    /// The users that may use the resource.
+    /// Who may use the resource.
     pub realm: Realm,
     /// The domain in the realm, from `--domain`.
     pub domain: String,
@@ -66,6 +69,7 @@ impl Challenge {
         let users = match self.realm {
             Realm::RegisteredUsers => "registered_users",
             Realm::AdminUsers => "admin_users",
+            Realm::Services => return format!(r#"Basic realm="services@{}""#, self.domain), // Basic has no parameter for an error
         };
         let realm = format!(r#"Bearer realm="{users}@{}""#, self.domain);
         match error {
@@ -93,6 +97,9 @@ pub enum ApiError {
     /// 401: the token is invalid. Has the reason.
     #[error("{1}")]
     InvalidToken(Challenge, String),
+    /// 401: the credentials of a service are wrong. Has the id that it called itself, if it is one, and the client's address.
+    #[error("Unauthorized")]
+    RefusedService(Challenge, Option<ServiceId>, ClientAddress),
     /// 401: email or password does not match.
     #[error("email or password does not match")]
     InvalidCredentials(Challenge),
@@ -152,12 +159,16 @@ impl ApiError {
     /// Maps an [`AuthError`] to the error that the client sees. A 401 carries `challenge`.
     pub fn from_auth(error: AuthError, challenge: Challenge) -> Self {
         match error {
-            AuthError::EmailTaken(_) | AuthError::LastAdmin => Self::Conflict(error.to_string()),
+            AuthError::EmailTaken(_)
+            | AuthError::LastAdmin
+            | AuthError::ServiceNameTaken(_)
+            | AuthError::TooManyServices => Self::Conflict(error.to_string()),
             AuthError::InvalidCredentials => Self::InvalidCredentials(challenge),
             AuthError::TokenInvalid | AuthError::TokenExpired | AuthError::TokenBlacklisted => {
                 Self::InvalidToken(challenge, error.to_string())
             }
-            AuthError::UserNotFound => Self::NotFound(error.to_string()),
+            AuthError::ServiceRefused => Self::Unauthorized(challenge),
+            AuthError::UserNotFound | AuthError::ServiceNotFound => Self::NotFound(error.to_string()),
             AuthError::WrongPassword => Self::Validation([("password", error.to_string())].into()),
             AuthError::Throttled(wait) => Self::TooManyTries(wait),
             AuthError::Busy(wait) => Self::Busy(wait),
@@ -188,7 +199,9 @@ impl ApiError {
     fn status(&self) -> StatusCode {
         match self {
             Self::Validation(_) | Self::BadRequest(_) | Self::InvalidRequest(_) => StatusCode::BAD_REQUEST,
-            Self::Unauthorized(_) | Self::InvalidToken(..) | Self::InvalidCredentials(_) => StatusCode::UNAUTHORIZED,
+            Self::Unauthorized(_) | Self::InvalidToken(..) | Self::RefusedService(..) | Self::InvalidCredentials(_) => {
+                StatusCode::UNAUTHORIZED
+            }
             Self::NotAdministrator(_) | Self::SignupClosed => StatusCode::FORBIDDEN,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
@@ -206,7 +219,9 @@ impl ApiError {
 
     fn challenge(&self) -> Option<String> {
         match self {
-            Self::Unauthorized(challenge) | Self::InvalidCredentials(challenge) => Some(challenge.header(None)),
+            Self::Unauthorized(challenge)
+            | Self::RefusedService(challenge, ..)
+            | Self::InvalidCredentials(challenge) => Some(challenge.header(None)),
             Self::InvalidToken(challenge, text) => Some(challenge.header(Some(("invalid_token", text)))),
             Self::NotAdministrator(challenge) => {
                 Some(challenge.header(Some(("insufficient_scope", &self.to_string()))))
@@ -225,11 +240,13 @@ impl ApiError {
         }
     }
 
-    /// Converts the error to its response and logs the cause of a 5xx. Call it in a span that has the request id.
+    /// Converts the error to its response, and logs the cause of a 5xx and the refusal of a service. Call it in a span that has the
+    /// request id.
     pub fn into_response(self) -> Response {
         match &self {
             Self::Internal(cause) => tracing::error!(%cause, "internal error"),
             Self::Unavailable(cause) => tracing::error!(%cause, "the store failed"),
+            Self::RefusedService(_, id, client) => audit::record_refused_service(*id, *client),
             _ => {}
         }
         let (status, challenge, message) = (self.status(), self.challenge(), self.to_string());

@@ -22,6 +22,8 @@ pub(in crate::store) struct Changes {
     pub(in crate::store) users: Vec<PublicId>,
     /// Tokens that were put on the blacklist.
     pub(in crate::store) tokens: Vec<BlacklistedToken>,
+    /// Whether a service was added, changed or removed.
+    pub(in crate::store) services: bool,
 }
 
 impl Transaction {
@@ -33,6 +35,11 @@ impl Transaction {
     /// Notes that a token was put on the blacklist. Whoever adds to the blacklist calls this.
     pub(in crate::store) fn token_blacklisted(&self, token: BlacklistedToken) {
         self.changes.borrow_mut().tokens.push(token);
+    }
+
+    /// Notes that a service was added, changed or removed. Whoever writes to the table of services calls this.
+    pub(in crate::store) fn services_changed(&self) {
+        self.changes.borrow_mut().services = true;
     }
 }
 
