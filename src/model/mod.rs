@@ -8,6 +8,7 @@ mod deadline;
 mod email;
 mod ids;
 mod known_device;
+mod revocation;
 mod user;
 mod widget;
 
@@ -16,5 +17,6 @@ pub use deadline::{Deadline, DeadlineError};
 pub use email::{Email, EmailError};
 pub use ids::{PublicId, TokenId};
 pub use known_device::KnownDevice;
+pub use revocation::UserRevocation;
 pub use user::{PasswordHash, User, UserChange, UserFilter};
 pub use widget::{InfoUrl, InfoUrlError, Widget, WidgetName, WidgetNameError};

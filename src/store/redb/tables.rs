@@ -81,5 +81,9 @@ pub(in crate::store) const META: TableDefinition<&str, u64> = TableDefinition::n
 pub(in crate::store) const FOREIGN_HASH_COUNT: &str = "foreign_password_hashes";
 /// Key in [`META`]: the latest expiry among purged entries of the blacklist, in seconds since 1970.
 pub(in crate::store) const PURGED_THROUGH_S: &str = "blacklist_purged_through_s";
+/// Key in [`META`]: a random number that names the revocation feed. A cursor of another feed is refused.
+pub(in crate::store) const REVOCATION_FEED: &str = "revocation_feed";
+/// Key in [`META`]: no row of [`REVOCATIONS`] that is written from now on has a lower number. Absent until the first purge.
+pub(in crate::store) const REVOCATIONS_FROM: &str = "revocations_from";
 /// Key in [`META`]: present if the file was made before schema 8. Its first signing key is then the secret itself, as before.
 pub(in crate::store) const SECRET_IS_FIRST_KEY: &str = "secret_is_first_signing_key";
