@@ -5,7 +5,11 @@
 
 use std::time::Duration;
 
-use crate::{auth::passwords::hasher::HashError, model::Email, store::StoreError};
+use crate::{
+    auth::passwords::hasher::HashError,
+    model::{Email, ServiceName},
+    store::{SERVICES_MAX, StoreError},
+};
 
 /// Why an operation was refused or failed: one variant per reason that the caller can act on.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +35,18 @@ pub enum AuthError {
     /// No user has this public id.
     #[error("There is no such user.")]
     UserNotFound,
+    /// The service does not exist or is disabled, or the secret is wrong.
+    #[error("the credentials of the service are wrong")]
+    ServiceRefused,
+    /// No service has this id.
+    #[error("There is no such service.")]
+    ServiceNotFound,
+    /// A service with this name exists, perhaps in another letter case.
+    #[error("there is already a service named {0}")]
+    ServiceNameTaken(ServiceName),
+    /// There are as many services as there may be.
+    #[error("there are {SERVICES_MAX} services already, which is the maximum")]
+    TooManyServices,
     /// The caller gave a wrong password for their own account.
     #[error("is not the password of this account")]
     WrongPassword,

@@ -8,6 +8,7 @@ mod error;
 pub mod known_devices;
 pub mod network;
 pub mod passwords;
+pub mod service_accounts;
 pub mod throttle;
 pub mod tokens;
 pub mod transfer;

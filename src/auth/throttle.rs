@@ -54,7 +54,7 @@ pub enum Limit {
 /// All limits on guessing.
 #[derive(Debug, Clone, Copy)]
 pub struct GuessingLimits {
-    /// Per address: logins and other calls that verify a password.
+    /// Per address: logins, other calls that verify a password, and wrong secrets of services.
     pub logins: Limit,
     /// Per address: registrations.
     pub registrations: Limit,
@@ -86,6 +86,14 @@ impl Throttle {
     /// [`AuthError::Throttled`].
     pub fn register(&self, from: Option<IpAddr>) -> Result<(), AuthError> {
         count(self.registrations.as_ref(), from)
+    }
+
+    /// Counts a wrong secret of a service, together with the logins from the address. Does not count what it refuses.
+    ///
+    /// # Errors
+    /// [`AuthError::Throttled`].
+    pub fn wrong_secret(&self, from: Option<IpAddr>) -> Result<(), AuthError> {
+        count(self.logins.as_ref(), from)
     }
 
     /// Counts a guess at the password of `account`, before anything is hashed. The caller reports the outcome on the returned [`Guess`].

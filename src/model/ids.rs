@@ -1,4 +1,4 @@
-//! Generated identifiers: the public id of a user, the id of a token.
+//! Generated identifiers: the public id of a user, the id of a service, the id of a token.
 //!
 //! Guarantees: an id is unique and never derived from a secret.
 
@@ -39,8 +39,7 @@ impl PublicId {
     }
 
     fn with_tail(now: OffsetDateTime, tail: &[u8; 10]) -> Self {
-        let millis = u64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap_or(0);
-        Self(uuid::Builder::from_unix_timestamp_millis(millis, tail).into_uuid())
+        Self(of_moment(now, tail))
     }
 
     /// Parses the text form. Returns `None` if it is not a UUID in the hyphenated lowercase form that [`fmt::Display`] writes, so that an
@@ -64,6 +63,42 @@ impl PublicId {
 }
 
 impl fmt::Display for PublicId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The id of a service: a UUID of version 7, so that the order of ids is the order of creation. It is not a secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceId(Uuid);
+
+impl ServiceId {
+    /// Creates an id for a service that is added at `now`.
+    #[must_use]
+    pub fn new(now: OffsetDateTime) -> Self {
+        Self(of_moment(now, &random::bytes()))
+    }
+
+    /// Parses the text form. Returns `None` if it is not a UUID in the form that [`fmt::Display`] writes.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        in_our_spelling(text).map(Self)
+    }
+
+    /// Creates the id from its 16 bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+
+    /// Returns the 16 bytes of the id. Their order is the order of ids.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; 16] {
+        self.0.into_bytes()
+    }
+}
+
+impl fmt::Display for ServiceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
@@ -109,6 +144,12 @@ impl fmt::Display for TokenId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
+}
+
+/// Returns the UUID of version 7 of the moment `now` (RFC 9562 §5.7).
+fn of_moment(now: OffsetDateTime, tail: &[u8; 10]) -> Uuid {
+    let millis = u64::try_from(now.unix_timestamp_nanos() / 1_000_000).unwrap_or(0);
+    uuid::Builder::from_unix_timestamp_millis(millis, tail).into_uuid()
 }
 
 fn in_our_spelling(text: &str) -> Option<Uuid> {

@@ -9,14 +9,16 @@ mod email;
 mod ids;
 mod known_device;
 mod revocation;
+mod service;
 mod user;
 mod widget;
 
 pub use blacklisted_token::BlacklistedToken;
 pub use deadline::{Deadline, DeadlineError};
 pub use email::{Email, EmailError};
-pub use ids::{PublicId, TokenId};
+pub use ids::{PublicId, ServiceId, TokenId};
 pub use known_device::KnownDevice;
 pub use revocation::UserRevocation;
+pub use service::{ReplacedSecret, SecretHash, SecretRotation, Service, ServiceChange, ServiceName, ServiceNameError};
 pub use user::{PasswordHash, User, UserChange, UserFilter};
 pub use widget::{InfoUrl, InfoUrlError, Widget, WidgetName, WidgetNameError};

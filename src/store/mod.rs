@@ -4,7 +4,7 @@
 //! but for [`Store::token_state`], whose two parts are each as new as the last acknowledged write.
 //! Deliberately absent: rules about who may do what.
 //!
-//! `data_dir` has the directory and its other files; `file_access` who may use them; `atomic_file` and `unnamed_file` write files that appear only when complete.
+//! `service_accounts` has the methods about services. `data_dir` has the directory and its other files; `file_access` who may use them; `atomic_file` and `unnamed_file` write files that appear only when complete.
 
 mod atomic_file;
 mod data_dir;
@@ -14,6 +14,7 @@ mod progress;
 mod reader_pool;
 mod redb;
 mod revocations;
+mod service_accounts;
 mod unnamed_file;
 
 use std::{
@@ -46,6 +47,8 @@ pub use self::redb::{
     email_index::MailboxDuplicate,
     restore::{RestoreOutcome, restore},
     revocations::{RevocationCursor, RevocationPage},
+    service_cache::ServiceIndex,
+    service_table::{InsertServiceOutcome, SERVICES_MAX},
     user_list::{UserCursor, UserPage, UserTotal, UsersFrom},
     users::{ImportOutcome, UpdateOutcome, UserToImport},
     widgets::{OwnedWidget, WidgetPage},

@@ -37,6 +37,11 @@ impl ClientAddress {
         client
     }
 
+    /// Returns the client address of a request, as [`ClientAddress::note`] determined it.
+    pub fn of(request: &Request) -> Self {
+        request.extensions().get().copied().unwrap_or_else(|| Self::connected(request))
+    }
+
     /// Returns the address, or `None` for the operator.
     pub fn address(self) -> Option<IpAddr> {
         self.0
@@ -62,7 +67,7 @@ impl fmt::Display for ClientAddress {
 
 impl<'a> FromRequest<'a> for ClientAddress {
     async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
-        Ok(request.extensions().get().copied().unwrap_or_else(|| Self::connected(request)))
+        Ok(Self::of(request))
     }
 }
 

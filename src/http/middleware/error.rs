@@ -39,19 +39,21 @@ pub struct ErrorBody {
     errors: Option<BTreeMap<String, String>>,
 }
 
-/// The users that may use a resource: the realm of its challenge.
+/// Who may use a resource: the realm of its challenge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Realm {
     /// All users.
     RegisteredUsers,
     /// Administrators.
     AdminUsers,
+    /// Services.
+    Services,
 }
 
-/// The challenge in `WWW-Authenticate` (RFC 6750 §3).
+/// The challenge in `WWW-Authenticate` (RFC 6750 §3; for services RFC 7617 §2).
 #[derive(Debug)]
 pub struct Challenge {
-    /// The users that may use the resource.
+    /// Who may use the resource.
     pub realm: Realm,
     /// The domain in the realm, from `--domain`.
     pub domain: String,
@@ -62,6 +64,7 @@ impl Challenge {
         let users = match self.realm {
             Realm::RegisteredUsers => "registered_users",
             Realm::AdminUsers => "admin_users",
+            Realm::Services => return format!(r#"Basic realm="services@{}""#, self.domain), // Basic has no parameter for an error
         };
         let realm = format!(r#"Bearer realm="{users}@{}""#, self.domain);
         match error {
@@ -83,7 +86,7 @@ pub enum ApiError {
     /// 400: more than one token, or more than one way of sending it (RFC 6750 §2).
     #[error("More than one access token was sent")]
     InvalidRequest(Challenge),
-    /// 401: the request has no token.
+    /// 401: the request has no token, or the credentials of a service are wrong.
     #[error("Unauthorized")]
     Unauthorized(Challenge),
     /// 401: the token is invalid. Has the reason.
@@ -148,12 +151,16 @@ impl ApiError {
     /// Maps an [`AuthError`] to the error that the client sees. A 401 carries `challenge`.
     pub fn from_auth(error: AuthError, challenge: Challenge) -> Self {
         match error {
-            AuthError::EmailTaken(_) | AuthError::LastAdmin => Self::Conflict(error.to_string()),
+            AuthError::EmailTaken(_)
+            | AuthError::LastAdmin
+            | AuthError::ServiceNameTaken(_)
+            | AuthError::TooManyServices => Self::Conflict(error.to_string()),
             AuthError::InvalidCredentials => Self::InvalidCredentials(challenge),
             AuthError::TokenInvalid | AuthError::TokenExpired | AuthError::TokenBlacklisted => {
                 Self::InvalidToken(challenge, error.to_string())
             }
-            AuthError::UserNotFound => Self::NotFound(error.to_string()),
+            AuthError::ServiceRefused => Self::Unauthorized(challenge),
+            AuthError::UserNotFound | AuthError::ServiceNotFound => Self::NotFound(error.to_string()),
             AuthError::WrongPassword => Self::Validation([("password", error.to_string())].into()),
             AuthError::Throttled(wait) => Self::TooManyTries(wait),
             AuthError::Busy(wait) => Self::Busy(wait),

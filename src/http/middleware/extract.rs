@@ -182,7 +182,7 @@ impl<'de> Visitor<'de> for Members {
 
 /// Decodes `application/x-www-form-urlencoded` strictly and returns `None` if it is malformed. Libraries repair malformed input, and two
 /// servers that repair it differently see two different passwords.
-fn form_decode(bytes: &[u8]) -> Option<Zeroizing<String>> {
+pub(super) fn form_decode(bytes: &[u8]) -> Option<Zeroizing<String>> {
     let mut decoded = Zeroizing::new(Vec::with_capacity(bytes.len()));
     let mut rest = bytes;
     while let Some((first, after)) = rest.split_first() {

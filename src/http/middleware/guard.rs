@@ -5,7 +5,10 @@
 
 use std::sync::Arc;
 
-use poem::{Request, RequestBody, http::header};
+use poem::{
+    Request, RequestBody,
+    http::{HeaderValue, header},
+};
 use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions,
     registry::{MetaSecurityScheme, Registry},
@@ -19,7 +22,7 @@ use crate::{
         error::{ApiError, Challenge, Realm},
         extract::RequestFields,
     },
-    model::User,
+    model::{Email, Service, User},
 };
 
 /// Marks a request of the operator: it came over the admin socket, from a process whose user the operating system has identified. No
@@ -41,7 +44,11 @@ impl AuthGuard {
         Challenge { realm, domain: self.domain.clone() }
     }
 
-    fn admit(&self, request: &Request, realm: Realm) -> Result<Caller, ApiError> {
+    /// Returns the value of `Authorization`, or `None` if there is none.
+    ///
+    /// # Errors
+    /// 400 if there are two, or a token in the query as well (RFC 6750 §2).
+    pub(super) fn authorization<'a>(&self, request: &'a Request, realm: Realm) -> Result<Option<&'a [u8]>, ApiError> {
         let mut headers = request.headers().get_all(header::AUTHORIZATION).iter();
         let (first, second) = (headers.next(), headers.next());
         let asks_twice =
@@ -49,7 +56,12 @@ impl AuthGuard {
         if second.is_some() || asks_twice {
             return Err(ApiError::InvalidRequest(self.challenge(realm)));
         }
-        let Some(credentials) = first.and_then(|value| bearer(value.as_bytes())) else {
+        Ok(first.map(HeaderValue::as_bytes))
+    }
+
+    fn admit(&self, request: &Request, realm: Realm) -> Result<Caller, ApiError> {
+        let value = self.authorization(request, realm)?;
+        let Some(credentials) = value.and_then(|value| credentials_of("bearer", value)) else {
             return Err(ApiError::Unauthorized(self.challenge(realm)));
         };
         let refuse = |error| ApiError::from_auth(error, self.challenge(realm));
@@ -62,15 +74,16 @@ impl AuthGuard {
     }
 }
 
-/// Returns the credentials after the scheme `Bearer`, in any letter case (RFC 9110 §11.1), or `None` for another scheme or no credentials.
-fn bearer(value: &[u8]) -> Option<&[u8]> {
+/// Returns the credentials after `scheme`, in any letter case (RFC 9110 §11.1), or `None` for another scheme or no credentials.
+pub(super) fn credentials_of<'a>(scheme: &str, value: &'a [u8]) -> Option<&'a [u8]> {
     let end = value.iter().position(|byte| *byte == b' ').unwrap_or(value.len());
-    let (scheme, credentials) = value.split_at(end);
+    let (name, credentials) = value.split_at(end);
     let credentials = credentials.trim_ascii();
-    (scheme.eq_ignore_ascii_case(b"bearer") && !credentials.is_empty()).then_some(credentials)
+    (name.eq_ignore_ascii_case(scheme.as_bytes()) && !credentials.is_empty()).then_some(credentials)
 }
 
-fn guard(request: &Request) -> &AuthGuard {
+/// Returns the guard of the server that handles `request`.
+pub(super) fn guard(request: &Request) -> &AuthGuard {
     request.data::<Arc<AuthGuard>>().expect("BUG: the middleware stack puts the guard into every request")
 }
 
@@ -144,6 +157,15 @@ security_scheme!(
 impl AdminOrOperatorAuth {
     /// Records in the audit log that the caller did `event` to the account `whom`.
     pub fn audit(&self, event: &'static str, whom: &User, client: ClientAddress) {
-        audit::record_by(event, self.0.as_ref().map(|caller| &caller.user().email), whom, client);
+        audit::record_by(event, self.email(), whom, client);
+    }
+
+    /// Records in the audit log that the caller did `event` to a service.
+    pub fn audit_service(&self, event: &'static str, service: &Service, client: ClientAddress) {
+        audit::record_service(event, self.email(), service, client);
+    }
+
+    fn email(&self) -> Option<&Email> {
+        self.0.as_ref().map(|caller| &caller.user().email)
     }
 }

@@ -19,7 +19,7 @@ use crate::{
             email_index::{self, MailboxDuplicate},
             known_devices,
             record::{self, WidgetRow},
-            revocations, schema, tables, user_index, user_row, users, widgets,
+            revocations, schema, service_table, tables, user_index, user_row, users, widgets,
         },
     },
 };
@@ -86,6 +86,7 @@ pub fn check_on(
     let widgets = checker.widgets().map_err(damaged)?;
     checker.known_devices().map_err(damaged)?;
     checker.revocations().map_err(damaged)?;
+    checker.services().map_err(damaged)?;
     let blacklisted = txn.open_table(tables::BLACKLIST)?.len()?;
     let mailbox_duplicates = email_index::duplicates(&txn).map_err(damaged)?;
     Ok(DatabaseContents { schema, users, administrators, widgets, blacklisted, mailbox_duplicates })
@@ -171,6 +172,14 @@ impl Checker<'_> {
             Ok(())
         } else {
             Err(self.wrong("the revocation feed and its order of expiry differ"))
+        }
+    }
+
+    fn services(&self) -> Result<(), StoreError> {
+        if service_table::are_sound(self.txn)? {
+            Ok(())
+        } else {
+            Err(self.wrong("two services have the same name, or there are too many"))
         }
     }
 

@@ -26,6 +26,8 @@ use crate::{
             commit_worker::CommitQueue,
             handle::{DatabaseHandle, Snapshot},
             schema,
+            service_cache::ServiceIndex,
+            service_table,
             transaction::Transaction,
             users,
         },
@@ -114,6 +116,15 @@ impl RedbEngine {
                 };
                 Ok((blacklisted, found))
             }),
+        }
+    }
+
+    /// Returns all services.
+    pub(in crate::store) fn services(&self) -> Result<Arc<ServiceIndex>, StoreError> {
+        let cache = self.handle.service_cache();
+        match cache.get() {
+            Some(services) => Ok(services),
+            None => self.read(|snapshot| Ok(cache.keep(service_table::all(snapshot)?, snapshot.commits))),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Handle of the open database, its cached snapshot and the cache of recent callers.
+//! Handle of the open database, its cached snapshot and the caches of recent callers and of services.
 //!
 //! After a disk error redb refuses every call until the file is opened again, so the handle replaces its database while the server
 //! runs.
@@ -21,6 +21,7 @@ use crate::store::{
     error::StoreError,
     redb::{
         caller_cache::CallerCache,
+        service_cache::ServiceCache,
         tables::{BLACKLIST, KNOWN_DEVICES, ReadOnlyBytesTable, USERS, Users},
         transaction::Changes,
     },
@@ -35,6 +36,7 @@ pub(in crate::store) struct DatabaseHandle {
     caller_cache: CallerCache,
     /// Changes when the next snapshot may have more of the revocation feed.
     revoked: watch::Sender<()>,
+    service_cache: ServiceCache,
 }
 
 struct OpenDatabase {
@@ -79,11 +81,16 @@ impl DatabaseHandle {
     /// Takes an open database. `caller_cache` must be empty.
     pub(in crate::store) fn new(database: Database, caller_cache: CallerCache) -> Self {
         let open = OpenDatabase { database: Some(Arc::new(database)), latest: None, commits: 0 };
-        Self { open: RwLock::new(open), caller_cache, revoked: watch::Sender::default() }
+        let (service_cache, revoked) = (ServiceCache::default(), watch::Sender::default());
+        Self { open: RwLock::new(open), caller_cache, service_cache, revoked }
     }
 
     pub(in crate::store) fn caller_cache(&self) -> &CallerCache {
         &self.caller_cache
+    }
+
+    pub(in crate::store) fn service_cache(&self) -> &ServiceCache {
+        &self.service_cache
     }
 
     /// Returns the snapshot of the last commit.
@@ -111,6 +118,9 @@ impl DatabaseHandle {
     pub(in crate::store) fn make_commit_visible(&self, changes: &Changes) {
         let commits = self.open.read().unwrap_or_else(PoisonError::into_inner).commits + 1;
         self.caller_cache.remove_changed(changes, commits);
+        if changes.services {
+            self.service_cache.clear(commits);
+        }
         let mut handle = self.open.write().unwrap_or_else(PoisonError::into_inner);
         handle.commits = commits;
         let latest = handle.latest.take();
@@ -151,6 +161,7 @@ impl DatabaseHandle {
                 None => Ok(()),
             };
             handle.commits += 1;
+            self.service_cache.clear(handle.commits);
             self.caller_cache.clear(handle.commits); // a commit that failed may be on the disk nevertheless
             handle.database = open().map(Arc::new);
             drop(handle);

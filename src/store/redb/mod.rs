@@ -4,12 +4,13 @@
 //! | --- | --- |
 //! | `tables` | the definitions of all tables |
 //! | `record`, `user_row` | the bytes of a row; a user as a row |
-//! | `users`, `blacklist`, `revocations`, `known_devices`, `widgets` | reads and writes of their tables |
+//! | `users`, `blacklist`, `revocations`, `known_devices`, `service_table`, `widgets` | reads and writes of their tables |
 //! | `email_index`, `user_index` | the indexes of users by email and by flags |
 //! | `user_list` | pages of users |
 //! | `engine` | the open engine: reads on the snapshot, writes through the commit worker |
 //! | `handle` | the open database and the cached snapshot that reads share |
 //! | `caller_cache` | the cache of users and live tokens that were read lately |
+//! | `service_cache` | all services, in memory |
 //! | `commit_worker`, `transaction` | group commit on one thread; one durable transaction |
 //! | `schema` | opening, creating and migrating a file |
 //! | `backend`, `copy_on_write` | where redb's bytes are kept; writes that never reach the file |
@@ -35,6 +36,8 @@ mod record;
 pub(super) mod restore;
 pub(super) mod revocations;
 pub(super) mod schema;
+pub(super) mod service_cache;
+pub(super) mod service_table;
 mod tables;
 mod transaction;
 mod user_index;

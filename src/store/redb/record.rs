@@ -36,6 +36,17 @@ pub(in crate::store) struct WidgetRow {
     pub(in crate::store) owner: [u8; 16],
 }
 
+#[derive(Serialize, Deserialize)]
+pub(in crate::store) struct ServiceRow {
+    pub(in crate::store) name: String,
+    pub(in crate::store) secret_hash: [u8; 32],
+    /// The hash of the secret before, and until when it is valid, in seconds since 1970.
+    pub(in crate::store) replaced_secret: Option<([u8; 32], u64)>,
+    pub(in crate::store) disabled: bool,
+    pub(in crate::store) created_at_s: i64,
+    pub(in crate::store) rotated_at_s: i64,
+}
+
 /// Returns a key or value of `table` that has a fixed length.
 pub(in crate::store) fn fixed<const N: usize>(table: &'static str, bytes: &[u8]) -> Result<[u8; N], StoreError> {
     let wrong = |_| StoreError::Record { table, cause: format!("it has {} bytes, not {N}", bytes.len()) };

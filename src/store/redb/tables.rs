@@ -1,7 +1,7 @@
 //! The definitions of all tables: their names, keys and values.
 //!
 //! Guarantees: every other file of this folder takes a table from here. Deliberately absent: reading and writing; `users`,
-//! `email_index`, `user_index`, `blacklist`, `known_devices`, `widgets`, `signing_keys`, `services`, `revocations` and `schema` each own the
+//! `email_index`, `user_index`, `blacklist`, `known_devices`, `widgets`, `signing_keys`, `service_table`, `revocations` and `schema` each own the
 //! rows of their tables.
 
 use redb::{ReadOnlyTable, Table, TableDefinition};
@@ -49,7 +49,7 @@ pub(in crate::store) const WIDGET_COUNTS: BytesDefinition = TableDefinition::new
 /// `kid` of a signing key to `record::SigningKeyRow`. See `signing_keys`.
 pub(in crate::store) const SIGNING_KEYS: BytesDefinition = TableDefinition::new("signing_keys_1");
 
-/// Id of a service (16 bytes) to `record::ServiceRow`. See `services`.
+/// Id of a service (16 bytes) to `record::ServiceRow`. See `service_table`.
 pub(in crate::store) const SERVICES: BytesDefinition = TableDefinition::new("services_1");
 
 /// Number of a commit that revoked tokens (8 bytes, big endian) to what it revoked. See `revocations`.

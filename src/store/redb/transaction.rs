@@ -24,6 +24,8 @@ pub(in crate::store) struct Changes {
     pub(in crate::store) users: Vec<PublicId>,
     /// Tokens that were put on the blacklist.
     pub(in crate::store) tokens: Vec<BlacklistedToken>,
+    /// Whether a service was added, changed or removed.
+    pub(in crate::store) services: bool,
     /// What the revocation feed says about users.
     pub(in crate::store) revoked_users: Vec<UserRevocation>,
 }
@@ -49,6 +51,11 @@ impl Transaction {
     /// Notes that tokens of a user became invalid, or that the user became an administrator or ceased to be one.
     pub(in crate::store) fn user_revoked(&self, revocation: UserRevocation) {
         self.changes.borrow_mut().revoked_users.push(revocation);
+    }
+
+    /// Notes that a service was added, changed or removed. Whoever writes to the table of services calls this.
+    pub(in crate::store) fn services_changed(&self) {
+        self.changes.borrow_mut().services = true;
     }
 }
 
