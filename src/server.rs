@@ -52,6 +52,8 @@ pub struct ApplicationState {
     /// The open database.
     pub store: Arc<Store>,
     clock: Arc<dyn Clock>,
+    /// Becomes `true` when the server stops, which ends waiting requests.
+    stopping: watch::Sender<bool>,
     dir: DataDir,
 }
 
@@ -83,7 +85,7 @@ impl ApplicationState {
         let throttle = Throttle::new(config.guessing.limits());
         let (policy, devices) = (config.password_policy(), KnownDevices::new(&key));
         let auth = Auth::new(Arc::clone(&store), Arc::clone(&clock), hasher, policy, tokens, throttle, devices);
-        Ok(Self { auth: Arc::new(auth), store, clock, dir })
+        Ok(Self { auth: Arc::new(auth), store, clock, stopping: watch::Sender::new(false), dir })
     }
 
     /// Builds all routes over this state.
@@ -98,6 +100,8 @@ impl ApplicationState {
             https: config.tls_cert.is_some(),
             domain: config.domain.clone(),
             signup: config.signup == Signup::Open,
+            request_timeout: config.request_timeout,
+            stopping: self.stopping.subscribe(),
         })
     }
 
@@ -239,9 +243,11 @@ impl Server {
             };
             tokio::spawn(socket.serve(Arc::new(routes), wait_for(asked), DRAIN))
         });
+        let end_waits = state.stopping.clone();
         let stop = async {
             stop.await;
             supervisor::stopping();
+            end_waits.send_replace(true);
             drop(asked_to_stop);
         };
         supervisor::ready(address);

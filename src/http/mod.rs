@@ -17,16 +17,17 @@ mod middleware;
 pub mod operator;
 mod pages;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use poem::Route;
+use tokio::sync::watch;
 
 use crate::{
     auth::{Auth, passwords::policy::PasswordPolicy},
     clock::Clock,
     store::Store,
 };
-use api::{auth::AuthApi, users::UsersApi, widgets::WidgetsApi};
+use api::{auth::AuthApi, token::revocations::RevocationsApi, users::UsersApi, widgets::WidgetsApi};
 use middleware::{guard::AuthGuard, openapi::Document, router::Router, stack::MiddlewareStack};
 use pages::{Pages, health};
 
@@ -58,6 +59,10 @@ pub struct RouteDependencies {
     pub trusted_proxies: Vec<TrustedProxy>,
     /// Whether the listener uses TLS.
     pub https: bool,
+    /// How long a request may take from the end of its head until the client has received the response.
+    pub request_timeout: Duration,
+    /// Becomes `true` when the server stops, which ends waiting requests.
+    pub stopping: watch::Receiver<bool>,
 }
 
 /// Returns the OpenAPI document as JSON, of a server with these settings.
@@ -69,7 +74,10 @@ pub fn document(signup: bool, policy: &PasswordPolicy) -> String {
 /// Builds all routes with their middleware.
 #[must_use]
 pub fn routes(dependencies: RouteDependencies) -> Routes {
-    let RouteDependencies { auth, store, clock, domain, signup, cors, trusted_proxies, https } = dependencies;
+    let RouteDependencies { auth, store, clock, domain, signup, cors, trusted_proxies, https, .. } = dependencies;
+    let RouteDependencies { request_timeout, stopping, .. } = dependencies;
+    let revocations =
+        RevocationsApi { store: Arc::clone(&store), clock: Arc::clone(&clock), request_timeout, stopping };
     let policy = auth.policy().clone();
     let guard = Arc::new(AuthGuard { auth, domain });
     let auth = AuthApi { guard: Arc::clone(&guard), signup };
@@ -78,6 +86,7 @@ pub fn routes(dependencies: RouteDependencies) -> Routes {
     let Document { json, yaml, mut templates } = api::document(signup, &policy);
     templates.add(pages::paths(BASE_PATH).chain(health::paths()));
     let pages = Pages { base: BASE_PATH, signup, json, yaml };
-    let router = Router::new(BASE_PATH, (auth, users, widgets), health::add(pages.add(Route::new()), store));
+    let router =
+        Router::new(BASE_PATH, (auth, users, widgets, revocations), health::add(pages.add(Route::new()), store));
     Arc::new(MiddlewareStack { router, guard, cors, trusted_proxies, https, templates })
 }

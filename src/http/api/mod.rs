@@ -9,6 +9,7 @@
 pub(in crate::http) mod auth;
 mod tag;
 pub(in crate::http) mod timestamp;
+pub(in crate::http) mod token;
 pub(in crate::http) mod users;
 pub(in crate::http) mod widgets;
 
@@ -33,7 +34,8 @@ const DESCRIPTION: &str = "The login server in one file.\n\n\
     run *Who am I*. *Log out* kills that token for good.";
 
 /// Every operation under [`BASE_PATH`] that the document describes.
-pub(in crate::http) type Api = (auth::AuthApi, users::UsersApi, widgets::WidgetsApi);
+pub(in crate::http) type Api =
+    (auth::AuthApi, users::UsersApi, widgets::WidgetsApi, token::revocations::RevocationsApi);
 
 /// The operations of [`Api`] without their state: enough to write the document.
 struct ApiWithoutState;

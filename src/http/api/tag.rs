@@ -8,6 +8,8 @@ pub(in crate::http) enum Tag {
     Auth,
     /// Administrators manage users.
     Users,
+    /// What services ask about tokens.
+    Tokens,
     /// The protected sample resource: reading needs a token, writing an administrator's.
     Widgets,
 }

@@ -265,6 +265,7 @@ fn failure(status: &str) -> Value {
         "403" => "The user is not an administrator; at `register`, registration is closed.",
         "404" => "There is nothing of this name.",
         "409" => "The email or the name is taken, or it is about the last administrator; `message` says which.",
+        "410" => "The cursor is from before a restore. Start again without it.",
         "413" => "The body is too large.",
         "414" => "The URL is too long.",
         "415" => "The body is neither a form nor JSON.",

@@ -1,0 +1,3 @@
+//! `/token`: what services ask about tokens.
+
+pub(in crate::http) mod revocations;
