@@ -34,8 +34,8 @@ pub async fn run(store: Arc<Store>, clock: Arc<dyn Clock>, interval: Duration) {
         }
         loop {
             match store.purge_revocations(clock.unix_s(), BATCH).await {
-                Ok(BATCH) => {}
-                Ok(_) => break,
+                Ok(true) => {}
+                Ok(false) => break,
                 Err(error) => {
                     tracing::error!(%error, "the revocation feed was not purged; the next run tries again");
                     break;

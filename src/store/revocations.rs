@@ -66,13 +66,14 @@ impl Store {
         self.engine.revocations_to_come()
     }
 
-    /// Removes up to `limit` rows of the revocation feed whose tokens all have expired at `now_s` or before, and returns their number.
+    /// Removes up to `limit` rows of the revocation feed whose tokens all have expired at `now_s` or before, or fewer if they are large.
+    /// Returns whether there may be more.
     ///
     /// # Errors
     /// [`StoreError`] if the disk fails.
-    pub async fn purge_revocations(&self, now_s: u64, limit: usize) -> Result<usize, StoreError> {
+    pub async fn purge_revocations(&self, now_s: u64, limit: usize) -> Result<bool, StoreError> {
         if !self.engine.read(|snapshot| revocations::have_expired(snapshot, now_s))? {
-            return Ok(0);
+            return Ok(false);
         }
         self.engine.write(move |txn| revocations::purge(txn, now_s, limit)).await
     }

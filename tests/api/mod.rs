@@ -29,6 +29,7 @@ mod panics;
 mod proxied;
 mod races;
 mod register;
+pub(crate) mod revocations;
 mod secrets;
 mod signup;
 mod small;

@@ -28,6 +28,8 @@ const ROWS: &str = "revocations";
 const BY_EXPIRY: &str = "revocations_by_expiry";
 /// The maximum number of rows that one page reads, so that it takes milliseconds also where most of them have expired.
 const ROWS_READ_MAX: usize = 1000;
+/// How many bytes of rows one transaction of the purge removes, so that a logout does not wait long behind it.
+const PURGED_BYTES_MAX: usize = 1024 * 1024;
 /// The number of entries in a row of the migration.
 const MIGRATED_ROW_ENTRIES: usize = 1000;
 
@@ -223,8 +225,8 @@ pub(in crate::store) fn have_expired(txn: &ReadTransaction, now_s: u64) -> Resul
     Ok(first.transpose()?.is_some())
 }
 
-/// Removes up to `limit` rows whose tokens all have expired at `now_s`, and returns their number.
-pub(in crate::store) fn purge(txn: &WriteTransaction, now_s: u64, limit: usize) -> Result<usize, StoreError> {
+/// Removes up to `limit` rows whose tokens all have expired at `now_s`, or fewer if they are large. Returns whether there may be more.
+pub(in crate::store) fn purge(txn: &WriteTransaction, now_s: u64, limit: usize) -> Result<bool, StoreError> {
     let (mut tables, mut meta) = (Tables::open(txn)?, txn.open_table(META)?);
     let from = next_number(&tables.rows, &meta)?;
     meta.insert(REVOCATIONS_FROM, from)?;
@@ -234,12 +236,16 @@ pub(in crate::store) fn purge(txn: &WriteTransaction, now_s: u64, limit: usize) 
         .take(limit)
         .map(|entry| record::fixed(BY_EXPIRY, entry?.0.value()))
         .collect::<Result<_, StoreError>>()?;
+    let mut bytes = 0;
     for key in &expired {
         let (_, number) = key.split_last_chunk::<8>().expect("BUG: the key ends with the number of the row");
-        tables.rows.remove(number.as_slice())?;
+        bytes += tables.rows.remove(number.as_slice())?.map_or(0, |row| row.value().len());
         tables.by_expiry.remove(key.as_slice())?;
+        if bytes >= PURGED_BYTES_MAX {
+            return Ok(true);
+        }
     }
-    Ok(expired.len())
+    Ok(expired.len() == limit)
 }
 
 /// Whether each row can be read, and both tables have the same rows.
