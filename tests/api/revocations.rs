@@ -91,7 +91,7 @@ impl Follower {
     }
 
     /// Sends a request that waits, and another one before it on the same connection: once that is answered, the server has both.
-    async fn wait(&self, server: &TestServer) -> Waiting {
+    pub(crate) async fn wait(&self, server: &TestServer) -> Waiting {
         let (host, secret, after) = ("Host: x\r\n", &self.secret, self.cursor.as_ref().unwrap());
         let first = format!("GET /api/v1/auth/user HTTP/1.1\r\n{host}\r\n");
         let second = format!(
@@ -106,7 +106,7 @@ impl Follower {
 }
 
 /// A connection with a waiting request.
-struct Waiting(TcpStream);
+pub(crate) struct Waiting(TcpStream);
 
 impl Waiting {
     /// Returns the next answer.
@@ -120,7 +120,7 @@ impl Waiting {
     }
 
     /// Returns the body of the next answer, which is that of the feed.
-    async fn body(&mut self) -> Value {
+    pub(crate) async fn body(&mut self) -> Value {
         let answer = self.answer().await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
