@@ -100,7 +100,7 @@ impl ApplicationState {
             https: config.tls_cert.is_some(),
             domain: config.domain.clone(),
             signup: config.signup == Signup::Open,
-            request_timeout: config.request_timeout,
+            wait_max: config.wait_max(),
             stopping: self.stopping.subscribe(),
         })
     }

@@ -21,6 +21,7 @@ mod readme;
 mod recorded;
 mod restore;
 mod scheduled_backups;
+mod services;
 mod stopping;
 mod supervised;
 mod surroundings;

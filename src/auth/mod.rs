@@ -362,6 +362,12 @@ impl Auth {
         now_s + self.tokens.lifetime_s() + LOGIN_S_MAX
     }
 
+    /// Returns the current time in seconds since 1970.
+    #[must_use]
+    pub fn unix_s(&self) -> u64 {
+        self.clock.unix_s()
+    }
+
     /// Returns the current time.
     #[must_use]
     pub fn now(&self) -> OffsetDateTime {

@@ -23,6 +23,9 @@ pub const SECRET_PREFIX: &str = "lks_";
 /// The length of a secret: the prefix and 32 bytes in base64url.
 const SECRET_BYTES: usize = SECRET_PREFIX.len() + 43;
 
+/// The longest time that a replaced secret stays valid.
+const KEEP_OLD_MAX: Duration = Duration::from_hours(365 * 24);
+
 /// A new secret of a service. It is shown once and stored nowhere; it has no `Debug`.
 pub struct ServiceSecret(Zeroizing<String>);
 
@@ -49,6 +52,30 @@ pub enum ServiceCredentials<'a> {
     Bearer(&'a str),
 }
 
+/// The text does not say how long a replaced secret stays valid.
+#[derive(Debug, thiserror::Error)]
+#[error("must be from 1s to 365d, such as 90s, 15m, 24h or 7d")]
+pub struct KeepOldError;
+
+/// Parses how long a replaced secret stays valid: a whole number of seconds, minutes, hours or days, from `1s` to `365d`.
+///
+/// # Errors
+/// [`KeepOldError`].
+pub fn parse_keep_old(text: &str) -> Result<Duration, KeepOldError> {
+    let (digits, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or(KeepOldError)?;
+    let seconds_each = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 60 * 60,
+        "d" => 24 * 60 * 60,
+        _ => return Err(KeepOldError),
+    };
+    let well_formed = digits.bytes().all(|byte| byte.is_ascii_digit()) && !digits.starts_with('0');
+    let count = digits.parse::<u32>().ok().filter(|_| well_formed).ok_or(KeepOldError)?;
+    let keep_old = Duration::from_secs(u64::from(count) * seconds_each);
+    if keep_old <= KEEP_OLD_MAX { Ok(keep_old) } else { Err(KeepOldError) }
+}
+
 /// Returns the hash of `secret`, or `None` if it does not have the form of a secret.
 fn hash(secret: &str) -> Option<SecretHash> {
     let well_formed = secret.len() == SECRET_BYTES && secret.starts_with(SECRET_PREFIX);
@@ -58,7 +85,7 @@ fn hash(secret: &str) -> Option<SecretHash> {
 /// Whether `given` is the hash of a secret of `service` that is valid at `now_s`, in seconds since 1970.
 fn is_secret_of(service: &Service, given: SecretHash, now_s: u64) -> bool {
     let is = |hash: SecretHash| bool::from(hash.0.ct_eq(&given.0));
-    let replaced = service.replaced_secret.filter(|replaced| now_s < replaced.valid_until_s);
+    let replaced = service.replaced_secret.filter(|replaced| replaced.is_valid(now_s));
     is(service.secret) | replaced.is_some_and(|replaced| is(replaced.hash))
 }
 
@@ -139,11 +166,11 @@ impl Auth {
         id: ServiceId,
         keep_old: Option<Duration>,
     ) -> Result<(Service, ServiceSecret), AuthError> {
-        let secret = ServiceSecret::new();
+        let (now, secret) = (self.clock.now().truncate_to_second(), ServiceSecret::new());
         let rotation = SecretRotation {
             secret: hash(secret.as_str()).expect("BUG: a new secret has the form of a secret"),
-            old_valid_until_s: keep_old.map(|keep_old| self.clock.unix_s().saturating_add(keep_old.as_secs())),
-            rotated_at: self.clock.now().truncate_to_second(),
+            old_valid_until: keep_old.map(|keep_old| now + keep_old),
+            rotated_at: now,
         };
         let change = ServiceChange { rotation: Some(rotation), ..ServiceChange::default() };
         self.change_service(id, change).await.map(|service| (service, secret))

@@ -16,6 +16,7 @@ mod progress;
 mod restore;
 mod runtime;
 mod serve;
+mod service;
 mod settings;
 mod socket;
 mod stdout;
@@ -60,6 +61,9 @@ enum Command {
     /// Make and manage users
     #[command(subcommand)]
     User(user::UserCommand),
+    /// Make and manage services: programs that ask about tokens
+    #[command(subcommand)]
+    Service(service::ServiceCommand),
     /// Show the settings of a server started here, each with its source
     Config {
         /// Print one JSON object a line
@@ -157,6 +161,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
                 health.run(&cli.config, &given)
             }
             Some(Command::User(command)) => quietly(&cli.config, |config| user::run(command, config)),
+            Some(Command::Service(command)) => quietly(&cli.config, |config| service::run(command, config)),
             Some(Command::Config { json }) => settings::config::<Cli>(&cli.config, &matches, json),
             Some(Command::Openapi) => documents::openapi(&cli.config),
             Some(Command::Completions { shell }) => documents::completions(documented_command(), shell),

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `connection` | a connection is accepted, limited and deciphered; each request head is validated before hyper parses it |
 //! | `middleware` | request id, sizes, CORS, log line, router, guard, body, errors: what every request passes, and shared tools |
-//! | `api` | the operations: `auth`, `users`, `widgets`, and the OpenAPI document |
+//! | `api` | the operations: `auth`, `users`, `service_accounts`, `token`, `widgets`, and the OpenAPI document |
 //! | `pages` | what a browser gets: the start page, Swagger UI, the document; health checks and metrics |
 //! | `operator` | the admin socket: the same routes for the operator of this machine, and transfers of whole files |
 //!
@@ -27,7 +27,16 @@ use crate::{
     clock::Clock,
     store::Store,
 };
-use api::{auth::AuthApi, token::revocations::RevocationsApi, users::UsersApi, widgets::WidgetsApi};
+use api::{
+    auth::AuthApi,
+    service_accounts::ServicesApi,
+    token::{
+        TokenApi,
+        revocations::{RevocationFeed, RevocationsApi},
+    },
+    users::UsersApi,
+    widgets::WidgetsApi,
+};
 use middleware::{guard::AuthGuard, openapi::Document, router::Router, stack::MiddlewareStack};
 use pages::{Pages, health};
 
@@ -59,8 +68,8 @@ pub struct RouteDependencies {
     pub trusted_proxies: Vec<TrustedProxy>,
     /// Whether the listener uses TLS.
     pub https: bool,
-    /// How long a request may take from the end of its head until the client has received the response.
-    pub request_timeout: Duration,
+    /// How long a request may wait for an event.
+    pub wait_max: Duration,
     /// Becomes `true` when the server stops, which ends waiting requests.
     pub stopping: watch::Receiver<bool>,
 }
@@ -75,18 +84,27 @@ pub fn document(signup: bool, policy: &PasswordPolicy) -> String {
 #[must_use]
 pub fn routes(dependencies: RouteDependencies) -> Routes {
     let RouteDependencies { auth, store, clock, domain, signup, cors, trusted_proxies, https, .. } = dependencies;
-    let RouteDependencies { request_timeout, stopping, .. } = dependencies;
-    let revocations =
-        RevocationsApi { store: Arc::clone(&store), clock: Arc::clone(&clock), request_timeout, stopping };
+    let RouteDependencies { wait_max, stopping, .. } = dependencies;
+    let revocations = RevocationsApi(Arc::new(RevocationFeed {
+        store: Arc::clone(&store),
+        clock: Arc::clone(&clock),
+        wait_max,
+        stopping,
+    }));
     let policy = auth.policy().clone();
     let guard = Arc::new(AuthGuard { auth, domain });
     let auth = AuthApi { guard: Arc::clone(&guard), signup };
     let users = UsersApi { guard: Arc::clone(&guard), store: Arc::clone(&store) };
+    let services = ServicesApi { guard: Arc::clone(&guard) };
+    let token = TokenApi { guard: Arc::clone(&guard) };
     let widgets = WidgetsApi { store: Arc::clone(&store), clock };
     let Document { json, yaml, mut templates } = api::document(signup, &policy);
     templates.add(pages::paths(BASE_PATH).chain(health::paths()));
     let pages = Pages { base: BASE_PATH, signup, json, yaml };
-    let router =
-        Router::new(BASE_PATH, (auth, users, widgets, revocations), health::add(pages.add(Route::new()), store));
+    let router = Router::new(
+        BASE_PATH,
+        (auth, users, services, token, revocations, widgets),
+        health::add(pages.add(Route::new()), store),
+    );
     Arc::new(MiddlewareStack { router, guard, cors, trusted_proxies, https, templates })
 }

@@ -63,8 +63,27 @@ pub struct SecretHash(pub [u8; 32]);
 pub struct ReplacedSecret {
     /// The hash of the secret.
     pub hash: SecretHash,
-    /// When it becomes invalid: seconds since 1970. It is invalid at this very second.
-    pub valid_until_s: u64,
+    valid_until: OffsetDateTime,
+}
+
+impl ReplacedSecret {
+    /// Takes a hash and when the secret becomes invalid. It is invalid at this very second.
+    #[must_use]
+    pub fn new(hash: SecretHash, valid_until: OffsetDateTime) -> Self {
+        Self { hash, valid_until }
+    }
+
+    /// Returns when the secret becomes invalid.
+    #[must_use]
+    pub fn valid_until(&self) -> OffsetDateTime {
+        self.valid_until
+    }
+
+    /// Whether the secret is valid at `now_s`, in seconds since 1970.
+    #[must_use]
+    pub fn is_valid(&self, now_s: u64) -> bool {
+        u64::try_from(self.valid_until.unix_timestamp()).is_ok_and(|until_s| now_s < until_s)
+    }
 }
 
 /// The account of a program.
@@ -91,8 +110,8 @@ pub struct Service {
 pub struct SecretRotation {
     /// The hash of the new secret.
     pub secret: SecretHash,
-    /// When the secret before becomes invalid, in seconds since 1970, or `None` for at once.
-    pub old_valid_until_s: Option<u64>,
+    /// When the secret before becomes invalid, in whole seconds, or `None` for at once.
+    pub old_valid_until: Option<OffsetDateTime>,
     /// The time of the change, in whole seconds.
     pub rotated_at: OffsetDateTime,
 }
@@ -112,8 +131,8 @@ impl Service {
     pub fn changed(mut self, change: &ServiceChange) -> Self {
         self.disabled = change.disabled.unwrap_or(self.disabled);
         if let Some(rotation) = change.rotation {
-            let replaced = |valid_until_s| ReplacedSecret { hash: self.secret, valid_until_s };
-            self.replaced_secret = rotation.old_valid_until_s.map(replaced);
+            let replaced = |valid_until| ReplacedSecret::new(self.secret, valid_until);
+            self.replaced_secret = rotation.old_valid_until.map(replaced);
             self.secret = rotation.secret;
             self.rotated_at = rotation.rotated_at;
         }

@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
+use super::redb::{
+    service_cache::ServiceIndex,
+    service_table::{self, InsertServiceOutcome},
+};
 use crate::{
     model::{Service, ServiceChange, ServiceId},
-    store::{
-        Store, StoreError,
-        redb::{
-            service_cache::ServiceIndex,
-            service_table::{self, InsertServiceOutcome},
-        },
-    },
+    store::{Store, StoreError},
 };
 
 impl Store {

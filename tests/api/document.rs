@@ -6,8 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
-use super::harness::{Call, PASSWORD, TestServer, claims};
+use super::{
+    harness::{Call, PASSWORD, TestServer, claims},
+    services_documented as services,
+};
 
+/// The id of no user and no service.
+pub(super) const NOBODY: &str = "018f3f6e-0000-7000-8000-000000000000";
 /// Statuses that only a defect, a failing disk or overload can cause. One rule adds them to each operation of the document.
 const NOT_ON_REQUEST: [&str; 2] = ["500", "503"];
 
@@ -49,7 +54,7 @@ async fn handlers_are_named_by_their_operation_id_and_protected_ones_alone_have_
             seen.insert(id, operation.get("security").cloned().unwrap_or_default());
         }
     }
-    let lock = json!([{ "BearerAuth": [] }]);
+    let (lock, for_services) = (json!([{ "BearerAuth": [] }]), json!([{ "ServiceBasicAuth": [] }]));
     let expected = [
         ("register", json!([])),
         ("log_in", json!([])),
@@ -58,6 +63,14 @@ async fn handlers_are_named_by_their_operation_id_and_protected_ones_alone_have_
         ("log_out_everywhere", lock.clone()),
         ("change_password", lock.clone()),
         ("delete_account", lock.clone()),
+        ("list_services", lock.clone()),
+        ("create_service", lock.clone()),
+        ("get_service", lock.clone()),
+        ("change_service", lock.clone()),
+        ("rotate_service_secret", lock.clone()),
+        ("delete_service", lock.clone()),
+        ("introspect_token", for_services.clone()),
+        ("revoke_token", for_services),
         ("list_users", lock.clone()),
         ("create_user", lock.clone()),
         ("get_user_by_id", lock.clone()),
@@ -72,7 +85,8 @@ async fn handlers_are_named_by_their_operation_id_and_protected_ones_alone_have_
     ];
     assert_eq!(seen, expected.map(|(id, security)| (id.to_owned(), security)).into());
     let schemes = document["components"]["securitySchemes"].as_object().unwrap();
-    assert_eq!(schemes.keys().collect::<Vec<_>>(), ["BearerAuth"]);
+    assert_eq!(schemes.keys().collect::<Vec<_>>(), ["BearerAuth", "ServiceBasicAuth"]);
+    assert_eq!(schemes["ServiceBasicAuth"]["scheme"], "basic");
     assert_eq!((&schemes["BearerAuth"]["type"], &schemes["BearerAuth"]["scheme"]), (&json!("http"), &json!("bearer")));
 }
 
@@ -194,8 +208,7 @@ async fn the_examples_of_request_bodies_are_accepted() {
     let admin = server.admin().await;
     assert_eq!(server.post("/users").bearer(&admin).json(&example("NewUser")).await.status, 201);
     assert_eq!(server.post("/widgets").bearer(&admin).json(&example("NewWidget")).await.status, 201);
-    let widget = server.request(Method::PUT, "/widgets/first-widget").bearer(&admin);
-    assert_eq!(widget.json(&example("WidgetChange")).await.status, 200);
+    services::accepts_examples(&server, &admin, example).await;
     let changed = server.post("/auth/password").bearer(&token).json(&example("PasswordChange")).await;
     assert_eq!(changed.status, 200, "{}", changed.text);
     for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
@@ -214,6 +227,10 @@ async fn throttled() -> Vec<(&'static str, String)> {
     for operation in ["POST /auth/register", "POST /auth/login", "POST /auth/password", "DELETE /auth/user"] {
         let (method, path) = operation.split_once(' ').unwrap();
         let answer = server.request(method.parse().unwrap(), path).bearer(&token).json(&body).await;
+        answered.push((operation, answer.status.as_u16().to_string()));
+    }
+    for operation in ["POST /token/introspect", "POST /token/revoke"] {
+        let answer = server.post(operation.trim_start_matches("POST ")).bearer("lks_wrong").send().await;
         answered.push((operation, answer.status.as_u16().to_string()));
     }
     answered
@@ -237,7 +254,7 @@ async fn a_method_that_is_not_in_the_document_is_not_served() {
         }
         for method in ["DELETE", "GET", "PATCH", "POST", "PUT", "OPTIONS", "TRACE", "PROPFIND"] {
             if !allowed.contains(&method) {
-                let path = path.replace("{name}", "x").replace("{public_id}", "x");
+                let path = path.replace("{name}", "x").replace("{public_id}", "x").replace("{id}", "x");
                 let answer = server.request(method.parse().unwrap(), &path).bearer(&admin).send().await;
                 assert_eq!(answer.status, 405, "{method} {path}");
                 assert_eq!(answer.header("allow"), allowed.join(", "), "{method} {path}");
@@ -252,14 +269,23 @@ async fn provoke(server: &TestServer, method: &Method, path: &str) -> Vec<Call> 
     let user = server.anybody("someone@example.com").await;
     let call = |path: &str| server.request(method.clone(), path);
     let protected = !path.starts_with("/auth/register") && !path.starts_with("/auth/login");
-    let for_admins = path.starts_with("/users") || (path.starts_with("/widgets") && *method != Method::GET);
-    let token = if for_admins { &admin } else { &user };
+    let for_admins = path.starts_with("/users")
+        || path.starts_with("/services")
+        || (path.starts_with("/widgets") && *method != Method::GET);
+    let service = services::add(server, &admin).await;
+    let token = if path.starts_with("/token") {
+        &service.secret
+    } else if for_admins {
+        &admin
+    } else {
+        &user
+    };
     let ready = |path: &str| if protected { call(path).bearer(token) } else { call(path) };
     let json = |call: Call, body: Value| call.body("application/json", body.to_string());
     let id = |token: &str| claims(token)["sub"].as_str().unwrap().to_owned();
     let widget = |name: &str| json!({ "name": name, "info_url": "https://example.com", "deadline": "2999-01-01" });
 
-    let plain = path.replace("{name}", "second-widget").replace("{public_id}", "018f3f6e-0000-7000-8000-000000000000");
+    let plain = path.replace("{name}", "second-widget").replace("{public_id}", NOBODY).replace("{id}", NOBODY);
     let mut calls =
         vec![ready(&format!("{plain}?{}", "x".repeat(9000))), ready(&plain).header("x-long", &"x".repeat(33 * 1024))];
     if protected {
@@ -306,6 +332,10 @@ async fn provoke(server: &TestServer, method: &Method, path: &str) -> Vec<Call> 
             server.request(Method::DELETE, path).bearer(&admin).send().await;
             calls.extend([json(ready(path), widget("")), json(ready(path), widget(""))]);
         }
+        (_, path) if path.starts_with("/services") || path.starts_with("/token") => {
+            has_body = !["GET", "DELETE"].contains(&method.as_str());
+            calls.extend(services::provoke(method, path, &service, &user, &ready));
+        }
         ("PATCH", "/users/{public_id}") => {
             let of = |token: &str| ready(&path.replace("{public_id}", &id(token)));
             calls.push(json(ready(&plain), json!({ "admin": true })));
@@ -342,7 +372,10 @@ async fn provoke(server: &TestServer, method: &Method, path: &str) -> Vec<Call> 
         }
     }
     if has_body {
-        calls.push(ready(&plain).body("application/json", r#"{"email":1,"admin":1,"info_url":1}"#));
+        calls.push(
+            ready(&plain)
+                .body("application/json", r#"{"email":1,"admin":1,"info_url":1,"name":1,"disabled":1,"keep_old":1}"#),
+        );
         calls.push(ready(&plain).body("text/plain", "x"));
         calls.push(ready(&plain).body("application/json", " ".repeat(65 * 1024)));
     }

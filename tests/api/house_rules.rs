@@ -33,7 +33,10 @@ impl Answer {
             assert!(json.get("errors").is_none_or(|errors| !errors.as_object().unwrap().is_empty()));
         }
         if *status == StatusCode::UNAUTHORIZED {
-            assert!(self.header("www-authenticate").starts_with("Bearer realm=\""));
+            let challenge = self.header("www-authenticate");
+            let for_services = challenge.starts_with("Basic realm=\"services@");
+            assert_eq!(for_services, path.starts_with("/api/v1/token"), "{path}: {challenge}");
+            assert!(for_services || challenge.starts_with("Bearer realm=\""), "{path}: {challenge}");
         }
         if [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS].contains(status) {
             assert!(self.header("retry-after").parse::<u64>().unwrap() >= 1);

@@ -8,7 +8,10 @@ use latchkey::clock::ManualClock;
 use reqwest::Method;
 use serde_json::json;
 
-use super::harness::{TestServer, claims};
+use super::{
+    harness::{TestServer, claims},
+    services,
+};
 
 /// The callers that an operation allows.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -16,9 +19,10 @@ enum For {
     Everyone,
     Users,
     Admins,
+    Services,
 }
 
-const ENTRIES: [(&str, For); 18] = [
+const ENTRIES: [(&str, For); 26] = [
     ("register", For::Everyone),
     ("log_in", For::Everyone),
     ("get_user", For::Users),
@@ -32,6 +36,14 @@ const ENTRIES: [(&str, For); 18] = [
     ("change_user", For::Admins),
     ("end_sessions", For::Admins),
     ("delete_user", For::Admins),
+    ("list_services", For::Admins),
+    ("create_service", For::Admins),
+    ("get_service", For::Admins),
+    ("change_service", For::Admins),
+    ("rotate_service_secret", For::Admins),
+    ("delete_service", For::Admins),
+    ("introspect_token", For::Services),
+    ("revoke_token", For::Services),
     ("list_widgets", For::Users),
     ("get_widget", For::Users),
     ("create_widget", For::Admins),
@@ -42,7 +54,8 @@ const ENTRIES: [(&str, For); 18] = [
 /// The status with which an operation refuses a caller, or `None` if it goes on to handle the request.
 fn refusal(who: &str, operation: For) -> Option<u16> {
     match (who, operation) {
-        (_, For::Everyone) | ("user" | "demoted", For::Users) | ("admin", _) => None,
+        (_, For::Everyone) | ("user" | "demoted" | "admin", For::Users) => None,
+        ("admin", For::Admins) | ("service", For::Services) => None,
         ("user" | "demoted", For::Admins) => Some(403),
         _ => Some(401),
     }
@@ -57,6 +70,7 @@ async fn token(server: &TestServer, clock: &ManualClock, admin: &str, who: &str)
     };
     let token = match who {
         "anonymous" => return None,
+        "service" => return Some(services::add(server, admin).await.secret),
         "forged" => return Some("eyJ0eXAiOiJKV1QiLCJhbGciOiJub25lIn0.e30.".to_owned()),
         _ => server.anybody(&email).await,
     };
@@ -82,9 +96,19 @@ async fn token(server: &TestServer, clock: &ManualClock, admin: &str, who: &str)
 #[tokio::test]
 async fn every_operation_lets_in_exactly_those_it_is_for() {
     let entries: BTreeMap<_, _> = ENTRIES.into();
-    for who in
-        ["anonymous", "forged", "user", "admin", "demoted", "disabled", "deleted", "logged-out", "ended", "expired"]
-    {
+    for who in [
+        "anonymous",
+        "service",
+        "forged",
+        "user",
+        "admin",
+        "demoted",
+        "disabled",
+        "deleted",
+        "logged-out",
+        "ended",
+        "expired",
+    ] {
         let clock = Arc::new(ManualClock::at(1_800_000_000));
         let server = TestServer::at(Arc::clone(&clock), &["--with-admin"]).await;
         let admin = server.admin().await;
@@ -124,7 +148,7 @@ async fn disabled(server: &TestServer, admin: &str, operation: &str) -> Option<S
 
 /// Calls the operation without a body, so that only authorization is tested.
 async fn ask(server: &TestServer, method: &str, path: &str, token: Option<&str>) -> Option<u16> {
-    let path = path.replace("{name}", "x").replace("{public_id}", "x");
+    let path = path.replace("{name}", "x").replace("{public_id}", "x").replace("{id}", "x");
     let call = server.request(method.to_uppercase().parse().unwrap(), &path);
     let call = match token {
         Some(token) => call.bearer(token),

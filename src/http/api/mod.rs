@@ -1,4 +1,5 @@
-//! The resources of the API, one file or folder each, named like their URLs: [`auth`], [`users`], [`widgets`].
+//! The resources of the API, one file or folder each, named like their URLs: [`auth`], [`users`],
+//! [`service_accounts`] (`/services`), [`token`], [`widgets`].
 //!
 //! This file puts them together and describes them: which operations there are and what the OpenAPI document says of the API as
 //! a whole. [`timestamp`] has the text formats of times that the resources answer with.
@@ -7,6 +8,7 @@
 //! call an operation (`middleware::guard`).
 
 pub(in crate::http) mod auth;
+pub(in crate::http) mod service_accounts;
 mod tag;
 pub(in crate::http) mod timestamp;
 pub(in crate::http) mod token;
@@ -34,8 +36,14 @@ const DESCRIPTION: &str = "The login server in one file.\n\n\
     run *Who am I*. *Log out* kills that token for good.";
 
 /// Every operation under [`BASE_PATH`] that the document describes.
-pub(in crate::http) type Api =
-    (auth::AuthApi, users::UsersApi, widgets::WidgetsApi, token::revocations::RevocationsApi);
+pub(in crate::http) type Api = (
+    auth::AuthApi,
+    users::UsersApi,
+    service_accounts::ServicesApi,
+    token::TokenApi,
+    token::revocations::RevocationsApi,
+    widgets::WidgetsApi,
+);
 
 /// The operations of [`Api`] without their state: enough to write the document.
 struct ApiWithoutState;

@@ -8,8 +8,10 @@ pub(in crate::http) enum Tag {
     Auth,
     /// Administrators manage users.
     Users,
-    /// What services ask about tokens.
-    Tokens,
+    /// Administrators manage the accounts of programs that ask about tokens.
+    Services,
+    /// Services ask about tokens and revoke them.
+    Token,
     /// The protected sample resource: reading needs a token, writing an administrator's.
     Widgets,
 }

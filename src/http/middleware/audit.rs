@@ -34,14 +34,14 @@ pub fn record_service(event: &'static str, by: Option<&Email>, service: &Service
 
 /// Records that the credentials of a service were refused. `id` is what it called itself.
 pub fn record_refused_service(id: Option<ServiceId>, client: ClientAddress) {
-    let service_id = id.map(tracing::field::display);
-    tracing::info!(target: "audit", event = "service_auth_failed", service_id, %client);
+    let (event, service_id) = ("service_auth_failed", id.map(tracing::field::display));
+    tracing::info!(target: "audit", %event, service_id, %client);
 }
 
 /// Records that `service` revoked a token of `user`.
 pub fn record_revocation(service: &Service, user: &User, client: ClientAddress) {
-    let (email, user) = (plain(&user.email), user.public_id);
-    tracing::info!(target: "audit", event = "token_revoked", %email, %user, %client, service = %service.name);
+    let (event, email, user) = ("token_revoked", plain(&user.email), user.public_id);
+    tracing::info!(target: "audit", %event, %email, %user, %client, service = %service.name);
 }
 
 /// Escapes blanks, control characters, quotes, and characters that change the direction of text.

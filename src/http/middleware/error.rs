@@ -18,7 +18,12 @@ use poem_openapi::{
 };
 use serde::Serialize;
 
-use crate::{auth::AuthError, http::middleware::json::Json, store::StoreError};
+use crate::{
+    auth::AuthError,
+    http::middleware::{audit, client_address::ClientAddress, json::Json},
+    model::ServiceId,
+    store::StoreError,
+};
 
 /// The `Retry-After` of a 503 whose duration is unknown.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
@@ -86,12 +91,15 @@ pub enum ApiError {
     /// 400: more than one token, or more than one way of sending it (RFC 6750 §2).
     #[error("More than one access token was sent")]
     InvalidRequest(Challenge),
-    /// 401: the request has no token, or the credentials of a service are wrong.
+    /// 401: the request has no token.
     #[error("Unauthorized")]
     Unauthorized(Challenge),
     /// 401: the token is invalid. Has the reason.
     #[error("{1}")]
     InvalidToken(Challenge, String),
+    /// 401: the credentials of a service are wrong. Has the id that it called itself, if it is one, and the client's address.
+    #[error("Unauthorized")]
+    RefusedService(Challenge, Option<ServiceId>, ClientAddress),
     /// 401: email or password does not match.
     #[error("email or password does not match")]
     InvalidCredentials(Challenge),
@@ -194,7 +202,9 @@ impl ApiError {
     fn status(&self) -> StatusCode {
         match self {
             Self::Validation(_) | Self::BadRequest(_) | Self::InvalidRequest(_) => StatusCode::BAD_REQUEST,
-            Self::Unauthorized(_) | Self::InvalidToken(..) | Self::InvalidCredentials(_) => StatusCode::UNAUTHORIZED,
+            Self::Unauthorized(_) | Self::InvalidToken(..) | Self::RefusedService(..) | Self::InvalidCredentials(_) => {
+                StatusCode::UNAUTHORIZED
+            }
             Self::NotAdministrator(_) | Self::SignupClosed => StatusCode::FORBIDDEN,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
@@ -213,7 +223,9 @@ impl ApiError {
 
     fn challenge(&self) -> Option<String> {
         match self {
-            Self::Unauthorized(challenge) | Self::InvalidCredentials(challenge) => Some(challenge.header(None)),
+            Self::Unauthorized(challenge)
+            | Self::RefusedService(challenge, ..)
+            | Self::InvalidCredentials(challenge) => Some(challenge.header(None)),
             Self::InvalidToken(challenge, text) => Some(challenge.header(Some(("invalid_token", text)))),
             Self::NotAdministrator(challenge) => {
                 Some(challenge.header(Some(("insufficient_scope", &self.to_string()))))
@@ -232,11 +244,12 @@ impl ApiError {
         }
     }
 
-    /// Converts the error to its response and logs the cause of a 5xx. Call it in a span that has the request id.
+    /// Converts the error to its response, and logs the cause of a 5xx and the refusal of a service. Call it in a span that has the request id.
     pub fn into_response(self) -> Response {
         match &self {
             Self::Internal(cause) => tracing::error!(%cause, "internal error"),
             Self::Unavailable(cause) => tracing::error!(%cause, "the store failed"),
+            Self::RefusedService(_, id, client) => audit::record_refused_service(*id, *client),
             _ => {}
         }
         let (status, challenge, message) = (self.status(), self.challenge(), self.to_string());

@@ -8,10 +8,10 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use super::openapi_examples::Examples;
+use super::{openapi_examples::Examples, service_guard};
 use crate::auth::passwords::policy::PasswordPolicy;
 
-/// The operations with a limit on guessing: those that verify a password, and registration.
+/// The operations with a limit on guessing: those that verify a password, and registration. Those of services have one too.
 const THROTTLED: [&str; 4] = ["register", "log_in", "change_password", "delete_account"];
 
 const GET: &str = "GET, HEAD";
@@ -33,8 +33,15 @@ const DEADLINE: &str = "^([0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ].+)?|[0-9]{1,2}/[0-9]{
 const NEW_PASSWORDS: [(&str, &str); 4] =
     [("Registration", "password"), ("NewUser", "password"), ("Change", "password"), ("PasswordChange", "new_password")];
 /// Schema and field where JSON `null` means absent. A form has no `null`.
-const NULLABLE: [(&str, &str); 4] =
-    [("NewUser", "admin"), ("Change", "admin"), ("Change", "disabled"), ("Change", "password")];
+const NULLABLE: [(&str, &str); 7] = [
+    ("NewUser", "admin"),
+    ("Change", "admin"),
+    ("Change", "disabled"),
+    ("Change", "password"),
+    ("ServiceChange", "disabled"),
+    ("SecretRotation", "keep_old"),
+    ("GivenToken", "token_type_hint"),
+];
 
 /// The document as JSON and as YAML.
 pub struct Document {
@@ -120,7 +127,7 @@ pub fn complete(derived: &str, base: &str, signup: bool, policy: &PasswordPolicy
     document["components"]["schemas"] = Value::Object(schemas);
     // Two schemes would ask for the same token twice in Swagger UI's dialog; the 403 tells administrators' operations apart.
     if let Some(schemes) = document["components"]["securitySchemes"].as_object_mut() {
-        schemes.remove("AdminAuth");
+        schemes.shift_remove("AdminAuth");
     }
     mend_integers(&mut document);
     Document {
@@ -213,7 +220,8 @@ fn allow(operations: &Map<String, Value>) -> String {
 fn add_failures(operation: &mut Map<String, Value>, closed: bool) {
     let secured = operation.get("security").map(Value::to_string).unwrap_or_default();
     let for_admins = secured.contains("AdminAuth");
-    let throttled = operation["operationId"].as_str().is_some_and(|id| THROTTLED.contains(&id));
+    let for_services = secured.contains(service_guard::SCHEME);
+    let throttled = for_services || operation["operationId"].as_str().is_some_and(|id| THROTTLED.contains(&id));
     let has_body = operation.contains_key("requestBody");
     let has_parameters = operation.contains_key("parameters");
     let rules = [
@@ -228,7 +236,11 @@ fn add_failures(operation: &mut Map<String, Value>, closed: bool) {
         (true, "500"),
         (true, "503"),
     ];
-    let lock = if secured.is_empty() { json!([]) } else { json!([{ "BearerAuth": [] }]) };
+    let lock = match (secured.is_empty(), for_services) {
+        (true, _) => json!([]),
+        (false, true) => json!([{ (service_guard::SCHEME): [] }]),
+        (false, false) => json!([{ "BearerAuth": [] }]),
+    };
     operation.insert("security".to_owned(), lock);
     let responses = operation["responses"].as_object_mut().expect("BUG: responses are an object");
     for (applies, status) in rules {
@@ -280,7 +292,9 @@ fn failure(status: &str) -> Value {
         "content": { "application/json": { "schema": { "$ref": "#/components/schemas/Failure" } } },
     });
     match status {
-        "401" | "403" => failure["headers"] = json!({ "WWW-Authenticate": header("A challenge of RFC 6750 §3.") }),
+        "401" | "403" => {
+            failure["headers"] = json!({ "WWW-Authenticate": header("A challenge of RFC 6750 §3 or RFC 7617 §2.") })
+        }
         "429" | "503" => failure["headers"] = json!({ "Retry-After": header("Seconds to wait.") }),
         _ => {}
     }

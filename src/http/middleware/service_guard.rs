@@ -17,7 +17,6 @@ use zeroize::Zeroizing;
 use crate::{
     auth::{AuthError, service_accounts::ServiceCredentials},
     http::middleware::{
-        audit,
         client_address::ClientAddress,
         error::{ApiError, Realm},
         extract::form_decode,
@@ -78,11 +77,9 @@ fn admit(request: &Request) -> Result<Arc<Service>, ApiError> {
         (None, None) => return Err(ApiError::Unauthorized(challenge())),
     };
     let client = ClientAddress::of(request);
-    guard.auth.authenticate_service(credentials, client.address()).map_err(|error| {
-        if matches!(error, AuthError::ServiceRefused) {
-            audit::record_refused_service(basic.and_then(|basic| basic.id), client);
-        }
-        ApiError::from_auth(error, challenge())
+    guard.auth.authenticate_service(credentials, client.address()).map_err(|error| match error {
+        AuthError::ServiceRefused => ApiError::RefusedService(challenge(), basic.and_then(|basic| basic.id), client),
+        error => ApiError::from_auth(error, challenge()),
     })
 }
 

@@ -31,6 +31,9 @@ use crate::{
 /// How many bytes are logged of a path that is not served.
 const UNKNOWN_PATH_BYTES_MAX: usize = 200;
 
+/// The path of the one operation that only reads and whose method is not safe: a token does not go into a URL.
+const INTROSPECTION_PATH: &str = "/api/v1/token/introspect";
+
 /// It has no `includeSubDomains`, because the domain may have other servers.
 const A_YEAR: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
@@ -69,7 +72,8 @@ impl Endpoint for MiddlewareStack {
         // The span has the level of errors, so that an error is logged with its request whatever the configured level.
         let span = || tracing::error_span!("request", id = id_text, %method, route = &*route, %client);
         // A span takes a fifth of the work of a request. A request that only reads logs nothing unless it fails.
-        let handling = if method.is_safe() && path.starts_with(BASE_PATH) { Span::none() } else { span() };
+        let only_reads = method.is_safe() && path.starts_with(BASE_PATH) || path == INTROSPECTION_PATH;
+        let handling = if only_reads { Span::none() } else { span() };
         let started = Instant::now();
         let answer = self.answer(request, path).instrument(handling.clone()).await;
         let mut response = answer.unwrap_or_else(|error| {

@@ -41,7 +41,7 @@ pub(in crate::store) struct ServiceRow {
     pub(in crate::store) name: String,
     pub(in crate::store) secret_hash: [u8; 32],
     /// The hash of the secret before, and until when it is valid, in seconds since 1970.
-    pub(in crate::store) replaced_secret: Option<([u8; 32], u64)>,
+    pub(in crate::store) replaced_secret: Option<([u8; 32], i64)>,
     pub(in crate::store) disabled: bool,
     pub(in crate::store) created_at_s: i64,
     pub(in crate::store) rotated_at_s: i64,

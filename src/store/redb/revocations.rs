@@ -61,6 +61,14 @@ pub struct RevocationPage {
     pub more: bool,
 }
 
+impl RevocationPage {
+    /// Whether it has no entries and there are none after it.
+    #[must_use]
+    pub fn is_last_and_empty(&self) -> bool {
+        self.tokens.is_empty() && self.users.is_empty() && !self.more
+    }
+}
+
 /// An entry of a row.
 enum Entry {
     Token(BlacklistedToken),

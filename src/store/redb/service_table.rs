@@ -103,7 +103,9 @@ fn to_row(service: &Service) -> ServiceRow {
     ServiceRow {
         name: service.name.as_str().to_owned(),
         secret_hash: service.secret.0,
-        replaced_secret: service.replaced_secret.map(|replaced| (replaced.hash.0, replaced.valid_until_s)),
+        replaced_secret: service
+            .replaced_secret
+            .map(|replaced| (replaced.hash.0, replaced.valid_until().unix_timestamp())),
         disabled: service.disabled,
         created_at_s: service.created_at.unix_timestamp(),
         rotated_at_s: service.rotated_at.unix_timestamp(),
@@ -114,12 +116,12 @@ fn from_row(id: ServiceId, bytes: &[u8]) -> Result<Service, StoreError> {
     let damaged = |cause: String| StoreError::Record { table: NAME, cause };
     let row: ServiceRow = record::decode(NAME, bytes)?;
     let moment = |s| OffsetDateTime::from_unix_timestamp(s).map_err(|error| damaged(error.to_string()));
-    let replaced = |(hash, valid_until_s)| ReplacedSecret { hash: SecretHash(hash), valid_until_s };
+    let replaced = |(hash, until_s)| moment(until_s).map(|until| ReplacedSecret::new(SecretHash(hash), until));
     Ok(Service {
         id,
         name: ServiceName::parse(&row.name).map_err(|error| damaged(format!("its name {error}")))?,
         secret: SecretHash(row.secret_hash),
-        replaced_secret: row.replaced_secret.map(replaced),
+        replaced_secret: row.replaced_secret.map(replaced).transpose()?,
         disabled: row.disabled,
         created_at: moment(row.created_at_s)?,
         rotated_at: moment(row.rotated_at_s)?,

@@ -1,7 +1,7 @@
 //! `GET /token/revocations`: what has become invalid before its expiry, for services that verify tokens themselves.
 //!
 //! Guarantees: each entry is delivered at least once, in the order of commits, also to a service that was away. A waiting request holds no
-//! thread, is answered some milliseconds after a logout, and ends at once when the server stops. Deliberately absent: how the feed is
+//! thread and little memory, is answered some milliseconds after a logout, and ends at once when the server stops. Deliberately absent: how the feed is
 //! stored (`store::redb::revocations`).
 
 use std::{fmt::Write as _, sync::Arc, time::Duration};
@@ -21,12 +21,12 @@ use crate::{
         middleware::{
             error::{ApiError, Documented},
             extract::{Parameter, Query, RequestFields},
-            json::Json,
+            json::JsonLater,
             service_guard::ServiceAuth,
         },
     },
     model::{BlacklistedToken, UserRevocation},
-    store::{RevocationCursor, RevocationPage, Store},
+    store::{RevocationCursor, RevocationPage, Store, StoreError},
 };
 
 /// The maximum number of entries of an answer.
@@ -39,18 +39,21 @@ const GATHER: Duration = Duration::from_millis(10);
 const CURSOR_DIGITS: usize = 2 * (8 + 8 + 4);
 
 /// The operation `GET /token/revocations`.
-pub struct RevocationsApi {
+pub struct RevocationsApi(pub Arc<RevocationFeed>);
+
+/// The feed, for requests that wait for it.
+pub struct RevocationFeed {
     /// The open database.
     pub store: Arc<Store>,
     /// The clock that expiries are compared with.
     pub clock: Arc<dyn Clock>,
-    /// How long a request may take from the end of its head until the client has received the response.
-    pub request_timeout: Duration,
+    /// How long a request may wait.
+    pub wait_max: Duration,
     /// Becomes `true` when the server stops.
     pub stopping: watch::Receiver<bool>,
 }
 
-#[OpenApi(prefix_path = "/token", tag = "Tag::Tokens")]
+#[OpenApi(prefix_path = "/token", tag = "Tag::Token")]
 impl RevocationsApi {
     /// Follow revocations
     ///
@@ -68,7 +71,7 @@ impl RevocationsApi {
         /// How many seconds to wait where there is nothing new. A server that cuts requests off earlier answers earlier.
         #[oai(name = "wait")]
         _wait: Query<WaitParam>,
-    ) -> Result<Json<RevocationsBody>, Documented<410>> {
+    ) -> Result<JsonLater<RevocationsBody>, Documented<410>> {
         let mut fields = RequestFields::of_query(request)?;
         let parse = |text: &str| parse_cursor(text).map(Some).ok_or("must be the cursor of another answer");
         let after = fields.optional("after", None, |text| parse(&text)).flatten();
@@ -77,35 +80,51 @@ impl RevocationsApi {
             seconds.map(|seconds| Duration::from_secs(seconds.into())).ok_or("must be a whole number from 0 to 60")
         });
         fields.finish()?;
-        Ok(Json(RevocationsBody::new(&self.page(after, wait.unwrap_or_default()).await?)))
+        let wait = wait.unwrap_or_default().min(self.0.wait_max);
+        let until = Instant::now() + wait;
+        // This comes before the first read, so that nothing is missed between the two.
+        let to_come = self.0.store.revocations_to_come();
+        let page = self.0.page(after).await.map_err(ApiError::from)?.ok_or(ApiError::CursorGone)?;
+        if !page.is_last_and_empty() || after.is_none() || wait.is_zero() {
+            return Ok(JsonLater::now(&RevocationsBody::new(&page)));
+        }
+        Ok(JsonLater::later(Arc::clone(&self.0).wait(page.next, until, to_come)))
     }
 }
 
-impl RevocationsApi {
-    /// Returns the page after `after`. If that is empty, waits for up to `wait`.
-    async fn page(&self, mut after: Option<RevocationCursor>, wait: Duration) -> Result<RevocationPage, ApiError> {
-        // The client must have received the response before its connection is cut off.
-        let until = Instant::now() + wait.min(self.request_timeout * 9 / 10);
-        let may_wait = after.is_some() && !wait.is_zero();
-        // This comes before the first read, so that nothing is missed between the two.
-        let (mut to_come, mut stopping) = (self.store.revocations_to_come(), self.stopping.clone());
+impl RevocationFeed {
+    async fn page(&self, after: Option<RevocationCursor>) -> Result<Option<RevocationPage>, StoreError> {
+        self.store.revocation_page(after, self.clock.unix_s(), ENTRIES_MAX).await
+    }
+
+    /// Waits until there are entries after `after`, which is the end of the feed, and returns them; or none if it is `until` before, or the
+    /// server stops. The head of the response was sent, so that a failure of the disk has no entries either. The next request is told of it.
+    async fn wait(
+        self: Arc<Self>,
+        mut after: RevocationCursor,
+        until: Instant,
+        mut to_come: watch::Receiver<()>,
+    ) -> RevocationsBody {
+        let mut stopping = self.stopping.clone();
         loop {
-            let page = self.store.revocation_page(after, self.clock.unix_s(), ENTRIES_MAX).await?;
-            let page = page.ok_or(ApiError::CursorGone)?;
-            let is_empty = page.tokens.is_empty() && page.users.is_empty() && !page.more;
-            if !(is_empty && may_wait) {
-                return Ok(page);
-            }
             let goes_on = tokio::select! {
                 changed = to_come.changed() => changed.is_ok(),
                 () = sleep_until(until) => false,
                 _ = stopping.wait_for(|is_stopping| *is_stopping) => false,
             };
             if !goes_on {
-                return Ok(page);
+                return RevocationsBody::empty(after);
             }
-            after = Some(page.next);
             sleep(GATHER).await;
+            match self.page(Some(after)).await {
+                Ok(Some(page)) if page.is_last_and_empty() => after = page.next,
+                Ok(Some(page)) => return RevocationsBody::new(&page),
+                Ok(None) => return RevocationsBody::empty(after),
+                Err(error) => {
+                    tracing::debug!(%error, "a request that waited for revocations is answered without any");
+                    return RevocationsBody::empty(after);
+                }
+            }
         }
     }
 }
@@ -192,6 +211,11 @@ struct RevokedUser {
 }
 
 impl RevocationsBody {
+    /// Returns the body without entries.
+    fn empty(next: RevocationCursor) -> Self {
+        Self { cursor: cursor_text(next), more: false, tokens: Vec::new(), users: Vec::new() }
+    }
+
     fn new(page: &RevocationPage) -> Self {
         let token =
             |token: &BlacklistedToken| RevokedToken { jti: token.token_id.to_string(), exp: token.expires_at_s };
