@@ -1,8 +1,12 @@
 //! `GET /token/revocations`: everything that is dead before its time is in the feed, and a request that waits for it is answered.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use futures_util::{StreamExt as _, stream};
+use futures_util::{StreamExt as _, future::join_all, stream};
 use latchkey::clock::ManualClock;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -15,7 +19,7 @@ use tokio::{
 use super::{
     harness::{Answer, PASSWORD, TestServer, claims},
     metrics,
-    raw::is_complete,
+    wire_held::memory,
 };
 use crate::{backup::done, cli::run};
 
@@ -93,7 +97,7 @@ impl Follower {
     }
 
     /// Sends a request that waits, and another one before it on the same connection: once that is answered, the server has both.
-    pub(crate) async fn wait(&self, server: &TestServer) -> Waiting {
+    async fn wait(&self, server: &TestServer) -> Waiting {
         let (host, secret, after) = ("Host: x\r\n", &self.secret, self.cursor.as_ref().unwrap());
         let first = format!("GET /api/v1/auth/user HTTP/1.1\r\n{host}\r\n");
         let second = format!(
@@ -101,28 +105,42 @@ impl Follower {
         );
         let mut stream = TcpStream::connect(server.base.trim_start_matches("http://")).await.unwrap();
         stream.write_all(format!("{first}{second}").as_bytes()).await.unwrap();
-        let mut waiting = Waiting(stream);
+        let mut waiting = Waiting(stream, Vec::new());
         assert!(waiting.answer().await.starts_with("HTTP/1.1 401"));
         waiting
     }
 }
 
-/// A connection with a waiting request.
-pub(crate) struct Waiting(TcpStream);
+/// Returns the length of the first answer, if it is complete. It has a length, or chunks if it waited.
+fn end_of_answer(received: &[u8]) -> Option<usize> {
+    let after = |end: &[u8]| received.windows(end.len()).position(|window| window == end).map(|at| at + end.len());
+    let body_at = after(b"\r\n\r\n")?;
+    let head = str::from_utf8(&received[..body_at]).unwrap();
+    match head.lines().find_map(|line| line.strip_prefix("content-length: ")) {
+        Some(length) => Some(body_at + length.parse::<usize>().unwrap()).filter(|end| *end <= received.len()),
+        None => after(LAST_CHUNK),
+    }
+}
+
+/// A connection with a waiting request, and what was received and not read yet.
+struct Waiting(TcpStream, Vec<u8>);
 
 impl Waiting {
-    /// Returns the next answer.
+    /// Returns the next answer. The head of one that waits comes before its body.
     async fn answer(&mut self) -> String {
-        let mut answer = Vec::new();
-        while !(is_complete(&answer) || answer.ends_with(LAST_CHUNK)) {
-            let read = timeout(PATIENCE, self.0.read_buf(&mut answer)).await.expect("it still waits").unwrap();
+        let Self(stream, received) = self;
+        let end = loop {
+            if let Some(end) = end_of_answer(received) {
+                break end;
+            }
+            let read = timeout(PATIENCE, stream.read_buf(received)).await.expect("it still waits").unwrap();
             assert!(read > 0, "the connection was cut off");
-        }
-        String::from_utf8(answer).unwrap()
+        };
+        String::from_utf8(received.drain(..end).collect()).unwrap()
     }
 
     /// Returns the body of the next answer, which is that of the feed.
-    pub(crate) async fn body(&mut self) -> Value {
+    async fn body(&mut self) -> Value {
         let answer = self.answer().await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         let (_, body) = answer.split_once("\r\n\r\n").unwrap();
@@ -248,7 +266,7 @@ async fn a_waiting_request_is_answered_by_the_logout_and_not_before() {
         let token = server.anybody(&format!("jo-{n}@example.com")).await;
         follower.follow(&server).await;
         let (mut one, mut other) = (follower.wait(&server).await, follower.wait(&server).await);
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         log_out(&server, &token).await;
         let body = one.body().await;
         println!("the answer came {:?} after the logout was asked for", started.elapsed());
@@ -262,6 +280,33 @@ async fn a_waiting_request_is_answered_by_the_logout_and_not_before() {
     assert_eq!(server.post("/auth/logout-all").bearer(&token).send().await.status, 200);
     follower.learn(&waiting.body().await);
     assert!(follower.refuses(&token));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "long: it looks at the memory, which other work on the machine moves"]
+async fn a_thousand_services_that_wait_take_little_memory_and_hear_of_a_logout_together() {
+    const SERVICES: usize = 1000;
+    let server = TestServer::with_admin(&["--log=warn", "--connections=4000", "--connections-per-client=4000"]);
+    let mut follower = Follower::new(&service(&server).await);
+    for n in 0..3 {
+        let token = server.user(&format!("jo-{n}@example.com")).await;
+        follower.follow(&server).await;
+        let before = memory(&server, "VmRSS");
+        let mut waiting = Vec::new();
+        for _ in 0..SERVICES {
+            waiting.push(follower.wait(&server).await);
+        }
+        let more = memory(&server, "VmRSS") - before;
+        let started = Instant::now();
+        let hear = waiting.iter_mut().map(async |waiting| (waiting.body().await, started.elapsed()));
+        let (mut heard, ()) = tokio::join!(join_all(hear), log_out(&server, &token));
+        heard.sort_by_key(|(_, after)| *after);
+        let (median, last) = (heard[SERVICES / 2].1, heard[SERVICES - 1].1);
+        println!("{SERVICES} waiting: {more} KiB; half of them heard within {median:?}, all within {last:?}");
+        follower.learn(&heard[0].0);
+        assert!(follower.refuses(&token) && heard.iter().all(|(body, _)| *body == heard[0].0));
+        assert!(more < 16 * 1024, "{more} KiB");
+    }
 }
 
 #[tokio::test]
