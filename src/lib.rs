@@ -14,10 +14,10 @@
 //! | [`scheduled_backups`] | when the server copies the database into a directory by itself, and which copies it keeps | |
 //! | [`config`] | every setting: flag, variable, default, unit, check (`mod.rs`; limits on guessing in `guessing.rs`, scheduled backups in `backups.rs`), addresses as people write them (`address.rs`), which variables are settings (`environment.rs`) | |
 //! | [`http`] | HTTP: see the table below | poem, hyper, rustls |
-//! | [`auth`] | decides who may enter: `passwords/` (policy, hashing, `fair_queue.rs` for whose password is hashed next, `stored_hash.rs` for hash formats), `tokens/` (claims, signature), `throttle.rs` (limits on guessing), `known_devices.rs` (from where an account logged in), `network.rs` (which addresses are one client), `transfer/` (import and export of users), `error.rs` (reasons of a refusal) | jsonwebtoken, scrypt, hash formats |
-//! | [`store`] | remembers: `store/mod.rs` has one method per thing that happens; `redb/` is the engine (`tables.rs` defines tables, `record.rs` is the codec of rows with their columns, `schema.rs` migrates, `blacklist.rs`, `revocations.rs` and `known_devices.rs` purge); `reader_pool.rs` runs long reads; `data_dir.rs` has the other files, `file_access.rs` their owners | redb, bincode |
+//! | [`auth`] | decides who may enter: `passwords/` (policy, hashing, `fair_queue.rs` for whose password is hashed next, `stored_hash.rs` for hash formats), `tokens/` (claims, signature), `throttle.rs` (limits on guessing), `known_devices.rs` (from where an account logged in), `network.rs` (which addresses are one client), `service_accounts.rs` (programs that ask about tokens), `transfer/` (import and export of users), `error.rs` (reasons of a refusal) | jsonwebtoken, scrypt, hash formats |
+//! | [`store`] | remembers: `store/mod.rs` has one method per thing that happens (`service_accounts.rs` those about services, `revocations.rs` those about logged-out tokens); `redb/` is the engine (`tables.rs` defines tables, `record.rs` is the codec of rows with their columns, `schema.rs` migrates, `blacklist.rs`, `revocations.rs` and `known_devices.rs` purge); `reader_pool.rs` runs long reads; `data_dir.rs` has the other files, `file_access.rs` their owners | redb, bincode |
 //! | [`metrics`] | every metric, and its text for Prometheus | |
-//! | [`model`] | plain data, parsed once: email, user, widget, deadline, ids | |
+//! | [`model`] | plain data, parsed once: email, user, service, widget, deadline, ids | |
 //! | [`clock`], [`random`], [`thread_priority`], [`unicode`] | the only readers of wall-clock time and of the system's random numbers; the priority of threads with long work; normalisation of text | `icu_normalizer` |
 //!
 //! # Folders of `http`
@@ -25,8 +25,8 @@
 //! | folder | what it does |
 //! | --- | --- |
 //! | `connection/` | accept loop (`acceptor.rs`), connection limits and deadlines (`limits.rs`), TLS (`tls.rs`), request heads (`head_validator.rs`), networks of proxies (`trusted_proxy.rs`) |
-//! | `middleware/` | `stack.rs` (the order; headers of every response; fields of the access log), `request_id.rs`, `request_limits.rs` (sizes of a request), `cors.rs`, `router.rs`, `guard.rs` (who is the caller), `extract.rs` (body, path, query), `client_address.rs` (proxy headers), `error.rs` (status, message and headers of every error), `paging.rs`, `json.rs`, `openapi.rs` (details of the document; `openapi_examples.rs` has its examples), `audit.rs` |
-//! | `api/` | the operations, one file or folder per resource: `auth.rs`, `users/`, `widgets/`; time formats (`timestamp.rs`) |
+//! | `middleware/` | `stack.rs` (the order; headers of every response; fields of the access log), `request_id.rs`, `request_limits.rs` (sizes of a request), `cors.rs`, `router.rs`, `guard.rs` and `service_guard.rs` (who is the caller), `extract.rs` (body, path, query), `client_address.rs` (proxy headers), `error.rs` (status, message and headers of every error), `paging.rs`, `json.rs`, `openapi.rs` (details of the document; `openapi_examples.rs` has its examples), `audit.rs` |
+//! | `api/` | the operations, one file or folder per resource: `auth.rs`, `users/`, `service_accounts/`, `token/`, `widgets/`; time formats (`timestamp.rs`) |
 //! | `pages/` | start page, Swagger UI, document (`mod.rs`; the texts are in `static/`), health and metrics (`health.rs`) |
 //! | `operator/` | the admin socket (`mod.rs`), whole files over it (`transfer.rs`), the list of users as a stream (`user_list.rs`) |
 //!

@@ -259,7 +259,7 @@ fn data_that_cannot_be_used_is_refused_in_one_sentence_and_keeps_every_byte() {
         (b"not a database".to_vec(), "is not a latchkey database"),
         (Vec::new(), "is not a latchkey database"),
         (fs::read(&foreign).unwrap(), "is a redb database but not latchkey's"),
-        (fs::read(&newer).unwrap(), "was written by a newer latchkey (schema 99; this one knows up to 7)"),
+        (fs::read(&newer).unwrap(), "was written by a newer latchkey (schema 99; this one knows up to 8)"),
         (good[..good.len() / 2].to_vec(), "latchkey.redb"),
         (altered, "is damaged"),
     ];

@@ -25,6 +25,7 @@ const COUNTS: Bytes = TableDefinition::new("users_by_flags_counts_2");
 const FEED: Bytes = TableDefinition::new("revocations_1");
 const FEED_BY_EXPIRY: Bytes = TableDefinition::new("revocations_by_expiry_1");
 const BY_SEQUENCE: Bytes = TableDefinition::new("widgets_by_sequence_2");
+const SERVICES: Bytes = TableDefinition::new("services_1");
 const META: TableDefinition<&str, u64> = TableDefinition::new("latchkey");
 
 fn check(file: &Path) -> std::process::Output {
@@ -48,6 +49,11 @@ fn insert(txn: &redb::WriteTransaction, table: Bytes, key: &[u8], value: &[u8]) 
 
 fn remove(txn: &redb::WriteTransaction, table: Bytes, key: &[u8]) {
     txn.open_table(table).unwrap().remove(key).unwrap().unwrap();
+}
+
+/// Returns the row of a service of this name.
+fn service(name: &[u8]) -> Vec<u8> {
+    [&[1, u8::try_from(name.len()).unwrap()], name, &[0; 32 + 1 + 1 + 1 + 1]].concat()
 }
 
 /// Replaces `from` with `to`, which has the same length, in every user's record.
@@ -141,6 +147,21 @@ fn unsound(good: &Path) -> Vec<(PathBuf, &'static str)> {
             "the revocation feed and its order of expiry differ",
         ),
         (changed(good, "feed-undecodable", |txn| insert(txn, FEED, &[7; 8], &[0; 20])), "an entry that cannot be read"),
+        (
+            changed(good, "service", |txn| insert(txn, SERVICES, &[7; 16], b"no service")),
+            "a record in services does not decode",
+        ),
+        (
+            changed(good, "service-name", |txn| insert(txn, SERVICES, &[7; 16], &service(b"two words"))),
+            "a record in services does not decode: its name must be 1 to 64 characters",
+        ),
+        (
+            changed(good, "services", |txn| {
+                insert(txn, SERVICES, &[7; 16], &service(b"Billing"));
+                insert(txn, SERVICES, &[8; 16], &service(b"billing"));
+            }),
+            "two services have the same name",
+        ),
     ]
 }
 

@@ -73,7 +73,8 @@ fn services_are_managed_alike_beside_a_running_server_and_without_one() {
         let names: Vec<_> = table.lines().map(|line| line.split_whitespace().next().unwrap()).collect();
         assert_eq!(names, ["NAME", "Billing", "shop"], "{table}");
         let lines = command(&["list", "--json"]);
-        assert_eq!(lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).count(), 2);
+        let listed: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!((&listed[0]["name"], &listed[1]["id"]), (&"Billing".into(), &json["id"]));
         assert!(!table.contains("lks_") && !lines.contains("lks_"));
         assert!(command(&["remove", "SHOP"]).starts_with("removed shop ("));
         assert_eq!(refused(&["show", "shop"]), (1, "error: there is no service shop\n".to_owned()));

@@ -99,7 +99,7 @@ enum Command {
 
 /// The help of the program, which fits on a screen of 24 lines.
 const HELP: &str =
-    "The login server in one file; `latchkey serve --help` lists its settings\n{usage-heading} {usage}\n\n{all-args}";
+    "The login server in one file; `latchkey serve --help` lists its settings\n{usage-heading} {usage}\n{all-args}";
 
 /// The command line. Every command takes every setting, and only the help of `serve` shows them all.
 fn command() -> clap::Command {

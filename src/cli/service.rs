@@ -1,7 +1,7 @@
 //! `latchkey service`: manages services, beside a running server or without one.
 //!
-//! Guarantees: a service is named by its name, in any letter case, or by its id. A secret is printed once; one that could not be printed does
-//! not stay valid. The result is lines, or JSON with `--json`.
+//! Guarantees: a service is named by its name, in any letter case, or by its id. A secret is printed once. One that cannot be printed is
+//! not made, or is replaced again. The result is lines, or JSON with `--json`.
 
 use anyhow::{Context as _, anyhow};
 use clap::{Args, Subcommand};

@@ -13,8 +13,8 @@ use crate::{
 /// The settings against guessing.
 #[derive(Debug, Clone, Args)]
 pub struct Guessing {
-    /// How many logins, and other calls that check a password, one address may make: 60/1m is 60 at once and 60 more a minute; off
-    /// for any number. An address of IPv6 is counted by its first 64 bits.
+    /// How many logins, other calls that check a password, and wrong secrets of services one address may send: 60/1m is 60 at once and 60
+    /// more a minute; off for any number. An address of IPv6 is counted by its first 64 bits.
     #[arg(long, global = true, env = "LATCHKEY_LOGIN_LIMIT", help_heading = "Guessing", value_name = "LIMIT", default_value = "60/1m",
           value_parser = trimmed(limit))]
     pub login_limit: Limit,

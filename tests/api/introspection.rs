@@ -149,10 +149,8 @@ async fn the_body_is_a_form_or_json_and_a_hint_has_no_effect() {
     }
     let json = call("/token/introspect").json(&json!({ "token": token, "token_type_hint": null, "x": 1 })).await;
     assert_eq!(json.json()["active"], true);
-    assert_eq!(
-        call("/token/revoke").form(&[("token", &token), ("token_type_hint", &"refresh_token".to_owned())]).await.status,
-        200
-    );
+    let hinted = [("token", token.as_str()), ("token_type_hint", "refresh_token")];
+    assert_eq!(call("/token/revoke").form(&hinted).await.status, 200);
     asking.says_inactive(&token).await;
 }
 

@@ -22,7 +22,7 @@ enum For {
     Services,
 }
 
-const ENTRIES: [(&str, For); 26] = [
+const ENTRIES: [(&str, For); 27] = [
     ("register", For::Everyone),
     ("log_in", For::Everyone),
     ("get_user", For::Users),
@@ -44,6 +44,7 @@ const ENTRIES: [(&str, For); 26] = [
     ("delete_service", For::Admins),
     ("introspect_token", For::Services),
     ("revoke_token", For::Services),
+    ("list_revocations", For::Services),
     ("list_widgets", For::Users),
     ("get_widget", For::Users),
     ("create_widget", For::Admins),
@@ -54,8 +55,10 @@ const ENTRIES: [(&str, For); 26] = [
 /// The status with which an operation refuses a caller, or `None` if it goes on to handle the request.
 fn refusal(who: &str, operation: For) -> Option<u16> {
     match (who, operation) {
-        (_, For::Everyone) | ("user" | "demoted" | "admin", For::Users) => None,
-        ("admin", For::Admins) | ("service", For::Services) => None,
+        (_, For::Everyone)
+        | ("user" | "demoted" | "admin", For::Users)
+        | ("admin", For::Admins)
+        | ("service", For::Services) => None,
         ("user" | "demoted", For::Admins) => Some(403),
         _ => Some(401),
     }

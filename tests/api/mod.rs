@@ -32,7 +32,7 @@ mod races;
 mod register;
 pub(crate) mod revocations;
 mod secrets;
-mod services;
+pub(crate) mod services;
 mod services_documented;
 mod signup;
 mod small;

@@ -18,7 +18,7 @@ use tokio::{
 
 use super::{
     harness::{Answer, PASSWORD, TestServer, claims},
-    metrics,
+    metrics, services,
     wire_held::memory,
 };
 use crate::{backup::done, cli::run};
@@ -32,14 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(25);
 
 /// Makes a service, and returns its secret.
 async fn service(server: &TestServer) -> String {
-    service_by(server, &server.admin().await).await
-}
-
-/// Makes a service with the token of an administrator, and returns its secret.
-pub(crate) async fn service_by(server: &TestServer, admin: &str) -> String {
-    let answer = server.post("/services").bearer(admin).json(&json!({ "name": "billing" })).await;
-    assert_eq!(answer.status, 201, "{}", answer.text);
-    answer.json()["secret"].as_str().unwrap().to_owned()
+    services::add(server, &server.admin().await).await.secret
 }
 
 /// What a service has learned from the feed.

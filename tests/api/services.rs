@@ -11,9 +11,9 @@ use tempfile::TempDir;
 use super::harness::{ADMIN, Answer, Call, TestServer, add_user};
 
 /// The account of a service.
-pub(super) struct Service {
-    pub(super) id: String,
-    pub(super) secret: String,
+pub(crate) struct Service {
+    pub(crate) id: String,
+    pub(crate) secret: String,
 }
 
 impl Service {
@@ -23,7 +23,7 @@ impl Service {
 }
 
 /// Adds a service with a name of its own.
-pub(super) async fn add(server: &TestServer, admin: &str) -> Service {
+pub(crate) async fn add(server: &TestServer, admin: &str) -> Service {
     let others = server.get("/services").bearer(admin).send().await.json()["items"].as_array().unwrap().len();
     let answer = server.post("/services").bearer(admin).json(&json!({ "name": format!("Service.{others}") })).await;
     assert_eq!(answer.status, 201, "{}", answer.text);
@@ -106,7 +106,7 @@ async fn a_service_is_let_in_by_basic_and_by_its_secret_alone_and_by_nothing_els
     let (id, secret) = (&service.id, &service.secret);
     assert_eq!(statuses(&server, id, secret).await, [200; 2]);
     // RFC 6749 §2.3.1: both are form-encoded, and any character may be.
-    let encode = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
+    let encode = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<Vec<_>>().concat();
     assert_eq!(statuses(&server, &encode(id), &encode(secret)).await, [200, 401]);
     let encoded = |text: String| BASE64_STANDARD.encode(text);
     let pair = encoded(format!("{id}:{secret}"));
@@ -126,7 +126,7 @@ async fn a_service_is_let_in_by_basic_and_by_its_secret_alone_and_by_nothing_els
         format!("Basic {}", encoded(format!("{id}:"))),
         format!("Basic {}", encoded(id.clone())),
         format!("Basic {}", encoded(format!("{ADMIN}:{}", super::harness::PASSWORD))),
-        format!("Basic {}*", pair),
+        format!("Basic {pair}*"),
         format!("Basic {secret}"),
         format!("Bearer {pair}"),
         format!("Bearer {wrong}"),

@@ -6,30 +6,50 @@ use serde_json::{Value, json};
 use super::{
     document::NOBODY,
     harness::{Call, TestServer},
-    services::Service,
+    services,
 };
 
-pub(super) use super::services::add;
-
-/// Requests that provoke the statuses of an operation of `/services` or `/token`. `ready` makes one with good credentials.
-pub(super) fn provoke(
-    method: &Method,
-    path: &str,
-    service: &Service,
-    token: &str,
-    ready: impl Fn(&str) -> Call,
-) -> Vec<Call> {
+/// Requests that provoke every status of an operation of `/services` or `/token`, or `None` for another operation.
+pub(super) async fn provoke(server: &TestServer, method: &Method, path: &str) -> Option<Vec<Call>> {
+    let for_services = path.starts_with("/token");
+    if !for_services && !path.starts_with("/services") {
+        return None;
+    }
+    let admin = server.admin().await;
+    let user = server.anybody("someone@example.com").await;
+    let service = services::add(server, &admin).await;
+    let call = |path: &str| server.request(method.clone(), path);
+    let ready = |path: &str| call(path).bearer(if for_services { &service.secret } else { &admin });
     let json = |path: &str, body: Value| ready(path).body("application/json", body.to_string());
     let (of_service, of_nobody) = (path.replace("{id}", &service.id), path.replace("{id}", NOBODY));
-    match (method.as_str(), path) {
-        (_, "/token/introspect" | "/token/revoke") => vec![json(path, json!({ "token": token }))],
+    let mut calls = match (method.as_str(), path) {
+        ("POST", "/token/introspect" | "/token/revoke") => vec![json(path, json!({ "token": user }))],
+        ("GET", "/token/revocations") => {
+            let cursor = |digit: &str| format!("{path}?after={}", digit.repeat(40));
+            server.post("/auth/logout").bearer(&server.anybody("leaver@example.com").await).send().await;
+            server.post("/auth/logout-all").bearer(&user).send().await;
+            vec![ready(path), ready(&cursor("0")), ready(&cursor("x"))]
+        }
         ("POST", "/services") => [(); 2].map(|()| json(path, json!({ "name": "billing" }))).into(),
         ("PATCH" | "POST", _) => {
             let bad = json!({ "disabled": "perhaps", "keep_old": "some time" });
             vec![json(&of_service, json!({})), json(&of_nobody, json!({})), json(&of_service, bad)]
         }
         _ => vec![ready(&of_service), ready(&of_nobody)],
+    };
+    calls.push(ready(&format!("{of_nobody}?{}", "x".repeat(9000))));
+    calls.push(ready(&of_nobody).header("x-long", &"x".repeat(33 * 1024)));
+    calls.push(call(&of_nobody));
+    calls.push(ready(&of_nobody).header("authorization", "Bearer x"));
+    if !for_services {
+        calls.push(call(&of_nobody).bearer(&user));
     }
+    if !["GET", "DELETE"].contains(&method.as_str()) {
+        calls.push(json(&of_nobody, json!({ "name": 1, "token": 1 })));
+        calls.push(ready(&of_nobody).body("text/plain", "x"));
+        calls.push(ready(&of_nobody).body("application/json", " ".repeat(65 * 1024)));
+    }
+    Some(calls)
 }
 
 /// Sends the example of each request body.

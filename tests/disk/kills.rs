@@ -18,7 +18,8 @@ use super::images::Dice;
 use crate::{
     api::{
         harness::{ADMIN, PASSWORD, TestServer, add_user, latchkey, send_signal},
-        revocations::{Follower, service_by},
+        revocations::Follower,
+        services,
     },
     backup::done,
     cli::run,
@@ -196,7 +197,7 @@ async fn ready(server: &TestServer) {
 
 async fn kills(times: usize) {
     let mut server = TestServer::with_admin(&[]);
-    let secret = service_by(&server, &server.admin().await).await;
+    let secret = services::add(&server, &server.admin().await).await.secret;
     let (mut dice, mut all, mut follower) = (Dice::new(times as u64), Ledger::default(), Follower::new(&secret));
     for life in 0..times {
         let delay = Duration::from_micros(dice.below(DELAY_US) as u64);

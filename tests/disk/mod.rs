@@ -9,3 +9,4 @@ mod images;
 mod kills;
 mod load;
 mod power;
+mod service_cache;

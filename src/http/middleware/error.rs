@@ -244,7 +244,8 @@ impl ApiError {
         }
     }
 
-    /// Converts the error to its response, and logs the cause of a 5xx and the refusal of a service. Call it in a span that has the request id.
+    /// Converts the error to its response, and logs the cause of a 5xx and the refusal of a service. Call it in a span that has the
+    /// request id.
     pub fn into_response(self) -> Response {
         match &self {
             Self::Internal(cause) => tracing::error!(%cause, "internal error"),

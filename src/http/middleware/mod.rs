@@ -1,10 +1,10 @@
 //! The middleware and the tools that handlers share.
 //!
 //! A request passes [`stack`] (its order, the log line, panics) with [`request_id`], [`request_limits`] (sizes, body) and [`cors`], then
-//! [`router`] (path and method to operation),
-//! [`guard`] or [`service_guard`] (who is the caller), and [`extract`] (fields of the body, the path and the query). A response is written by [`json`]
-//! and [`paging`], or by [`error`] where the request failed. [`client_address`] says where a request came from, [`audit`] logs what
-//! an account did, and [`openapi`] completes the OpenAPI document with what follows from these rules.
+//! [`router`] (path and method to operation), [`guard`] or [`service_guard`] (who is the caller), and [`extract`] (fields of the body, the
+//! path and the query). A response is written by [`json`] and [`paging`], or by [`error`] where the request failed. [`client_address`] says
+//! where a request came from, [`audit`] logs what an account did, and [`openapi`] completes the OpenAPI document with what follows from
+//! these rules.
 //!
 //! Deliberately absent: the operations themselves, which are in `api`.
 

@@ -293,7 +293,8 @@ fn failure(status: &str) -> Value {
     });
     match status {
         "401" | "403" => {
-            failure["headers"] = json!({ "WWW-Authenticate": header("A challenge of RFC 6750 §3 or RFC 7617 §2.") })
+            let challenge = header("A challenge of RFC 6750 §3, or for a service of RFC 7617 §2.");
+            failure["headers"] = json!({ "WWW-Authenticate": challenge });
         }
         "429" | "503" => failure["headers"] = json!({ "Retry-After": header("Seconds to wait.") }),
         _ => {}

@@ -52,7 +52,8 @@ impl TokenApi {
 
     /// Revoke a token
     ///
-    /// Kills a token for good, before it answers (RFC 7009). A token that is dead already, and a text that is no token, get the same answer.
+    /// Kills a token for good, before it answers (RFC 7009). A token that is dead already and a text that is no token get the same
+    /// answer.
     #[oai(path = "/revoke", method = "post", operation_id = "revoke_token")]
     async fn revoke_token(
         &self,
