@@ -8,15 +8,14 @@ use std::sync::{Arc, atomic::Ordering};
 
 use tokio::sync::watch;
 
-use super::{
-    Store,
-    error::StoreError,
-    redb::{
-        blacklist,
-        revocations::{self, RevocationCursor, RevocationPage},
-    },
+use super::redb::{
+    blacklist,
+    revocations::{self, RevocationCursor, RevocationPage},
 };
-use crate::model::BlacklistedToken;
+use crate::{
+    model::BlacklistedToken,
+    store::{Store, StoreError},
+};
 
 impl Store {
     /// Puts a token on the blacklist. Returns `false` if it was there already.

@@ -31,6 +31,7 @@ mod proxied;
 mod races;
 mod register;
 pub(crate) mod revocations;
+mod revocations_waiting;
 mod secrets;
 pub(crate) mod services;
 mod services_documented;

@@ -1,45 +1,32 @@
-//! `GET /token/revocations`: everything that is dead before its time is in the feed, and a request that waits for it is answered.
+//! `GET /token/revocations`: everything that is dead before its time is in the feed, until it has expired.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
-use futures_util::{StreamExt as _, future::join_all, stream};
+use futures_util::{StreamExt as _, stream};
 use latchkey::clock::ManualClock;
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-    time::timeout,
-};
 
 use super::{
     harness::{Answer, PASSWORD, TestServer, claims},
-    metrics, services,
-    wire_held::memory,
+    services,
 };
 use crate::{backup::done, cli::run};
 
 const NEW_PASSWORD: &str = "another horse battery";
 /// How long a request waits in tests that expect it to end earlier. The test fails if it does not, because it waits for less.
-const WAIT: &str = "wait=60";
-/// The end of a response without `Content-Length` (RFC 9112 §7.1).
-const LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
-const PATIENCE: Duration = Duration::from_secs(25);
+pub(super) const WAIT: &str = "wait=60";
 
 /// Makes a service, and returns its secret.
-async fn service(server: &TestServer) -> String {
+pub(super) async fn service(server: &TestServer) -> String {
     services::add(server, &server.admin().await).await.secret
 }
 
 /// What a service has learned from the feed.
 #[derive(Default)]
 pub(crate) struct Follower {
-    secret: String,
-    cursor: Option<String>,
+    pub(super) secret: String,
+    pub(super) cursor: Option<String>,
     pub(crate) pages: usize,
     /// `jti` to `exp`.
     pub(crate) tokens: BTreeMap<String, u64>,
@@ -52,13 +39,13 @@ impl Follower {
         Self { secret: secret.to_owned(), ..Self::default() }
     }
 
-    async fn ask(&self, server: &TestServer, query: &str) -> Answer {
+    pub(super) async fn ask(&self, server: &TestServer, query: &str) -> Answer {
         let after = self.cursor.as_ref().map(|cursor| format!("after={cursor}&")).unwrap_or_default();
         server.get(&format!("/token/revocations?{after}{query}")).bearer(&self.secret).send().await
     }
 
     /// Learns an answer of the feed, and returns whether there is more.
-    fn learn(&mut self, answer: &Value) -> bool {
+    pub(super) fn learn(&mut self, answer: &Value) -> bool {
         for token in answer["tokens"].as_array().unwrap() {
             self.tokens.insert(token["jti"].as_str().unwrap().to_owned(), token["exp"].as_u64().unwrap());
         }
@@ -88,62 +75,9 @@ impl Follower {
         self.tokens.contains_key(claims["jti"].as_str().unwrap())
             || self.users.get(claims["sub"].as_str().unwrap()).is_some_and(is_old)
     }
-
-    /// Sends a request that waits, and another one before it on the same connection: once that is answered, the server has both.
-    async fn wait(&self, server: &TestServer) -> Waiting {
-        let (host, secret, after) = ("Host: x\r\n", &self.secret, self.cursor.as_ref().unwrap());
-        let first = format!("GET /api/v1/auth/user HTTP/1.1\r\n{host}\r\n");
-        let second = format!(
-            "GET /api/v1/token/revocations?after={after}&{WAIT} HTTP/1.1\r\n{host}Authorization: Bearer {secret}\r\n\r\n"
-        );
-        let mut stream = TcpStream::connect(server.base.trim_start_matches("http://")).await.unwrap();
-        stream.write_all(format!("{first}{second}").as_bytes()).await.unwrap();
-        let mut waiting = Waiting(stream, Vec::new());
-        assert!(waiting.answer().await.starts_with("HTTP/1.1 401"));
-        waiting
-    }
 }
 
-/// Returns the length of the first answer, if it is complete. It has a length, or chunks if it waited.
-fn end_of_answer(received: &[u8]) -> Option<usize> {
-    let after = |end: &[u8]| received.windows(end.len()).position(|window| window == end).map(|at| at + end.len());
-    let body_at = after(b"\r\n\r\n")?;
-    let head = str::from_utf8(&received[..body_at]).unwrap();
-    match head.lines().find_map(|line| line.strip_prefix("content-length: ")) {
-        Some(length) => Some(body_at + length.parse::<usize>().unwrap()).filter(|end| *end <= received.len()),
-        None => after(LAST_CHUNK),
-    }
-}
-
-/// A connection with a waiting request, and what was received and not read yet.
-struct Waiting(TcpStream, Vec<u8>);
-
-impl Waiting {
-    /// Returns the next answer. The head of one that waits comes before its body.
-    async fn answer(&mut self) -> String {
-        let Self(stream, received) = self;
-        let end = loop {
-            if let Some(end) = end_of_answer(received) {
-                break end;
-            }
-            let read = timeout(PATIENCE, stream.read_buf(received)).await.expect("it still waits").unwrap();
-            assert!(read > 0, "the connection was cut off");
-        };
-        String::from_utf8(received.drain(..end).collect()).unwrap()
-    }
-
-    /// Returns the body of the next answer, which is that of the feed.
-    async fn body(&mut self) -> Value {
-        let answer = self.answer().await;
-        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-        // The body of a request that waited comes in one chunk.
-        let body = body.lines().find(|line| line.starts_with('{')).unwrap();
-        serde_json::from_str(body).unwrap()
-    }
-}
-
-async fn log_out(server: &TestServer, token: &str) {
+pub(super) async fn log_out(server: &TestServer, token: &str) {
     assert_eq!(server.post("/auth/logout").bearer(token).send().await.status, 200);
 }
 
@@ -249,100 +183,6 @@ async fn a_large_feed_comes_in_pages_without_a_gap() {
     follower.follow(server).await;
     assert_eq!((follower.tokens.len(), follower.pages), (logouts, 2));
     assert!(dead.iter().all(|token| follower.refuses(token)));
-}
-
-#[tokio::test]
-async fn a_waiting_request_is_answered_by_the_logout_and_not_before() {
-    let server = TestServer::with_admin(&[]);
-    let mut follower = Follower::new(&service(&server).await);
-    for n in 0..5 {
-        let token = server.anybody(&format!("jo-{n}@example.com")).await;
-        follower.follow(&server).await;
-        let (mut one, mut other) = (follower.wait(&server).await, follower.wait(&server).await);
-        let started = Instant::now();
-        log_out(&server, &token).await;
-        let body = one.body().await;
-        println!("the answer came {:?} after the logout was asked for", started.elapsed());
-        follower.learn(&body);
-        assert!(follower.refuses(&token), "{body}");
-        assert_eq!(other.body().await, body);
-    }
-    let token = server.anybody("jo-0@example.com").await;
-    follower.follow(&server).await;
-    let mut waiting = follower.wait(&server).await;
-    assert_eq!(server.post("/auth/logout-all").bearer(&token).send().await.status, 200);
-    follower.learn(&waiting.body().await);
-    assert!(follower.refuses(&token));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "long: it looks at the memory, which other work on the machine moves"]
-async fn a_thousand_services_that_wait_take_little_memory_and_hear_of_a_logout_together() {
-    const SERVICES: usize = 1000;
-    let server = TestServer::with_admin(&["--log=warn", "--connections=4000", "--connections-per-client=4000"]);
-    let mut follower = Follower::new(&service(&server).await);
-    for n in 0..3 {
-        let token = server.user(&format!("jo-{n}@example.com")).await;
-        follower.follow(&server).await;
-        let before = memory(&server, "VmRSS");
-        let mut waiting = Vec::new();
-        for _ in 0..SERVICES {
-            waiting.push(follower.wait(&server).await);
-        }
-        let more = memory(&server, "VmRSS") - before;
-        let started = Instant::now();
-        let hear = waiting.iter_mut().map(async |waiting| (waiting.body().await, started.elapsed()));
-        let (mut heard, ()) = tokio::join!(join_all(hear), log_out(&server, &token));
-        heard.sort_by_key(|(_, after)| *after);
-        let (median, last) = (heard[SERVICES / 2].1, heard[SERVICES - 1].1);
-        println!("{SERVICES} waiting: {more} KiB; half of them heard within {median:?}, all within {last:?}");
-        follower.learn(&heard[0].0);
-        assert!(follower.refuses(&token) && heard.iter().all(|(body, _)| *body == heard[0].0));
-        assert!(more < 16 * 1024, "{more} KiB");
-    }
-}
-
-#[tokio::test]
-async fn where_nothing_comes_the_answer_has_nothing_when_the_time_is_up() {
-    let server = TestServer::with_admin(&["--request-timeout", "2s"]);
-    let mut follower = Follower::new(&service(&server).await);
-    follower.follow(&server).await;
-    for query in ["wait=1", WAIT] {
-        // The server would cut the longer one off after two seconds.
-        let answer = follower.ask(&server, query).await;
-        assert_eq!((answer.status.as_u16(), answer.json()["tokens"].clone()), (200, json!([])), "{query}");
-        assert_eq!(answer.json()["more"], false);
-    }
-}
-
-#[tokio::test]
-async fn a_waiting_request_ends_when_the_server_stops() {
-    let mut server = TestServer::with_admin(&[]);
-    let mut follower = Follower::new(&service(&server).await);
-    follower.follow(&server).await;
-    let mut waiting = follower.wait(&server).await;
-    let log = server.log().clone();
-    server.stop();
-    assert_eq!(waiting.body().await["cursor"], json!(follower.cursor));
-    assert!(!log.text().contains("were cut off"), "{}", log.text());
-}
-
-#[tokio::test]
-async fn a_client_that_goes_away_takes_its_waiting_request_with_it() {
-    let server = TestServer::with_admin(&["--metrics-listen", "127.0.0.1:0"]);
-    let mut follower = Follower::new(&service(&server).await);
-    follower.follow(&server).await;
-    let connections = async || metrics::value(&metrics::scrape(&server).await, "connections");
-    let before = connections().await;
-    let waiting = [follower.wait(&server).await, follower.wait(&server).await];
-    assert!(connections().await >= before + 2.0);
-    drop(waiting);
-    let gone = async {
-        while connections().await > before {
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(PATIENCE, gone).await.expect("the connections of clients that are gone stay open");
 }
 
 #[tokio::test]
