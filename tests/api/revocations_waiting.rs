@@ -129,11 +129,11 @@ async fn a_thousand_services_that_wait_take_little_memory_and_hear_of_a_logout_t
 
 #[tokio::test]
 async fn where_nothing_comes_the_answer_has_nothing_when_the_time_is_up() {
-    let server = TestServer::with_admin(&["--request-timeout", "2s"]);
+    let server = TestServer::with_admin(&["--request-timeout", "3s", "--idle-timeout", "2s"]);
     let mut follower = Follower::new(&service(&server).await);
     follower.follow(&server).await;
     for query in ["wait=1", WAIT] {
-        // The server would cut the longer one off after two seconds.
+        // The server would cut the longer one off.
         let answer = follower.ask(&server, query).await;
         assert_eq!((answer.status.as_u16(), answer.json()["tokens"].clone()), (200, json!([])), "{query}");
         assert_eq!(answer.json()["more"], false);
