@@ -21,6 +21,8 @@ use super::{
     load::{self, CACHE_BYTES},
 };
 
+/// The number of further services.
+const OTHERS: u64 = 200;
 const EPOCH: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 
 /// The secret number `n`.
@@ -34,20 +36,24 @@ fn number(secret: SecretHash) -> u64 {
     u64::from_be_bytes(secret.0[..8].try_into().unwrap())
 }
 
+fn service(name: &str, secret: SecretHash) -> Service {
+    Service {
+        id: ServiceId::new(EPOCH),
+        name: ServiceName::parse(name).unwrap(),
+        secret,
+        replaced_secret: None,
+        disabled: false,
+        created_at: EPOCH,
+        rotated_at: EPOCH,
+    }
+}
+
 /// Returns an empty database on a disk, and the id of its one service, whose secret has the number 0.
 fn created() -> (Vec<u8>, ServiceId) {
     let disk = Disk::default();
     Store::create_on(disk.clone(), CACHE_BYTES).unwrap();
     let store = Store::open_on(disk.place(), CACHE_BYTES).unwrap();
-    let service = Service {
-        id: ServiceId::new(EPOCH),
-        name: ServiceName::parse("billing").unwrap(),
-        secret: secret(0),
-        replaced_secret: None,
-        disabled: false,
-        created_at: EPOCH,
-        rotated_at: EPOCH,
-    };
+    let service = service("billing", secret(0));
     let id = service.id;
     assert_eq!(load::block_on(store.insert_service(service)).unwrap(), InsertServiceOutcome::Done);
     store.close().unwrap();
@@ -72,6 +78,10 @@ fn rotation(n: u64) -> ServiceChange {
 fn no_answer_about_a_service_is_older_than_an_acknowledged_write() {
     let (bytes, id) = created();
     let store = Store::open_on(Disk::with(bytes).place(), CACHE_BYTES).unwrap();
+    // So that reading them takes about as long as a commit, and one is often in the midst of the other.
+    for n in 0..OTHERS {
+        load::block_on(store.insert_service(service(&format!("other-{n}"), secret(u64::from(u32::MAX) + n)))).unwrap();
+    }
     let acknowledged = AtomicU64::new(0);
     let read = || {
         let least = acknowledged.load(Ordering::SeqCst);
@@ -82,7 +92,7 @@ fn no_answer_about_a_service_is_older_than_an_acknowledged_write() {
         let writing = Arc::new(()); // dropped when the writer has ended, also by a panic
         let written = Arc::downgrade(&writing);
         scope.spawn(move || {
-            for n in 1..=1000 {
+            for n in 1..=400 {
                 load::block_on(store.update_service(id, rotation(n))).unwrap().unwrap();
                 acknowledged.store(n, Ordering::SeqCst);
                 read();

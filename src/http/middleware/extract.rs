@@ -4,7 +4,7 @@
 //! error. [`RequestFields`] reports every field that failed, not only the first. The text of a field is wiped from memory after use,
 //! because one of them is a password.
 
-use std::{collections::HashMap, fmt::Display, marker::PhantomData};
+use std::{fmt::Display, marker::PhantomData};
 
 use poem::{Request, RequestBody, http::header};
 use poem_openapi::{
@@ -30,7 +30,8 @@ enum FieldValue {
 
 /// The fields of a request, and the errors found in them so far.
 pub struct RequestFields {
-    sent: HashMap<String, Vec<FieldValue>>,
+    /// In a list, because few fields are sent and each is looked for once.
+    sent: Vec<(String, FieldValue)>,
     errors: FieldErrors,
 }
 
@@ -74,7 +75,8 @@ impl RequestFields {
 
     /// Parses a flag: `true` or `false`, in JSON also as a Boolean. Returns `None` if it is missing or invalid.
     pub fn flag(&mut self, name: &'static str) -> Option<bool> {
-        if let Some([FieldValue::Flag(flag)]) = self.sent.get(name).map(Vec::as_slice) {
+        let mut sent = self.sent.iter().filter(|(sent, _)| sent == name);
+        if let (Some((_, FieldValue::Flag(flag))), None) = (sent.next(), sent.next()) {
             return Some(*flag);
         }
         let parse = |text: Zeroizing<String>| match text.as_str() {
@@ -92,7 +94,7 @@ impl RequestFields {
 
     /// Whether a field of this name was sent.
     pub fn has(&self, name: &str) -> bool {
-        self.sent.contains_key(name)
+        self.sent.iter().any(|(sent, _)| sent == name)
     }
 
     /// Succeeds if no field is invalid.
@@ -113,29 +115,25 @@ impl RequestFields {
     }
 
     fn take(&mut self, name: &str) -> Result<Option<Zeroizing<String>>, &'static str> {
-        let mut sent = self.sent.remove(name).unwrap_or_default();
-        match (sent.pop(), sent.is_empty()) {
-            (None | Some(FieldValue::Null), true) => Ok(None),
-            (Some(FieldValue::Text(text)), true) => Ok(Some(text)),
-            (Some(FieldValue::Flag(_) | FieldValue::NotText), true) => Err("must be text"),
-            (_, false) => Err("was sent more than once"),
+        let mut sent = self.sent.extract_if(.., |(sent, _)| sent == name).map(|(_, value)| value);
+        match (sent.next(), sent.next()) {
+            (None | Some(FieldValue::Null), None) => Ok(None),
+            (Some(FieldValue::Text(text)), None) => Ok(Some(text)),
+            (Some(FieldValue::Flag(_) | FieldValue::NotText), None) => Err("must be text"),
+            (_, Some(_)) => Err("was sent more than once"),
         }
     }
 
-    fn new(pairs: impl IntoIterator<Item = (String, FieldValue)>) -> Self {
-        let mut sent: HashMap<String, Vec<FieldValue>> = HashMap::new();
-        for (name, value) in pairs {
-            sent.entry(name).or_default().push(value);
-        }
+    fn new(sent: Vec<(String, FieldValue)>) -> Self {
         Self { sent, errors: FieldErrors::new() }
     }
 
     fn from_form(bytes: &[u8], what: &str) -> Result<Self, ApiError> {
         let pairs = bytes.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()).map(|pair| {
             let mut halves = pair.splitn(2, |byte| *byte == b'=');
-            let name = form_decode(halves.next().unwrap_or_default())?;
+            let mut name = form_decode(halves.next().unwrap_or_default())?;
             let value = form_decode(halves.next().unwrap_or_default())?;
-            Some((name.to_string(), FieldValue::Text(value)))
+            Some((std::mem::take(&mut *name), FieldValue::Text(value)))
         });
         let pairs: Option<Vec<_>> = pairs.collect();
         Ok(Self::new(
@@ -183,6 +181,10 @@ impl<'de> Visitor<'de> for Members {
 /// Decodes `application/x-www-form-urlencoded` strictly and returns `None` if it is malformed. Libraries repair malformed input, and two
 /// servers that repair it differently see two different passwords.
 pub(super) fn form_decode(bytes: &[u8]) -> Option<Zeroizing<String>> {
+    let text = |decoded: &[u8]| Some(Zeroizing::new(std::str::from_utf8(decoded).ok()?.to_owned()));
+    if !bytes.iter().any(|byte| b"+%".contains(byte)) {
+        return text(bytes);
+    }
     let mut decoded = Zeroizing::new(Vec::with_capacity(bytes.len()));
     let mut rest = bytes;
     while let Some((first, after)) = rest.split_first() {
@@ -198,7 +200,7 @@ pub(super) fn form_decode(bytes: &[u8]) -> Option<Zeroizing<String>> {
             other => decoded.push(*other),
         }
     }
-    Some(Zeroizing::new(std::str::from_utf8(&decoded).ok()?.to_owned()))
+    text(&decoded)
 }
 
 /// A form or JSON body. The OpenAPI document describes its fields by `S`.

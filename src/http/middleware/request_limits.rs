@@ -16,6 +16,8 @@ use crate::http::{
 const URL_BYTES_MAX: usize = 8 * 1024;
 /// The most bytes of the names and values of the header fields.
 const HEADER_BYTES_MAX: usize = 32 * 1024;
+/// The initial capacity for a body in bytes. Most bodies fit: a login, and a token that a service asks about.
+const BODY_BYTES: usize = 512;
 /// How much of a too large body is read and discarded. A client reads the response only after it has sent its request, and a connection
 /// that closes in between looks like a failed server.
 const BODY_BYTES_DISCARDED_MAX: u64 = 1024 * 1024;
@@ -48,7 +50,7 @@ pub(in crate::http) async fn read_body(request: &mut Request) -> Result<(), ApiE
     }
     let broken = |_| ApiError::bad_request("The body ended before it was complete");
     let mut reader = body.into_async_read();
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(BODY_BYTES);
     (&mut reader).take(BODY_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).await.map_err(broken)?;
     if bytes.len() > BODY_BYTES_MAX {
         let mut rest = reader.take(BODY_BYTES_DISCARDED_MAX);
