@@ -27,7 +27,7 @@ fn main() {
 
 fn tokens() -> Tokens {
     let settings = TokenSettings { lifetime_s: LIFETIME_S, ..TokenSettings::default() };
-    Tokens::new(settings, Ring::of_key(Key::of_secret(&[7; 32], None)))
+    Tokens::new(settings, Ring::of_key(Key::of_secret(&[7; 32], None), LIFETIME_S))
 }
 
 fn claims() -> Claims {

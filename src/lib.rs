@@ -10,13 +10,13 @@
 //! | [`cli`] | the command line: one file per command with its flags, terminal output, exit codes (`cli/mod.rs`), format and levels of the log (`cli/log.rs`) | the terminal |
 //! | [`server`] | opens the data, binds, serves, drains, stops | |
 //! | [`supervisor`] | the service manager's protocol: socket activation, readiness, watchdog | sd-notify, listenfd |
-//! | [`purge`] | when and in which batches expired blacklist entries and known devices are removed | |
+//! | [`purge`] | when and in which batches expired blacklist entries, rows of the revocation feed and known devices are removed | |
 //! | [`key_rotation`] | when signing keys are replaced and removed |
 //! | [`scheduled_backups`] | when the server copies the database into a directory by itself, and which copies it keeps | |
 //! | [`config`] | every setting: flag, variable, default, unit, check (`mod.rs`; limits on guessing in `guessing.rs`, scheduled backups in `backups.rs`), addresses as people write them (`address.rs`), which variables are settings (`environment.rs`) | |
 //! | [`http`] | HTTP: see the table below | poem, hyper, rustls |
 //! | [`auth`] | decides who may enter: `passwords/` (policy, hashing, `fair_queue.rs` for whose password is hashed next, `stored_hash.rs` for hash formats), `tokens/` (claims, keys, signatures), `key_ring/` (which keys sign and verify), `throttle.rs` (limits on guessing), `known_devices.rs` (from where an account logged in), `network.rs` (which addresses are one client), `service_accounts.rs` (programs that ask about tokens), `transfer/` (import and export of users), `error.rs` (reasons of a refusal) | jsonwebtoken, scrypt, hash formats |
-//! | [`store`] | remembers: `store/mod.rs` has one method per thing that happens (`service_accounts.rs` those about services, `key_ring.rs` those about signing keys); `redb/` is the engine (`tables.rs` defines tables, `record.rs` is the codec of rows with their columns, `schema.rs` migrates, `blacklist.rs` and `known_devices.rs` purge); `reader_pool.rs` runs long reads; `data_dir.rs` has the other files, `file_access.rs` their owners | redb, bincode |
+//! | [`store`] | remembers: `store/mod.rs` has one method per thing that happens (`service_accounts.rs` those about services, `revocations.rs` those about logged-out tokens, `key_ring.rs` those about signing keys); `redb/` is the engine (`tables.rs` defines tables, `record.rs` is the codec of rows with their columns, `schema.rs` migrates, `blacklist.rs` and `known_devices.rs` purge); `reader_pool.rs` runs long reads; `data_dir.rs` has the other files, `file_access.rs` their owners | redb, bincode |
 //! | [`metrics`] | every metric, and its text for Prometheus | |
 //! | [`model`] | plain data, parsed once: email, user, service, widget, deadline, ids | |
 //! | [`clock`], [`random`], [`thread_priority`], [`unicode`] | the only readers of wall-clock time and of the system's random numbers; the priority of threads with long work; normalisation of text | `icu_normalizer` |

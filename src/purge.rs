@@ -1,4 +1,5 @@
-//! The purge task: removes blacklist entries whose token has expired, and known devices without a recent login, in bounded batches.
+//! The purge task: removes blacklist entries and rows of the revocation feed whose tokens have expired, and known devices without a recent
+//! login, in bounded batches.
 //!
 //! Guarantees: a batch is one short transaction, so that a logout never waits long behind it; an entry goes only after its
 //! token has expired (I2).
@@ -27,6 +28,16 @@ pub async fn run(store: Arc<Store>, clock: Arc<dyn Clock>, interval: Duration) {
                 }
                 Err(error) => {
                     tracing::error!(%error, "the blacklist was not purged; the next run tries again");
+                    break;
+                }
+            }
+        }
+        loop {
+            match store.purge_revocations(clock.unix_s(), BATCH).await {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    tracing::error!(%error, "the revocation feed was not purged; the next run tries again");
                     break;
                 }
             }

@@ -49,6 +49,8 @@ pub struct ApplicationState {
     /// The open database.
     pub store: Arc<Store>,
     clock: Arc<dyn Clock>,
+    /// Becomes `true` when the server stops, which ends waiting requests.
+    stopping: watch::Sender<bool>,
     dir: DataDir,
 }
 
@@ -91,7 +93,7 @@ impl ApplicationState {
         let key_ring = key_ring.await.with_context(|| format!("cannot use {}", dir.path().display()))?;
         let throttle = Throttle::new(config.guessing.limits());
         let auth = Auth::new(Arc::clone(&store), Arc::clone(&clock), hasher, policy, key_ring, throttle, devices);
-        Ok(Self { auth: Arc::new(auth), store, clock, dir })
+        Ok(Self { auth: Arc::new(auth), store, clock, stopping: watch::Sender::new(false), dir })
     }
 
     /// Builds all routes over this state.
@@ -106,6 +108,8 @@ impl ApplicationState {
             https: config.tls_cert.is_some(),
             domain: config.tokens.domain.clone(),
             signup: config.signup == Signup::Open,
+            wait_max: config.wait_max(),
+            stopping: self.stopping.subscribe(),
         })
     }
 
@@ -271,9 +275,11 @@ impl Server {
             let routes = state.operator_routes(Arc::clone(&routes), url);
             tokio::spawn(socket.serve(Arc::new(routes), wait_for(asked), DRAIN))
         });
+        let end_waits = state.stopping.clone();
         let stop = async {
             stop.await;
             supervisor::stopping();
+            end_waits.send_replace(true);
             drop(asked_to_stop);
         };
         supervisor::ready(address);

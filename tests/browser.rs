@@ -159,7 +159,7 @@ async fn swagger_ui_shows_a_lock_on_protected_operations_alone() {
         .map(block => [block.id, block.querySelector('.authorization__btn') !== null])";
     let locks: Vec<(String, bool)> =
         serde_json::from_value(browser.client.execute(script, Vec::new()).await.unwrap()).unwrap();
-    assert_eq!(locks.len(), 23);
+    assert_eq!(locks.len(), 32);
     for (id, locked) in locks {
         assert_eq!(locked, id != "operations-Auth-register" && id != "operations-Auth-log_in", "{id}");
     }

@@ -22,6 +22,8 @@ const BY_EMAIL: Bytes = TableDefinition::new("users_by_email_2");
 const BY_FLAGS: Bytes = TableDefinition::new("users_by_flags_2");
 const WIDGET_COUNTS: Bytes = TableDefinition::new("widgets_counts_2");
 const COUNTS: Bytes = TableDefinition::new("users_by_flags_counts_2");
+const FEED: Bytes = TableDefinition::new("revocations_1");
+const FEED_BY_EXPIRY: Bytes = TableDefinition::new("revocations_by_expiry_1");
 const BY_SEQUENCE: Bytes = TableDefinition::new("widgets_by_sequence_2");
 const SERVICES: Bytes = TableDefinition::new("services_1");
 const META: TableDefinition<&str, u64> = TableDefinition::new("latchkey");
@@ -134,6 +136,17 @@ fn unsound(good: &Path) -> Vec<(PathBuf, &'static str)> {
             changed(good, "widgets-miscounted", |txn| insert(txn, WIDGET_COUNTS, &[0; 8], &7_u64.to_be_bytes())),
             "the order of widgets is counted wrong",
         ),
+        (
+            changed(good, "feed-unordered", |txn| {
+                txn.open_table(FEED_BY_EXPIRY).unwrap().retain(|_, _| false).unwrap();
+            }),
+            "the revocation feed and its order of expiry differ",
+        ),
+        (
+            changed(good, "feed-overordered", |txn| insert(txn, FEED_BY_EXPIRY, &[7; 16], b"")),
+            "the revocation feed and its order of expiry differ",
+        ),
+        (changed(good, "feed-undecodable", |txn| insert(txn, FEED, &[7; 8], &[0; 20])), "an entry that cannot be read"),
         (
             changed(good, "service", |txn| insert(txn, SERVICES, &[7; 16], b"no service")),
             "a record in services does not decode",

@@ -9,7 +9,7 @@ use latchkey::clock::ManualClock;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::api::harness::TestServer;
+use crate::api::{harness::TestServer, revocations::Follower, services};
 
 fn data(name: &str) -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data").join(name)
@@ -60,6 +60,9 @@ async fn keeps_everything(schema: u32) {
     let (admin, user) = (&facts["admin"], &facts["user"]);
     let form = [("email", admin["email"].as_str().unwrap()), ("password", admin["password"].as_str().unwrap())];
     let token = server.post("/auth/login").form(&form).await.token();
+    let mut follower = Follower::new(&services::add(&server, &token).await.secret);
+    follower.follow(&server).await;
+    assert!(follower.refuses(&text("logged_out_token")) && !follower.refuses(&text("live_token")));
     let page = server.get("/users?admin=true").bearer(&token).send().await.json();
     assert_eq!((&page["total_items"], &page["items"][0]["email"]), (&1.into(), &admin["email"]));
     assert_eq!(server.get("/users?admin=false").bearer(&token).send().await.json()["total_items"], 1);

@@ -282,7 +282,7 @@ pub(crate) struct Signer {
 impl Signer {
     pub(crate) fn new() -> Self {
         let settings = TokenSettings { lifetime_s: HOUR_S, ..TokenSettings::default() };
-        let tokens = Tokens::new(settings, Ring::of_key(Key::of_secret(KEY, None)));
+        let tokens = Tokens::new(settings, Ring::of_key(Key::of_secret(KEY, None), HOUR_S));
         Self { tokens, now_s: SystemClock.unix_s() }
     }
 
@@ -290,7 +290,7 @@ impl Signer {
     pub(crate) fn es256() -> (Self, String) {
         let (key, private) = Key::generate(SigningAlgorithm::Es256);
         let settings = TokenSettings { lifetime_s: HOUR_S, ..TokenSettings::default() };
-        let tokens = Tokens::new(settings, Ring::of_key(key));
+        let tokens = Tokens::new(settings, Ring::of_key(key, HOUR_S));
         let body = BASE64_STANDARD.encode(&*private);
         let pem = format!("-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n");
         (Self { tokens, now_s: SystemClock.unix_s() }, pem)

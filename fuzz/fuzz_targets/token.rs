@@ -11,7 +11,7 @@ use libfuzzer_sys::fuzz_target;
 
 static TOKENS: LazyLock<(Tokens, String)> = LazyLock::new(|| {
     let settings = TokenSettings { lifetime_s: 3600, ..TokenSettings::default() };
-    let tokens = Tokens::new(settings, Ring::of_key(Key::of_secret(&[7; 32], None)));
+    let tokens = Tokens::new(settings, Ring::of_key(Key::of_secret(&[7; 32], None), 3600));
     let token = tokens.sign(&Claims {
         issued_at_s: 1_800_000_000,
         expires_at_s: 1_800_003_600,

@@ -35,6 +35,9 @@ use tokens::{Claims, Tokens};
 
 pub use error::AuthError;
 
+/// More than the longest time in seconds from when a login reads its user until it issues a token.
+const LOGIN_S_MAX: u64 = 300;
+
 /// The user of an authenticated request.
 ///
 /// Only [`Auth::authenticate`] creates one, so a handler that takes one as an argument cannot run without a valid token.
@@ -285,7 +288,7 @@ impl Auth {
         let password_hash = Some(self.hasher.hash(new, from).await?);
         let expected = Some(caller.user.password_hash.clone());
         let change = UserChange { password_hash, ..UserChange::default() };
-        match self.store.update_user(caller.user.public_id, expected, change).await? {
+        match self.store.update_user(caller.user.public_id, expected, change, self.last_token_expires_at_s()).await? {
             UpdateOutcome::Done(user) => Ok(self.issue(&user)),
             UpdateOutcome::NotFound | UpdateOutcome::LastAdmin => Err(AuthError::WrongPassword),
         }
@@ -319,7 +322,7 @@ impl Auth {
     /// # Errors
     /// [`AuthError::UserNotFound`], [`AuthError::LastAdmin`], [`AuthError::Store`].
     pub async fn change_user(&self, user: PublicId, change: UserChange) -> Result<User, AuthError> {
-        changed(self.store.update_user(user, None, change).await?)
+        changed(self.store.update_user(user, None, change, self.last_token_expires_at_s()).await?)
     }
 
     /// Removes a user, which invalidates all their tokens, and returns the removed user.
@@ -327,7 +330,7 @@ impl Auth {
     /// # Errors
     /// [`AuthError::UserNotFound`], [`AuthError::LastAdmin`], [`AuthError::Store`].
     pub async fn remove_user(&self, user: PublicId) -> Result<User, AuthError> {
-        changed(self.store.remove_user(user).await?)
+        changed(self.store.remove_user(user, self.last_token_expires_at_s()).await?)
     }
 
     /// Hashes a new password. `from` is the client's address, or `None` for the operator.
@@ -367,6 +370,13 @@ impl Auth {
         };
         METRICS.tokens_issued.inc();
         AccessToken { user: user.public_id, text: self.tokens.sign(&claims), expires_in_s: settings.lifetime_s }
+    }
+
+    /// Returns the time at which all tokens issued so far have expired, in seconds since 1970. A login in progress, which may have read the
+    /// user before a change, is included.
+    fn last_token_expires_at_s(&self) -> u64 {
+        let now_s = self.clock.unix_s().max(self.store.purged_through_s()).max(self.tokens.last_issued_at_s());
+        now_s + self.tokens.ring().token_lifetime_max_s() + LOGIN_S_MAX
     }
 
     /// Returns the current time in seconds since 1970.

@@ -309,6 +309,12 @@ impl Config {
         self.hash_threads.map_or_else(cores, usize::from)
     }
 
+    /// Returns how long a request may wait for an event, so that it is answered before its connection is cut off.
+    #[must_use]
+    pub fn wait_max(&self) -> Duration {
+        self.request_timeout.min(self.idle_timeout) * 9 / 10
+    }
+
     /// Returns the limits on connections.
     #[must_use]
     pub fn limits(&self) -> ConnectionLimits {

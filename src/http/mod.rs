@@ -17,9 +17,10 @@ mod middleware;
 pub mod operator;
 mod pages;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use poem::Route;
+use tokio::sync::watch;
 
 use crate::{
     auth::{Auth, passwords::policy::PasswordPolicy},
@@ -27,7 +28,15 @@ use crate::{
     store::Store,
 };
 use api::{
-    auth::AuthApi, keys::KeysApi, service_accounts::ServicesApi, token::TokenApi, users::UsersApi, widgets::WidgetsApi,
+    auth::AuthApi,
+    keys::KeysApi,
+    service_accounts::ServicesApi,
+    token::{
+        TokenApi,
+        revocations::{RevocationFeed, RevocationsApi},
+    },
+    users::UsersApi,
+    widgets::WidgetsApi,
 };
 use middleware::{guard::AuthGuard, openapi::Document, router::Router, stack::MiddlewareStack};
 use pages::{Pages, health, jwks};
@@ -60,6 +69,10 @@ pub struct RouteDependencies {
     pub trusted_proxies: Vec<TrustedProxy>,
     /// Whether the listener uses TLS.
     pub https: bool,
+    /// How long a request may wait for an event.
+    pub wait_max: Duration,
+    /// Becomes `true` when the server stops, which ends waiting requests.
+    pub stopping: watch::Receiver<bool>,
 }
 
 /// Returns the OpenAPI document as JSON, of a server with these settings.
@@ -71,7 +84,14 @@ pub fn document(signup: bool, policy: &PasswordPolicy) -> String {
 /// Builds all routes with their middleware.
 #[must_use]
 pub fn routes(dependencies: RouteDependencies) -> Routes {
-    let RouteDependencies { auth, store, clock, domain, signup, cors, trusted_proxies, https } = dependencies;
+    let RouteDependencies { auth, store, clock, domain, signup, cors, trusted_proxies, https, .. } = dependencies;
+    let RouteDependencies { wait_max, stopping, .. } = dependencies;
+    let revocations = RevocationsApi(Arc::new(RevocationFeed {
+        store: Arc::clone(&store),
+        clock: Arc::clone(&clock),
+        wait_max,
+        stopping,
+    }));
     let policy = auth.policy().clone();
     let guard = Arc::new(AuthGuard { auth, domain });
     let auth = AuthApi { guard: Arc::clone(&guard), signup };
@@ -84,6 +104,6 @@ pub fn routes(dependencies: RouteDependencies) -> Routes {
     templates.add(pages::paths(BASE_PATH).chain(health::paths()).chain(jwks::paths()));
     let pages = Pages { base: BASE_PATH, signup, json, yaml };
     let pages = jwks::add(health::add(pages.add(Route::new()), store), Arc::clone(&guard.auth));
-    let router = Router::new(BASE_PATH, (auth, users, keys, services, token, widgets), pages);
+    let router = Router::new(BASE_PATH, (auth, users, keys, services, token, revocations, widgets), pages);
     Arc::new(MiddlewareStack { router, guard, cors, trusted_proxies, https, templates })
 }

@@ -121,6 +121,12 @@ impl TokenId {
         in_our_spelling(text).map(Self)
     }
 
+    /// Creates the id from its 16 bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+
     /// Returns the 16 bytes of the id.
     #[must_use]
     pub fn to_bytes(self) -> [u8; 16] {

@@ -14,6 +14,7 @@ mod key_ring;
 mod progress;
 mod reader_pool;
 mod redb;
+mod revocations;
 mod service_accounts;
 mod unnamed_file;
 
@@ -25,6 +26,8 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
 };
+
+use tokio::sync::Semaphore;
 
 use crate::{
     metrics::DatabaseSizes,
@@ -44,6 +47,7 @@ pub use self::redb::{
     check::{DatabaseContents, HashCheck, check, check_on, check_open},
     email_index::MailboxDuplicate,
     restore::{RestoreOutcome, restore},
+    revocations::{RevocationCursor, RevocationPage},
     service_cache::ServiceIndex,
     service_table::{InsertServiceOutcome, SERVICES_MAX},
     user_list::{UserCursor, UserPage, UserTotal, UsersFrom},
@@ -56,6 +60,10 @@ pub use error::StoreError;
 pub use file_access::{check_secret, give_path_to_owner_of};
 pub use progress::Progress;
 pub use unnamed_file::scratch_file;
+
+/// The maximum number of concurrent reads of the revocation feed. Further ones wait, so that they leave room for others in the queue of the
+/// reader pool when all waiting services are told of a logout at once.
+const REVOCATION_READS_MAX: usize = 8;
 
 /// The state of a token and of its user.
 pub struct TokenState {
@@ -73,6 +81,8 @@ pub struct Store {
     engine: RedbEngine,
     /// A copy of the stored value, because every request needs it (I3). It is never less than the stored one.
     purged_through_s: Arc<AtomicU64>,
+    /// Limits how many reads of the revocation feed are queued at a time.
+    revocation_reads: Semaphore,
 }
 
 impl Store {
@@ -108,7 +118,7 @@ impl Store {
 
     fn over(engine: RedbEngine) -> Result<Self, StoreError> {
         let purged_through_s = Arc::new(blacklist::purged_through_s(&*engine.snapshot()?)?.into());
-        Ok(Self { engine, purged_through_s })
+        Ok(Self { engine, purged_through_s, revocation_reads: Semaphore::new(REVOCATION_READS_MAX) })
     }
 
     /// Finishes the queued writes and closes the file, so that the next start finds it clean.
@@ -234,6 +244,7 @@ impl Store {
     }
 
     /// Changes a user. Returns [`UpdateOutcome::NotFound`] if `expected` is given and is no longer the user's password hash.
+    /// `tokens_expire_at_s` is when the tokens issued so far have expired, in seconds since 1970.
     ///
     /// # Errors
     /// [`StoreError`] if the disk fails.
@@ -242,16 +253,18 @@ impl Store {
         user: PublicId,
         expected: Option<PasswordHash>,
         change: UserChange,
+        tokens_expire_at_s: u64,
     ) -> Result<UpdateOutcome, StoreError> {
-        self.engine.write(move |txn| users::update(txn, user, expected.as_ref(), &change)).await
+        let update = move |txn: &_| users::update(txn, user, expected.as_ref(), &change, tokens_expire_at_s);
+        self.engine.write(update).await
     }
 
-    /// Removes a user. Widgets of the user stay, without an owner.
+    /// Removes a user. Widgets of the user stay, without an owner. `tokens_expire_at_s` is as for [`Store::update_user`].
     ///
     /// # Errors
     /// [`StoreError`] if the disk fails.
-    pub async fn remove_user(&self, user: PublicId) -> Result<UpdateOutcome, StoreError> {
-        self.engine.write(move |txn| users::remove(txn, user)).await
+    pub async fn remove_user(&self, user: PublicId, tokens_expire_at_s: u64) -> Result<UpdateOutcome, StoreError> {
+        self.engine.write(move |txn| users::remove(txn, user, tokens_expire_at_s)).await
     }
 
     /// Replaces a password hash by a stronger one of the same password. Does nothing if `old` is no longer the hash.
@@ -297,31 +310,6 @@ impl Store {
     /// [`StoreError`] has the cause.
     pub fn check_readable(&self) -> Result<(), StoreError> {
         self.engine.read(|snapshot| blacklist::purged_through_s(snapshot)).map(drop)
-    }
-
-    /// Puts a token on the blacklist. Returns `false` if it was there already.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the disk fails.
-    pub async fn blacklist(&self, token: BlacklistedToken) -> Result<bool, StoreError> {
-        self.engine.write(move |txn| blacklist::insert(txn, token)).await
-    }
-
-    /// Removes up to `limit` entries of tokens that expired at `now_s` or before, the oldest first, and returns their number.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the disk fails.
-    pub async fn purge_expired(&self, now_s: u64, limit: usize) -> Result<usize, StoreError> {
-        if !self.engine.read(|snapshot| blacklist::has_expired(snapshot, now_s))? {
-            return Ok(0); // an idle server does not write to its disk
-        }
-        let kept = Arc::clone(&self.purged_through_s);
-        let purge = move |txn: &_| {
-            let (purged, through_s) = blacklist::purge(txn, now_s, limit)?;
-            kept.fetch_max(through_s, Ordering::Release); // before any reader can see that the entries were removed
-            Ok(purged)
-        };
-        self.engine.write(purge).await
     }
 
     /// Returns the time of the last stored login from `device`, in seconds since 1970, or `None` if there is none.

@@ -70,7 +70,8 @@ async fn handlers_are_named_by_their_operation_id_and_protected_ones_alone_have_
         ("rotate_service_secret", lock.clone()),
         ("delete_service", lock.clone()),
         ("introspect_token", for_services.clone()),
-        ("revoke_token", for_services),
+        ("revoke_token", for_services.clone()),
+        ("list_revocations", for_services),
         ("list_users", lock.clone()),
         ("create_user", lock.clone()),
         ("get_user_by_id", lock.clone()),
@@ -241,8 +242,9 @@ async fn throttled() -> Vec<(&'static str, String)> {
         let answer = server.request(method.parse().unwrap(), path).bearer(&token).json(&body).await;
         answered.push((operation, answer.status.as_u16().to_string()));
     }
-    for operation in ["POST /token/introspect", "POST /token/revoke"] {
-        let answer = server.post(operation.trim_start_matches("POST ")).bearer("lks_wrong").send().await;
+    for operation in ["POST /token/introspect", "POST /token/revoke", "GET /token/revocations"] {
+        let (method, path) = operation.split_once(' ').unwrap();
+        let answer = server.request(method.parse().unwrap(), path).bearer("lks_wrong").send().await;
         answered.push((operation, answer.status.as_u16().to_string()));
     }
     answered

@@ -22,7 +22,7 @@ enum For {
     Services,
 }
 
-const ENTRIES: [(&str, For); 31] = [
+const ENTRIES: [(&str, For); 32] = [
     ("register", For::Everyone),
     ("log_in", For::Everyone),
     ("get_user", For::Users),
@@ -49,6 +49,7 @@ const ENTRIES: [(&str, For); 31] = [
     ("delete_service", For::Admins),
     ("introspect_token", For::Services),
     ("revoke_token", For::Services),
+    ("list_revocations", For::Services),
     ("list_widgets", For::Users),
     ("get_widget", For::Users),
     ("create_widget", For::Admins),

@@ -11,9 +11,9 @@ use tempfile::TempDir;
 use super::harness::{ADMIN, Answer, Call, TestServer, add_user};
 
 /// The account of a service.
-pub(super) struct Service {
-    pub(super) id: String,
-    pub(super) secret: String,
+pub(crate) struct Service {
+    pub(crate) id: String,
+    pub(crate) secret: String,
 }
 
 impl Service {
@@ -23,7 +23,7 @@ impl Service {
 }
 
 /// Adds a service with a name of its own.
-pub(super) async fn add(server: &TestServer, admin: &str) -> Service {
+pub(crate) async fn add(server: &TestServer, admin: &str) -> Service {
     let others = server.get("/services").bearer(admin).send().await.json()["items"].as_array().unwrap().len();
     let answer = server.post("/services").bearer(admin).json(&json!({ "name": format!("Service.{others}") })).await;
     assert_eq!(answer.status, 201, "{}", answer.text);

@@ -24,6 +24,12 @@ pub(super) async fn provoke(server: &TestServer, method: &Method, path: &str) ->
     let (of_service, of_nobody) = (path.replace("{id}", &service.id), path.replace("{id}", NOBODY));
     let mut calls = match (method.as_str(), path) {
         ("POST", "/token/introspect" | "/token/revoke") => vec![json(path, json!({ "token": user }))],
+        ("GET", "/token/revocations") => {
+            let cursor = |digit: &str| format!("{path}?after={}", digit.repeat(40));
+            server.post("/auth/logout").bearer(&server.anybody("leaver@example.com").await).send().await;
+            server.post("/auth/logout-all").bearer(&user).send().await;
+            vec![ready(path), ready(&cursor("0")), ready(&cursor("x"))]
+        }
         ("POST", "/services") => [(); 2].map(|()| json(path, json!({ "name": "billing" }))).into(),
         ("PATCH" | "POST", _) => {
             let bad = json!({ "disabled": "perhaps", "keep_old": "some time" });

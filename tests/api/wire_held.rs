@@ -28,7 +28,7 @@ async fn connect(server: &TestServer) -> TcpStream {
 }
 
 /// Returns the value of a line of `/proc/PID/status`, in KiB.
-fn memory(server: &TestServer, line: &str) -> u64 {
+pub(crate) fn memory(server: &TestServer, line: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
     let value = status.lines().find_map(|found| found.strip_prefix(line)).unwrap();
     value.trim_start_matches(':').trim().trim_end_matches(" kB").parse().unwrap()

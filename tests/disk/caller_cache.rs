@@ -66,7 +66,7 @@ fn no_answer_is_older_than_an_acknowledged_write() {
             for round in 1..=ROUNDS as u64 {
                 for account in accounts {
                     let change = UserChange { end_sessions: true, ..UserChange::default() };
-                    load::block_on(store.update_user(account.id, None, change)).unwrap();
+                    load::block_on(store.update_user(account.id, None, change, account.token.expires_at_s)).unwrap();
                     account.epoch.store(round, Ordering::SeqCst);
                     read(account);
                     if round == ROUNDS as u64 {

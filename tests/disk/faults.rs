@@ -20,7 +20,7 @@ use redb::StorageBackend;
 use super::{
     device::{Disk, Fault},
     images::{Dice, Platter},
-    load::{self, CACHE_BYTES},
+    load::{self, CACHE_BYTES, Feed},
 };
 
 const FAULTS: [Fault; 4] = [Fault::Io, Fault::NoSpace, Fault::Short, Fault::Sync];
@@ -99,7 +99,9 @@ fn run(created: &[u8], fault: Fault, operations: Range<u64>) -> u64 {
     let all = disk.operations();
     disk.mend();
     let store = Store::open_on(disk.place(), CACHE_BYTES).unwrap();
+    let feed = Feed::read(&store).unwrap();
     for worker in &workers {
+        worker.compare(&store, &feed).unwrap();
         let look = worker.look(&store).unwrap();
         assert!(load::is_one_of(&look, &worker.looks[worker.looks.len() - 1..]), "{look:#?}");
     }

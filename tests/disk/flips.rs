@@ -66,7 +66,7 @@ impl Sound {
         assert_eq!(said(&store, workers).unwrap(), self.said, "bit {bit} of byte {byte}");
         // After more writes the database is sound, too.
         load::block_on(store.probe_write()).unwrap();
-        load::block_on(store.remove_user(PublicId::from_bytes([0xff; 16]))).unwrap();
+        load::block_on(store.remove_user(PublicId::from_bytes([0xff; 16]), 0)).unwrap();
         store.close().unwrap();
         assert_eq!(check(&disk.bytes()).unwrap(), self.contents, "bit {bit} of byte {byte}");
         true

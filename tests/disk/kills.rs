@@ -16,7 +16,11 @@ use tempfile::TempDir;
 
 use super::images::Dice;
 use crate::{
-    api::harness::{ADMIN, PASSWORD, TestServer, add_user, latchkey, send_signal},
+    api::{
+        harness::{ADMIN, PASSWORD, TestServer, add_user, latchkey, send_signal},
+        revocations::Follower,
+        services,
+    },
     backup::done,
     cli::run,
 };
@@ -55,7 +59,8 @@ impl Ledger {
         self.widgets.extend(more.widgets);
     }
 
-    async fn holds(&self, server: &TestServer) {
+    /// `follower` is a service that has followed the feed so far.
+    async fn holds(&self, server: &TestServer, follower: &mut Follower) {
         for (email, account) in &self.accounts {
             let mut good = Vec::new();
             for password in [PASSWORD, OTHER_PASSWORD] {
@@ -71,6 +76,8 @@ impl Ledger {
         for token in &self.dead {
             assert_eq!(server.status_of(token).await, 401, "a dead token lives");
         }
+        follower.follow(server).await;
+        assert!(self.dead.iter().all(|token| follower.refuses(token)), "a dead token is not in the feed");
         let admin = server.admin().await;
         for (name, there) in &self.widgets {
             let status = server.get(&format!("/widgets/{name}")).bearer(&admin).send().await.status;
@@ -190,16 +197,17 @@ async fn ready(server: &TestServer) {
 
 async fn kills(times: usize) {
     let mut server = TestServer::with_admin(&[]);
-    let (mut dice, mut all) = (Dice::new(times as u64), Ledger::default());
+    let secret = services::add(&server, &server.admin().await).await.secret;
+    let (mut dice, mut all, mut follower) = (Dice::new(times as u64), Ledger::default(), Follower::new(&secret));
     for life in 0..times {
         let delay = Duration::from_micros(dice.below(DELAY_US) as u64);
         let ledger = live_and_die(&mut server, life, 1 + dice.below(ANSWERS_MAX), delay).await;
         server.start_again();
         ready(&server).await;
-        ledger.holds(&server).await;
+        ledger.holds(&server, &mut follower).await;
         all.add(ledger);
     }
-    all.holds(&server).await;
+    all.holds(&server, &mut Follower::new(&secret)).await;
     server.stop();
     done(&run(&["check"], &server.dir.path().join("data"), ""));
     let Ledger { accounts, dead, widgets } = all;

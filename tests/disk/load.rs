@@ -11,7 +11,10 @@ use std::{
 use futures_util::future::join_all;
 use latchkey::{
     model::WidgetName,
-    model::{BlacklistedToken, Deadline, Email, InfoUrl, PasswordHash, PublicId, TokenId, User, UserChange, Widget},
+    model::{
+        BlacklistedToken, Deadline, Email, InfoUrl, PasswordHash, PublicId, TokenId, User, UserChange, UserRevocation,
+        Widget,
+    },
     store::{Store, StoreError, UpdateOutcome},
 };
 use time::OffsetDateTime;
@@ -65,6 +68,29 @@ fn widget(worker: usize, number: usize, url: usize) -> Widget {
 fn token(worker: usize, number: usize, expires_at_s: u64) -> BlacklistedToken {
     let id = format!("00000000-0000-4000-8000-{worker:06}{number:06}");
     BlacklistedToken { expires_at_s, token_id: TokenId::parse(&id).unwrap() }
+}
+
+/// How often the steps of a worker invalidate all tokens of a user.
+const EPOCHS: u64 = 3;
+
+/// The whole revocation feed: the tokens, and the last entry about each user.
+pub(crate) struct Feed {
+    tokens: BTreeSet<String>,
+    users: BTreeMap<String, UserRevocation>,
+}
+
+impl Feed {
+    /// Reads the feed in small pages.
+    pub(crate) fn read(store: &Store) -> Result<Self, StoreError> {
+        let (mut feed, mut after, mut more) = (Self { tokens: BTreeSet::new(), users: BTreeMap::new() }, None, true);
+        while more {
+            let page = block_on(store.revocation_page(after, 0, 7))?.expect("the cursor is from this feed");
+            feed.tokens.extend(page.tokens.iter().map(|token| token.token_id.to_string()));
+            feed.users.extend(page.users.into_iter().map(|user| (user.user.to_string(), user)));
+            (after, more) = (Some(page.next), page.more);
+        }
+        Ok(feed)
+    }
 }
 
 /// One operation of a worker.
@@ -174,10 +200,15 @@ impl Worker {
         let id = |n: usize| user(self.number, n).public_id;
         Ok(match step.clone() {
             Step::Register(n) => store.insert_user(user(self.number, n)).await?,
-            Step::Change(n, change) => matches!(store.update_user(id(n), None, change).await?, UpdateOutcome::Done(_)),
-            Step::Remove(n) => matches!(store.remove_user(id(n)).await?, UpdateOutcome::Done(_)),
+            Step::Change(n, change) => {
+                matches!(store.update_user(id(n), None, change, LATER_S).await?, UpdateOutcome::Done(_))
+            }
+            Step::Remove(n) => matches!(store.remove_user(id(n), LATER_S).await?, UpdateOutcome::Done(_)),
             Step::LogOut(token) => store.blacklist(token).await?,
-            Step::Purge => store.purge_expired(NOW_S, 100).await.map(|_| true)?,
+            Step::Purge => {
+                store.purge_expired(NOW_S, 100).await?;
+                store.purge_revocations(NOW_S, 100).await.map(|_| true)?
+            }
             Step::AddWidget(n) => store.insert_widget(widget(self.number, n, 0)).await?,
             Step::PutWidget(n, url) => store.put_widget(widget(self.number, n, url)).await.map(|_| true)?,
             Step::RemoveWidget(n) => store.remove_widget(WidgetName::parse(&self.widget_name(n)).unwrap()).await?,
@@ -212,6 +243,27 @@ impl Worker {
             }
         }
         Ok(look)
+    }
+
+    /// Compares the revocation feed with the state of its data. Fails where the feed lacks something, or has more than happened.
+    pub(crate) fn compare(&self, store: &Store, feed: &Feed) -> Result<(), String> {
+        for token in self.tokens.iter().filter(|token| token.expires_at_s > NOW_S) {
+            let is_dead = store.token_state(*token, user(self.number, 0).public_id).unwrap().blacklisted;
+            if feed.tokens.contains(&token.token_id.to_string()) != is_dead {
+                return Err(format!("the feed is wrong about the token {}, which is dead: {is_dead}", token.token_id));
+            }
+        }
+        for n in &self.users {
+            let id = user(self.number, *n).public_id;
+            let found = store.find_user_by_id(id).unwrap();
+            let is = found.map_or((EPOCHS + 1, false), |found| (found.epoch, found.admin));
+            let said = feed.users.get(&id.to_string()).map(|said| (said.min_epoch, said.admin));
+            // A user whose rights were never changed is not in the feed, nor is one who is not registered yet.
+            if said.map_or(is != (0, false) && is != (EPOCHS + 1, false), |said| said != is) {
+                return Err(format!("the feed says {said:?} of user {n}, not {is:?}"));
+            }
+        }
+        Ok(())
     }
 
     /// Runs all steps. After an error, the state must be as before the step or as after it. Then the step is repeated, unless that would

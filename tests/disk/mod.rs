@@ -4,6 +4,7 @@ mod busy_readers;
 mod caller_cache;
 mod device;
 mod faults;
+mod feed;
 mod flips;
 mod images;
 mod kills;

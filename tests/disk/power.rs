@@ -11,7 +11,7 @@ use latchkey::store::{self, Store};
 use super::{
     device::{Disk, Event, Fault},
     images::{Dice, Platter},
-    load::{self, CACHE_BYTES, Worker},
+    load::{self, CACHE_BYTES, Feed, Worker},
 };
 
 /// The events of a disk, and the workers that caused them.
@@ -104,8 +104,10 @@ fn check_hash(image: Vec<u8>, workers: &[Worker], progress: &Progress, deep: boo
     }
     let disk = Disk::with(image);
     let store = Store::open_on(disk.place(), CACHE_BYTES).map_err(|error| error.to_string())?;
+    let feed = Feed::read(&store).map_err(|error| error.to_string())?;
     for (number, worker) in workers.iter().enumerate() {
         let look = worker.look(&store).map_err(|error| error.to_string())?;
+        worker.compare(&store, &feed)?;
         let (done, begun) = (progress.done[number], progress.begun[number]);
         if !load::is_one_of(&look, &worker.looks[done..=begun]) {
             return Err(format!("worker {number} was told of {done} and asked for {begun}: {look:#?}"));

@@ -368,7 +368,7 @@ fn ring(stored: &[StoredKey], sealing: &SealingKey) -> Result<Ring, KeyRingError
     let mut unreadable = None;
     for key in stored {
         match sealing.open(key).and_then(|private| Key::read(key.algorithm, &private)) {
-            Some(read) => keys.push(RingKey::new(read.with_id(&key.kid), key.state)),
+            Some(read) => keys.push(RingKey::new(read.with_id(&key.kid), key.state, key.token_lifetime_max_s)),
             None => unreadable = Some(key.kid.clone()),
         }
     }

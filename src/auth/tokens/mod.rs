@@ -115,17 +115,19 @@ impl Audience {
 pub struct RingKey {
     key: Key,
     state: KeyState,
+    /// The longest lifetime of the tokens that it signs, in seconds.
+    token_lifetime_max_s: u64,
     /// The start of each token that it signs: the encoded header and the dot after it.
     prefix: String,
 }
 
 impl RingKey {
-    /// Prepares a key.
+    /// Prepares a key whose tokens live for at most `token_lifetime_max_s` seconds.
     ///
     /// # Panics
     /// Never: a header serializes.
     #[must_use]
-    pub fn new(key: Key, state: KeyState) -> Self {
+    pub fn new(key: Key, state: KeyState, token_lifetime_max_s: u64) -> Self {
         let mut header = Header::new(match key.algorithm() {
             SigningAlgorithm::Es256 => Algorithm::ES256,
             SigningAlgorithm::EdDsa => Algorithm::EdDSA,
@@ -134,7 +136,7 @@ impl RingKey {
         });
         header.kid = Some(key.kid.clone());
         let header = serde_json::to_vec(&header).expect("BUG: a header of plain text serializes");
-        Self { prefix: BASE64_URL_SAFE_NO_PAD.encode(header) + ".", key, state }
+        Self { prefix: BASE64_URL_SAFE_NO_PAD.encode(header) + ".", key, state, token_lifetime_max_s }
     }
 
     /// Returns the key.
@@ -173,16 +175,22 @@ impl Ring {
         Self { keys, jwks }
     }
 
-    /// Returns a ring of one key, which signs.
+    /// Returns a ring of one key, which signs tokens that live for at most `token_lifetime_max_s` seconds.
     #[must_use]
-    pub fn of_key(key: Key) -> Self {
-        Self::new(vec![RingKey::new(key, KeyState::Current { since_s: 0 })])
+    pub fn of_key(key: Key, token_lifetime_max_s: u64) -> Self {
+        Self::new(vec![RingKey::new(key, KeyState::Current { since_s: 0 }, token_lifetime_max_s)])
     }
 
     /// Returns the keys, the current one first.
     #[must_use]
     pub fn keys(&self) -> &[RingKey] {
         &self.keys
+    }
+
+    /// Returns the longest lifetime of the tokens that these keys have signed, in seconds.
+    #[must_use]
+    pub fn token_lifetime_max_s(&self) -> u64 {
+        self.keys.iter().map(|key| key.token_lifetime_max_s).max().unwrap_or(0)
     }
 
     /// Returns the public keys as a JWK set (RFC 7517 §5). HS256 has none.

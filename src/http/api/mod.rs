@@ -43,6 +43,7 @@ pub(in crate::http) type Api = (
     keys::KeysApi,
     service_accounts::ServicesApi,
     token::TokenApi,
+    token::revocations::RevocationsApi,
     widgets::WidgetsApi,
 );
 

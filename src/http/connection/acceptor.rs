@@ -182,15 +182,15 @@ async fn serve_connection(
             tokio::time::sleep(LAST_REQUEST_MAX).await;
         };
         let shaken = tokio::select! {
-            shaken = handshake(stream, &acceptor) => shaken,
+            shaken = Box::pin(handshake(stream, &acceptor)) => shaken,
             () = last_chance => return, // nothing was asked yet
         };
         match shaken {
-            Ok(stream) => connection(stream, context, stopped).await,
+            Ok(stream) => Box::pin(connection(stream, context, stopped)).await,
             Err(error) => return tracing::debug!(%peer, %error, "the TLS handshake failed"),
         }
     } else {
-        connection(stream, context, stopped).await
+        Box::pin(connection(stream, context, stopped)).await
     };
     if let Err(error) = ended {
         tracing::debug!(%peer, %error, "the connection ended early");
@@ -220,7 +220,7 @@ async fn connection(
     let context = Arc::new(context);
     let service = service_fn(|request: hyper::Request<Incoming>| {
         let context = Arc::clone(&context);
-        async move { Ok::<_, Infallible>(hyper::Response::from(answer(&context, request).await)) }
+        Box::pin(async move { Ok::<_, Infallible>(hyper::Response::from(answer(&context, request).await)) })
     });
     let connection = http1::Builder::new()
         .header_read_timeout(None) // the connection's state has one deadline for everything

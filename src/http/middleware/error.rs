@@ -118,6 +118,9 @@ pub enum ApiError {
     /// 409: the change conflicts with the stored data. Has the message.
     #[error("{0}")]
     Conflict(String),
+    /// 410: the cursor is not of this revocation feed.
+    #[error("The cursor is not of this feed: the data was restored from a backup. Start again without it.")]
+    CursorGone,
     /// 413: the body is too large. Has the maximum in bytes.
     #[error("The body is larger than {0} bytes")]
     BodyTooLarge(usize),
@@ -206,6 +209,7 @@ impl ApiError {
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::CursorGone => StatusCode::GONE,
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UrlTooLong => StatusCode::URI_TOO_LONG,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,

@@ -1,7 +1,10 @@
 //! JSON bodies (RFC 8259), serialized directly: poem-openapi's own payload builds a tree of values for each response.
 
+use std::{future::Future, io, marker::PhantomData};
+
+use futures_util::{FutureExt as _, stream};
 use poem::{
-    IntoResponse, Response,
+    Body, IntoResponse, Response,
     http::{HeaderValue, header},
 };
 use poem_openapi::{
@@ -39,11 +42,52 @@ impl<T: Type> Payload for Json<T> {
 
 impl<T: Serialize + Send> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
-        let mut bytes = Vec::with_capacity(BODY_BYTES);
-        serde_json::to_writer(&mut bytes, &self.0).expect("BUG: strings and numbers serialize");
-        let mut response = Response::from(bytes);
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(APPLICATION_JSON));
-        response
+        response(to_bytes(&self.0))
+    }
+}
+
+fn to_bytes(value: &impl Serialize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(BODY_BYTES);
+    serde_json::to_writer(&mut bytes, value).expect("BUG: strings and numbers serialize");
+    bytes
+}
+
+fn response(body: impl Into<Body>) -> Response {
+    let mut response = Response::from(body.into());
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(APPLICATION_JSON));
+    response
+}
+
+/// Like [`Json`], but the value may come later. The head of the response is sent at once, so that the request, with all that surrounds its
+/// handling, takes no memory while it waits.
+pub struct JsonLater<T>(Response, PhantomData<fn() -> T>);
+
+impl<T: Serialize + Send> JsonLater<T> {
+    /// Returns a body that is there.
+    pub fn now(value: &T) -> Self {
+        Self(response(to_bytes(value)), PhantomData)
+    }
+
+    /// Returns a body that is there when `value` resolves.
+    pub fn later(value: impl Future<Output = T> + Send + 'static) -> Self {
+        let bytes = value.map(|value| Ok::<_, io::Error>(to_bytes(&value)));
+        Self(response(Body::from_bytes_stream(stream::once(bytes))), PhantomData)
+    }
+}
+
+impl<T: Send> IntoResponse for JsonLater<T> {
+    fn into_response(self) -> Response {
+        self.0
+    }
+}
+
+impl<T: Type + Serialize> ApiResponse for JsonLater<T> {
+    fn meta() -> MetaResponses {
+        Json::<T>::meta()
+    }
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
     }
 }
 

@@ -290,6 +290,7 @@ fn failure(status: &str) -> Value {
         "409" => {
             "The email or the name is taken, or it is about the last administrator or the key that signs; `message` says which."
         }
+        "410" => "The cursor is from before a restore. Start again without it.",
         "413" => "The body is too large.",
         "414" => "The URL is too long.",
         "415" => "The body is neither a form nor JSON.",

@@ -19,7 +19,7 @@ use crate::{
             email_index::{self, MailboxDuplicate},
             known_devices,
             record::{self, WidgetRow},
-            schema, service_table, tables, user_index, user_row, users, widgets,
+            revocations, schema, service_table, tables, user_index, user_row, users, widgets,
         },
     },
 };
@@ -85,6 +85,7 @@ pub fn check_on(
     let (users, administrators) = checker.users(check_hash).map_err(damaged)?;
     let widgets = checker.widgets().map_err(damaged)?;
     checker.known_devices().map_err(damaged)?;
+    checker.revocations().map_err(damaged)?;
     checker.services().map_err(damaged)?;
     let blacklisted = txn.open_table(tables::BLACKLIST)?.len()?;
     let mailbox_duplicates = email_index::duplicates(&txn).map_err(damaged)?;
@@ -163,6 +164,14 @@ impl Checker<'_> {
             Ok(())
         } else {
             Err(self.wrong("a known device belongs to no user, or is not in the order of logins"))
+        }
+    }
+
+    fn revocations(&self) -> Result<(), StoreError> {
+        if revocations::are_sound(self.txn)? {
+            Ok(())
+        } else {
+            Err(self.wrong("the revocation feed and its order of expiry differ"))
         }
     }
 

@@ -10,6 +10,7 @@ use std::{
 };
 
 use redb::{Database, StorageError};
+use tokio::sync::watch;
 
 pub use redb::StorageBackend;
 
@@ -149,6 +150,11 @@ impl RedbEngine {
         work: impl FnMut(&Transaction) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.commits.write_blocking(work)
+    }
+
+    /// Returns a receiver that changes when a read that begins afterwards may find more in the revocation feed.
+    pub(in crate::store) fn revocations_to_come(&self) -> watch::Receiver<()> {
+        self.handle.revocations_to_come()
     }
 
     /// The size of the database in bytes.

@@ -15,6 +15,7 @@ use std::{
 };
 
 use redb::{Database, ReadOnlyTable, ReadTransaction, ReadableDatabase as _};
+use tokio::sync::watch;
 
 use crate::store::{
     error::StoreError,
@@ -33,6 +34,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(1);
 pub(in crate::store) struct DatabaseHandle {
     open: RwLock<OpenDatabase>,
     caller_cache: CallerCache,
+    /// Changes when the next snapshot may have more of the revocation feed.
+    revoked: watch::Sender<()>,
     service_cache: ServiceCache,
 }
 
@@ -78,7 +81,8 @@ impl DatabaseHandle {
     /// Takes an open database. `caller_cache` must be empty.
     pub(in crate::store) fn new(database: Database, caller_cache: CallerCache) -> Self {
         let open = OpenDatabase { database: Some(Arc::new(database)), latest: None, commits: 0 };
-        Self { open: RwLock::new(open), caller_cache, service_cache: ServiceCache::default() }
+        let (service_cache, revoked) = (ServiceCache::default(), watch::Sender::default());
+        Self { open: RwLock::new(open), caller_cache, service_cache, revoked }
     }
 
     pub(in crate::store) fn caller_cache(&self) -> &CallerCache {
@@ -122,6 +126,14 @@ impl DatabaseHandle {
         let latest = handle.latest.take();
         drop(handle);
         drop(latest);
+        if changes.are_revocations() {
+            self.revoked.send_replace(());
+        }
+    }
+
+    /// Returns a receiver that changes when a snapshot that is taken afterwards may have more of the revocation feed.
+    pub(in crate::store) fn revocations_to_come(&self) -> watch::Receiver<()> {
+        self.revoked.subscribe()
     }
 
     pub(in crate::store) fn database(&self) -> Result<Arc<Database>, StoreError> {
@@ -152,6 +164,8 @@ impl DatabaseHandle {
             self.service_cache.clear(handle.commits);
             self.caller_cache.clear(handle.commits); // a commit that failed may be on the disk nevertheless
             handle.database = open().map(Arc::new);
+            drop(handle);
+            self.revoked.send_replace(()); // for the same reason
             return Ok(closed?);
         }
     }

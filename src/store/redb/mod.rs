@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `tables` | the definitions of all tables |
 //! | `record`, `user_row` | the bytes of a row; a user as a row |
-//! | `users`, `blacklist`, `known_devices`, `service_table`, `signing_keys`, `widgets` | reads and writes of their tables |
+//! | `users`, `blacklist`, `revocations`, `known_devices`, `service_table`, `signing_keys`, `widgets` | reads and writes of their tables |
 //! | `email_index`, `user_index` | the indexes of users by email and by flags |
 //! | `user_list` | pages of users |
 //! | `engine` | the open engine: reads on the snapshot, writes through the commit worker |
@@ -34,6 +34,7 @@ mod handle;
 pub(super) mod known_devices;
 mod record;
 pub(super) mod restore;
+pub(super) mod revocations;
 pub(super) mod schema;
 pub(super) mod service_cache;
 pub(super) mod service_table;

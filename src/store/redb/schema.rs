@@ -26,7 +26,7 @@ use crate::{
         redb::{
             backend::{self, StorageFactory},
             copy_on_write::CopyOnWriteStorage,
-            email_index, known_devices, signing_keys,
+            email_index, known_devices, revocations, signing_keys,
             tables::{self, META},
             transaction::{Transaction, transact},
             users, widgets,
@@ -88,6 +88,8 @@ fn create_keys_services_and_revocations(txn: &WriteTransaction) -> Result<(), St
     for table in [tables::SIGNING_KEYS, tables::SERVICES, tables::REVOCATIONS, tables::REVOCATIONS_BY_EXPIRY] {
         txn.open_table(table)?;
     }
+    revocations::begin_feed(txn)?;
+    revocations::append_blacklist(txn)?;
     let mut meta = txn.open_table(META)?;
     // A new file gets its schema version after all steps.
     if meta.get(SCHEMA_VERSION)?.is_some() {
@@ -241,18 +243,18 @@ pub(in crate::store) fn data_generation(txn: &ReadTransaction) -> Result<Option<
     Ok(txn.open_table(META)?.get(GENERATION)?.map(|generation| generation.value()))
 }
 
-/// Sets a new random data generation in the verified file at `path`.
+/// Sets a new random data generation in the verified file at `path`, and begins another revocation feed.
 pub(in crate::store) fn begin_data_generation(path: &Path) -> Result<(), StoreError> {
     let database = Database::open(path).map_err(|error| refusal(path, error))?;
     transact(&database, set_new_generation)?;
     Ok(database.close()?)
 }
 
-/// Sets a new random data generation and empties the key ring, which invalidates all tokens.
+/// Sets a new random data generation, empties the key ring, which invalidates all tokens, and begins another revocation feed.
 pub(in crate::store) fn set_new_generation(txn: &Transaction) -> Result<(), StoreError> {
     signing_keys::remove_all(txn)?;
     txn.open_table(META)?.insert(GENERATION, u64::from_be_bytes(random::bytes()))?;
-    Ok(())
+    revocations::begin_feed(txn)
 }
 
 /// Writes a meaningless value, to find out whether writes work.

@@ -1,12 +1,14 @@
 //! One durable write transaction, and which users and tokens it changed.
+//!
+//! Guarantees: what was noted as revoked is in the revocation feed in the same transaction (I5).
 
 use std::{cell::RefCell, ops::Deref};
 
 use redb::{Database, WriteTransaction};
 
 use crate::{
-    model::{BlacklistedToken, PublicId},
-    store::error::StoreError,
+    model::{BlacklistedToken, PublicId, UserRevocation},
+    store::{error::StoreError, redb::revocations},
 };
 
 /// An open write transaction.
@@ -24,6 +26,15 @@ pub(in crate::store) struct Changes {
     pub(in crate::store) tokens: Vec<BlacklistedToken>,
     /// Whether a service was added, changed or removed.
     pub(in crate::store) services: bool,
+    /// What the revocation feed says about users.
+    pub(in crate::store) revoked_users: Vec<UserRevocation>,
+}
+
+impl Changes {
+    /// Whether the revocation feed has a row about the transaction.
+    pub(in crate::store) fn are_revocations(&self) -> bool {
+        !self.tokens.is_empty() || !self.revoked_users.is_empty()
+    }
 }
 
 impl Transaction {
@@ -35,6 +46,11 @@ impl Transaction {
     /// Notes that a token was put on the blacklist. Whoever adds to the blacklist calls this.
     pub(in crate::store) fn token_blacklisted(&self, token: BlacklistedToken) {
         self.changes.borrow_mut().tokens.push(token);
+    }
+
+    /// Notes that tokens of a user became invalid, or that the user became an administrator or ceased to be one.
+    pub(in crate::store) fn user_revoked(&self, revocation: UserRevocation) {
+        self.changes.borrow_mut().revoked_users.push(revocation);
     }
 
     /// Notes that a service was added, changed or removed. Whoever writes to the table of services calls this.
@@ -63,6 +79,11 @@ pub(in crate::store) fn transact(
     txn.set_quick_repair(true);
     let txn = Transaction { txn, changes: RefCell::default() };
     work(&txn)?;
-    txn.txn.commit()?;
-    Ok(txn.changes.into_inner())
+    let Transaction { txn, changes } = txn;
+    let changes = changes.into_inner();
+    if changes.are_revocations() {
+        revocations::append(&txn, &changes.tokens, &changes.revoked_users)?;
+    }
+    txn.commit()?;
+    Ok(changes)
 }

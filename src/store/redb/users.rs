@@ -6,7 +6,7 @@
 use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
 
 use crate::{
-    model::{Email, PasswordHash, PublicId, User, UserChange},
+    model::{Email, PasswordHash, PublicId, User, UserChange, UserRevocation},
     store::{
         error::StoreError,
         redb::{
@@ -42,12 +42,14 @@ pub(in crate::store) fn insert(txn: &Transaction, user: &User) -> Result<bool, S
     Ok(true)
 }
 
-/// Changes a user, unless `expected` is given and is no longer the user's password hash.
+/// Changes a user, unless `expected` is given and is no longer the user's password hash. The tokens issued so far have expired at
+/// `tokens_expire_at_s`, in seconds since 1970.
 pub(in crate::store) fn update(
     txn: &Transaction,
     user: PublicId,
     expected: Option<&PasswordHash>,
     change: &UserChange,
+    tokens_expire_at_s: u64,
 ) -> Result<UpdateOutcome, StoreError> {
     let Some(before) = find_to_write(txn, user)? else { return Ok(UpdateOutcome::NotFound) };
     if expected.is_some_and(|expected| before.password_hash != *expected) {
@@ -62,16 +64,27 @@ pub(in crate::store) fn update(
     if after.epoch != before.epoch {
         known_devices::remove_of_user(txn, user)?; // whoever was logged in so far may be someone else
     }
+    if after.epoch != before.epoch || after.admin != before.admin {
+        let (min_epoch, admin, expires_at_s) = (after.epoch, after.admin, tokens_expire_at_s);
+        txn.user_revoked(UserRevocation { user, min_epoch, admin, expires_at_s });
+    }
     Ok(UpdateOutcome::Done(after))
 }
 
-pub(in crate::store) fn remove(txn: &Transaction, user: PublicId) -> Result<UpdateOutcome, StoreError> {
+/// Removes a user. The tokens issued so far have expired at `tokens_expire_at_s`, in seconds since 1970.
+pub(in crate::store) fn remove(
+    txn: &Transaction,
+    user: PublicId,
+    tokens_expire_at_s: u64,
+) -> Result<UpdateOutcome, StoreError> {
     let Some(before) = find_to_write(txn, user)? else { return Ok(UpdateOutcome::NotFound) };
     if before.is_acting_admin() && is_last_admin(txn)? {
         return Ok(UpdateOutcome::LastAdmin);
     }
     replace(txn, Some(&before), None)?;
     known_devices::remove_of_user(txn, user)?;
+    let (min_epoch, expires_at_s) = (before.epoch + 1, tokens_expire_at_s);
+    txn.user_revoked(UserRevocation { user, min_epoch, admin: false, expires_at_s });
     Ok(UpdateOutcome::Done(before))
 }
 

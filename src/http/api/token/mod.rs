@@ -1,8 +1,10 @@
-//! `/token`: what services ask about access tokens: introspection (RFC 7662) and revocation (RFC 7009).
+//! `/token`: what services ask about access tokens: introspection (RFC 7662) and revocation (RFC 7009), and
+//! in `revocations.rs` the feed of what was revoked.
 //!
 //! Guarantees: a token that would be refused here, for whatever reason, and a text that is no token get the same answer. A revocation is
 //! answered after the disk has it (I1). Deliberately absent: `token_type_hint` has no effect, because there is one type of token.
 
+pub(in crate::http) mod revocations;
 mod wire;
 
 use std::sync::Arc;
