@@ -20,6 +20,13 @@ const STORED_EVERY_S: u64 = 24 * 60 * 60;
 /// What is hashed with the signing key to derive the key of this module.
 const KEY_LABEL: &[u8] = b"latchkey known devices\0";
 
+/// The device of a login, as it was found before the password was verified.
+pub(in crate::auth) struct FoundDevice {
+    pub(in crate::auth) is_known: bool,
+    /// The device, if a login from it is to be stored.
+    pub(in crate::auth) to_be_stored: Option<KnownDevice>,
+}
+
 /// Hashes networks.
 pub struct KnownDevices {
     key: hmac::Key,

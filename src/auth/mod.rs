@@ -21,11 +21,11 @@ use time::OffsetDateTime;
 use crate::{
     clock::Clock,
     metrics::METRICS,
-    model::{Email, KnownDevice, PasswordHash, PublicId, TokenId, User, UserChange},
+    model::{Email, PasswordHash, PublicId, TokenId, User, UserChange},
     store::{Store, UpdateOutcome},
 };
 use key_ring::KeyRing;
-use known_devices::KnownDevices;
+use known_devices::{FoundDevice, KnownDevices};
 use passwords::{
     hasher::Hasher,
     policy::{Password, PasswordPolicy},
@@ -34,6 +34,7 @@ use throttle::Throttle;
 use tokens::{Claims, Tokens};
 
 pub use error::AuthError;
+pub use tokens::AccessToken;
 
 /// More than the longest time in seconds from when a login reads its user until it issues a token.
 const LOGIN_S_MAX: u64 = 300;
@@ -65,16 +66,6 @@ impl Caller {
     pub fn expires_in_s(&self) -> u64 {
         self.expires_in_s
     }
-}
-
-/// A new access token.
-pub struct AccessToken {
-    /// The user it authenticates.
-    pub user: PublicId,
-    /// The JWT in compact serialization (RFC 7515 §7.1).
-    pub text: String,
-    /// Its lifetime in seconds.
-    pub expires_in_s: u64,
 }
 
 /// The operations on accounts and tokens, over the store.
@@ -390,13 +381,6 @@ impl Auth {
     pub fn now(&self) -> OffsetDateTime {
         self.clock.now()
     }
-}
-
-/// The device of a login, as it was found before the password was verified.
-struct FoundDevice {
-    is_known: bool,
-    /// The device, if a login from it is to be stored.
-    to_be_stored: Option<KnownDevice>,
 }
 
 fn changed(changed: UpdateOutcome) -> Result<User, AuthError> {

@@ -39,7 +39,7 @@ use api::{
     widgets::WidgetsApi,
 };
 use middleware::{guard::AuthGuard, openapi::Document, router::Router, stack::MiddlewareStack};
-use pages::{Pages, health, jwks};
+use pages::{Pages, health, well_known};
 
 pub use connection::trusted_proxy::TrustedProxy;
 pub use connection::{
@@ -101,9 +101,13 @@ pub fn routes(dependencies: RouteDependencies) -> Routes {
     let token = TokenApi { guard: Arc::clone(&guard) };
     let widgets = WidgetsApi { store: Arc::clone(&store), clock };
     let Document { json, yaml, mut templates } = api::document(signup, &policy);
-    templates.add(pages::paths(BASE_PATH).chain(health::paths()).chain(jwks::paths()));
+    templates.add(
+        pages::paths(BASE_PATH)
+            .chain(health::paths())
+            .chain(well_known::paths(guard.auth.tokens().settings().issuer.as_deref())),
+    );
     let pages = Pages { base: BASE_PATH, signup, json, yaml };
-    let pages = jwks::add(health::add(pages.add(Route::new()), store), Arc::clone(&guard.auth));
+    let pages = well_known::add(health::add(pages.add(Route::new()), store), Arc::clone(&guard.auth));
     let router = Router::new(BASE_PATH, (auth, users, keys, services, token, revocations, widgets), pages);
     Arc::new(MiddlewareStack { router, guard, cors, trusted_proxies, https, templates })
 }

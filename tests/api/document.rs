@@ -54,7 +54,7 @@ async fn handlers_are_named_by_their_operation_id_and_protected_ones_alone_have_
             seen.insert(id, operation.get("security").cloned().unwrap_or_default());
         }
     }
-    let (lock, for_services) = (json!([{ "BearerAuth": [] }]), json!([{ "ServiceBasicAuth": [] }]));
+    let (lock, for_services) = (json!([{ "BearerAuth": [] }]), json!([{ "ServiceAuth": [] }]));
     let expected = [
         ("register", json!([])),
         ("log_in", json!([])),
@@ -91,8 +91,8 @@ async fn handlers_are_named_by_their_operation_id_and_protected_ones_alone_have_
     ];
     assert_eq!(seen, expected.map(|(id, security)| (id.to_owned(), security)).into());
     let schemes = document["components"]["securitySchemes"].as_object().unwrap();
-    assert_eq!(schemes.keys().collect::<Vec<_>>(), ["BearerAuth", "ServiceBasicAuth"]);
-    assert_eq!(schemes["ServiceBasicAuth"]["scheme"], "basic");
+    assert_eq!(schemes.keys().collect::<Vec<_>>(), ["BearerAuth", "ServiceAuth"]);
+    assert_eq!(schemes["ServiceAuth"]["scheme"], "bearer");
     assert_eq!((&schemes["BearerAuth"]["type"], &schemes["BearerAuth"]["scheme"]), (&json!("http"), &json!("bearer")));
 }
 

@@ -12,13 +12,13 @@ impl Answer {
         assert!(!self.header("x-request-id").is_empty());
         // Over plain HTTP this header has no effect (RFC 6797 §7.2).
         assert!(!self.headers.contains_key("strict-transport-security"));
-        let is_page = self.headers.contains_key("etag") && path != "/.well-known/jwks.json";
+        let is_page = self.headers.contains_key("etag") && !path.starts_with("/.well-known/");
         if is_page {
             let policy = self.header("content-security-policy");
             assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{policy}");
             assert!(!policy.contains("unsafe-"), "{policy}");
             assert_eq!(self.header("referrer-policy"), "no-referrer");
-        } else if path != "/.well-known/jwks.json" || !status.is_success() && *status != StatusCode::NOT_MODIFIED {
+        } else if !path.starts_with("/.well-known/") || !status.is_success() && *status != StatusCode::NOT_MODIFIED {
             assert_eq!(self.header("cache-control"), "no-store");
         }
         if !is_page && ![StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(status) {

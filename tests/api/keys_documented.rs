@@ -16,7 +16,12 @@ pub(super) async fn provoke(server: &TestServer, method: &Method, path: &str) ->
     let ready = |path: &str| call(path).bearer(&admin);
     let json = |body: Value| ready(path).body("application/json", body.to_string());
     let of_nobody = path.replace("{kid}", "nobody-s");
+    let keys = server.get("/keys").bearer(&admin).send().await.json();
+    let next = keys["items"].as_array().unwrap().iter().find(|key| key["state"] == "next");
     let mut calls = if path == "/keys/rotate" {
+        if let Some(kid) = next.and_then(|key| key["kid"].as_str()) {
+            server.post(&format!("/keys/{kid}/retire")).bearer(&admin).send().await;
+        }
         vec![
             json(json!({})),
             json(json!({})),

@@ -19,6 +19,7 @@ mod guessing;
 mod house_rules;
 mod http;
 mod introspection;
+mod issuer;
 mod keys;
 mod keys_and_secrets;
 mod keys_documented;

@@ -41,6 +41,16 @@ const EXPIRES_AT_S_MAX: u64 = 253_402_300_799;
 /// The shortest HS256 key, in bytes: as long as the hash output (RFC 7518 §3.2).
 pub const KEY_BYTES_MIN: usize = 32;
 
+/// A new access token.
+pub struct AccessToken {
+    /// The user it authenticates.
+    pub user: PublicId,
+    /// The JWT in compact serialization (RFC 7515 §7.1).
+    pub text: String,
+    /// Its lifetime in seconds.
+    pub expires_in_s: u64,
+}
+
 /// The claims of a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claims {

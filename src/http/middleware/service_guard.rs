@@ -29,7 +29,7 @@ use crate::{
 pub struct ServiceAuth(pub Arc<Service>);
 
 /// The name of the security scheme in the OpenAPI document.
-pub const SCHEME: &str = "ServiceBasicAuth";
+pub const SCHEME: &str = "ServiceAuth";
 
 impl<'a> ApiExtractor<'a> for ServiceAuth {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
@@ -42,11 +42,11 @@ impl<'a> ApiExtractor<'a> for ServiceAuth {
             MetaSecurityScheme {
                 ty: "http",
                 description: Some(
-                    "The id and the secret of a service. `Authorization: Bearer` with the secret alone is taken as well.",
+                    "The secret of a service, which begins with `lks_`. HTTP Basic with the id and the secret is taken as well.",
                 ),
                 name: None,
                 key_in: None,
-                scheme: Some("basic"),
+                scheme: Some("bearer"),
                 bearer_format: None,
                 flows: None,
                 openid_connect_url: None,

@@ -4,7 +4,7 @@
 //! its first request. A second view costs a 304. Concurrent responses share one copy in memory.
 
 pub(in crate::http) mod health;
-pub(in crate::http) mod jwks;
+pub(in crate::http) mod well_known;
 
 use std::{
     fmt::Write as _,
