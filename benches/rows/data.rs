@@ -16,7 +16,7 @@ use std::{
 use anyhow::Context as _;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use latchkey::{
-    auth::tokens::{Claims, Ring, TokenSettings, Tokens, key::Key},
+    auth::tokens::{NewToken, Ring, TokenSettings, Tokens, key::Key},
     clock::{Clock as _, SystemClock},
     model::{BlacklistedToken, Email, PasswordHash, PublicId, SigningAlgorithm, TokenId, User},
     store::{DataDir, Store, UserToImport},
@@ -316,15 +316,12 @@ impl Signer {
 
     fn sign(&self, user: usize, expires_at_s: u64) -> String {
         let user = if is_disabled(user) { user - 1 } else { user }; // whose tokens are refused
-        self.tokens.sign(&Claims {
+        self.tokens.sign(&NewToken {
             issued_at_s: self.now_s,
             expires_at_s,
             subject: public_id(user),
             admin: false,
-            token_id: TokenId::new(),
             epoch: 0,
-            issuer: None,
-            audience: Vec::new(),
         })
     }
 }

@@ -21,7 +21,7 @@ use time::OffsetDateTime;
 use crate::{
     clock::Clock,
     metrics::METRICS,
-    model::{Email, PasswordHash, PublicId, TokenId, User, UserChange},
+    model::{Email, PasswordHash, PublicId, User, UserChange},
     store::{Store, UpdateOutcome},
 };
 use key_ring::KeyRing;
@@ -31,7 +31,7 @@ use passwords::{
     policy::{Password, PasswordPolicy},
 };
 use throttle::Throttle;
-use tokens::{Claims, Tokens};
+use tokens::{Claims, NewToken, Tokens};
 
 pub use error::AuthError;
 pub use tokens::AccessToken;
@@ -349,18 +349,15 @@ impl Auth {
         // I3: after the clock was set back behind the last purge, tokens of that time would be refused from the start.
         let now_s = self.clock.unix_s().max(self.store.purged_through_s());
         let settings = self.tokens.settings();
-        let claims = Claims {
+        let token = NewToken {
             issued_at_s: now_s,
             expires_at_s: now_s + settings.lifetime_s,
             subject: user.public_id,
             admin: user.admin,
-            token_id: TokenId::new(),
             epoch: user.epoch,
-            issuer: settings.issuer.clone(),
-            audience: settings.audience.clone(),
         };
         METRICS.tokens_issued.inc();
-        AccessToken { user: user.public_id, text: self.tokens.sign(&claims), expires_in_s: settings.lifetime_s }
+        AccessToken { user: user.public_id, text: self.tokens.sign(&token), expires_in_s: settings.lifetime_s }
     }
 
     /// Returns the time at which all tokens issued so far have expired, in seconds since 1970. A login in progress, which may have read the

@@ -109,10 +109,16 @@ impl fmt::Display for ServiceId {
 pub struct TokenId(Uuid);
 
 impl TokenId {
+    /// Creates an id from random bytes: a UUID of version 4 (RFC 9562 §5.4), whose six bits for version and variant are set.
+    #[must_use]
+    pub fn from_random(bytes: [u8; 16]) -> Self {
+        Self(uuid::Builder::from_random_bytes(bytes).into_uuid())
+    }
+
     /// Creates an id from the operating system's random numbers.
     #[must_use]
     pub fn new() -> Self {
-        Self(uuid::Builder::from_random_bytes(random::bytes()).into_uuid())
+        Self::from_random(random::bytes())
     }
 
     /// Parses the text form. Returns `None` if it is not a UUID in the form that [`fmt::Display`] writes.

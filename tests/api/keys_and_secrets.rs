@@ -2,8 +2,10 @@
 
 use std::{path::Path, sync::Arc};
 
+use tempfile::TempDir;
+
 use super::{
-    harness::{TestServer, latchkey},
+    harness::{TestServer, add_user, latchkey},
     keys::{current, jwks, key, key_at, states},
 };
 
@@ -133,4 +135,108 @@ async fn a_restore_begins_a_new_key_ring_of_the_same_algorithm() {
     let now = current(&server);
     assert_eq!(now["algorithm"], "EdDSA");
     assert_ne!(now["kid"], before);
+}
+
+/// Changes each stored key whose id is not `but`.
+fn damage(data: &Path, but: &str) {
+    let database = redb::Database::open(data.join("latchkey.redb")).unwrap();
+    let txn = database.begin_write().unwrap();
+    {
+        let mut table = txn.open_table(redb::TableDefinition::<&[u8], &[u8]>::new("signing_keys_1")).unwrap();
+        let rows: Vec<(Vec<u8>, Vec<u8>)> = redb::ReadableTable::iter(&table)
+            .unwrap()
+            .map(|row| row.map(|(kid, row)| (kid.value().to_vec(), row.value().to_vec())).unwrap())
+            .collect();
+        for (kid, mut row) in rows {
+            if kid != but.as_bytes() {
+                *row.last_mut().unwrap() ^= 1; // the last byte of the private part
+                table.insert(kid.as_slice(), row.as_slice()).unwrap();
+            }
+        }
+    }
+    txn.commit().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_key_ring_stops_the_start_with_what_to_do() {
+    let mut server = TestServer::start();
+    key(&server, &["rotate", "--now"]);
+    let kid = current(&server)["kid"].as_str().unwrap().to_owned();
+    server.stop();
+    let data = server.dir.path().join("data");
+    damage(&data, &kid);
+    let (code, said, errors) = key_at(&data, &["list"]);
+    assert!(code == 1 && said.is_empty(), "{errors}");
+    assert!(errors.contains("in the key ring is damaged; restore a backup, or begin a new key ring"), "{errors}");
+    assert_eq!(key_at(&data, &["reset", "--yes"]).0, 0);
+    let server = TestServer::on(Arc::clone(&server.dir), &[]);
+    assert_eq!(states(&server), ["current"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_secret_stops_the_start_and_is_not_replaced_by_another() {
+    let mut server = TestServer::with_admin(&[]);
+    let token = server.admin().await;
+    server.stop();
+    let data = server.dir.path().join("data");
+    let (secret, away) = (data.join("signing.key"), server.dir.path().join("away"));
+    std::fs::rename(&secret, &away).unwrap();
+    let (code, _, errors) = key_at(&data, &["list"]);
+    assert!(code == 1 && errors.contains("signing.key is missing"), "{errors}");
+    assert!(!secret.exists());
+    std::fs::rename(&away, &secret).unwrap();
+    server.start_again();
+    assert_eq!(server.status_of(&token).await, 200);
+}
+
+#[test]
+fn keys_are_looked_after_alike_without_a_running_server() {
+    let dir = TempDir::new().unwrap();
+    add_user(dir.path(), "jo@example.com", false);
+    let list = || key_at(dir.path(), &["list"]).1;
+    assert!(list().contains("ES256      current"), "{}", list());
+    let (code, said, errors) = key_at(dir.path(), &["rotate", "--algorithm", "rs256", "--json"]);
+    assert_eq!(code, 0, "{errors}");
+    let made: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((&made["algorithm"], &made["state"]), (&"RS256".into(), &"next".into()));
+    let kid = made["kid"].as_str().unwrap();
+    let shown = key_at(dir.path(), &["show", kid]).1;
+    assert!(shown.contains("public key  {") && shown.contains("\"kty\":\"RSA\""), "{shown}");
+    let json: serde_json::Value = serde_json::from_str(&key_at(dir.path(), &["show", kid, "--json"]).1).unwrap();
+    assert_eq!(json["jwk"]["kid"], kid);
+    assert_eq!(key_at(dir.path(), &["remove", kid, "--json"]).1, format!("{{\"kid\":\"{kid}\"}}\n"));
+    for unknown in ["nobody-s", "../users", "-x", ""] {
+        let (code, _, errors) = key_at(dir.path(), &["show", unknown]);
+        assert!(code == 1 && errors == "error: There is no such key.\n", "{unknown}: {errors}");
+    }
+    assert_eq!(key_at(&dir.path().join("nowhere"), &["list"]).0, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_happens_to_keys_is_in_the_audit_stream_and_in_the_metrics() {
+    let server = TestServer::with_admin(&["--metrics-listen", "127.0.0.1:0"]);
+    let admin = server.admin().await;
+    let first = current(&server)["kid"].as_str().unwrap().to_owned();
+    let rotated = server.post("/keys/rotate").bearer(&admin).json(&serde_json::json!({ "now": true })).await;
+    let second = rotated.json()["kid"].as_str().unwrap().to_owned();
+    assert_eq!(rotated.header("location"), format!("/api/v1/keys/{second}"));
+    key(&server, &["remove", &first]);
+    let log = server.log();
+    log.wait_for("event=key_removed");
+    let text = log.text();
+    let line = |event: &str| text.lines().find(|line| line.contains(event)).unwrap().to_owned();
+    let added = line("event=key_added");
+    assert!(added.contains(&format!("kid={second} algorithm=ES256 client=127.0.0.1 by=admin@example.com")), "{added}");
+    let removed = line("event=key_removed");
+    assert!(removed.contains(&format!("kid={first} algorithm=ES256 client=local by=operator")), "{removed}");
+    assert_eq!(server.status_of(&server.admin().await).await, 200);
+    let metrics = crate::api::metrics::scrape(&server).await;
+    for part in [
+        "latchkey_signing_keys{state=\"current\"} 1",
+        "latchkey_signing_keys{state=\"retired\"} 0",
+        "latchkey_tokens_verified_total{key=\"current\"}",
+        "latchkey_signing_key_since_timestamp_seconds 1",
+    ] {
+        assert!(metrics.contains(part), "{part}: {metrics}");
+    }
 }

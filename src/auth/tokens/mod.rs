@@ -2,45 +2,38 @@
 //!
 //! Guarantees: [`Tokens::verify`] accepts exactly the tokens that [`Tokens::sign`] creates with a key of the ring. The header is compared byte
 //! for byte with those of the ring's keys before anything is decoded, so that the algorithm is the key's and no other `alg`, `typ`, `kid`,
-//! `crit`, `jwk`, `jku` or `x5c` is ever interpreted (RFC 8725 §3.1). No claim is decoded before the signature is verified. Deliberately
-//! absent: time. The caller compares `exp` with the clock, because the library's own check accepts a token at the second of its `exp` and
+//! `crit`, `jwk`, `jku` or `x5c` is ever interpreted (RFC 8725 §3.1). A token is
+//! accepted only if its signature was verified. Where that takes long, the id of the token is compared first, which has a MAC over the
+//! claims. Deliberately absent: time. The caller compares `exp` with the clock, because the library's own check accepts a token at the second of its `exp` and
 //! grants leeway.
 //!
-//! `key` is one key; `seal` encrypts private parts; `signature_cache` keeps the outcome of slow checks.
+//! `claims` is what a token says; `key` is one key; `seal` encrypts private parts; `signature_cache` keeps the outcome of slow checks.
 
+mod claims;
 pub mod key;
 pub mod seal;
 mod signature_cache;
 
-use std::{
-    borrow::Cow,
-    sync::{
-        Arc, PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
-    },
+use std::sync::{
+    Arc, PoisonError, RwLock,
+    atomic::{AtomicU64, Ordering},
 };
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, Header, jwk::JwkSet};
-use serde::{Deserialize, Serialize};
 
 use crate::{
     metrics::METRICS,
-    model::{BlacklistedToken, KeyState, PublicId, SigningAlgorithm, TokenId},
+    model::{KeyState, PublicId, SigningAlgorithm},
+    random,
 };
 use key::{Key, SIGNATURE_BYTES_MAX};
 use signature_cache::SignatureCache;
 
+pub use claims::{Claims, NewToken};
+
 /// The longest token that is decoded. Our own have about 400 bytes, and at most 8,000 with a long issuer and audience.
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
-/// The longest JSON of claims that is decoded. Our own are shorter.
-const PAYLOAD_BYTES_MAX: usize = 5 * 1024;
-/// The end of the year 9999. A token with a later `exp` is refused even with a valid signature, because its blacklist entry would never
-/// be purged.
-const EXPIRES_AT_S_MAX: u64 = 253_402_300_799;
-/// The shortest HS256 key, in bytes: as long as the hash output (RFC 7518 §3.2).
-pub const KEY_BYTES_MIN: usize = 32;
-
 /// A new access token.
 pub struct AccessToken {
     /// The user it authenticates.
@@ -49,76 +42,6 @@ pub struct AccessToken {
     pub text: String,
     /// Its lifetime in seconds.
     pub expires_in_s: u64,
-}
-
-/// The claims of a token.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Claims {
-    /// `iat`: the time of issue, in seconds since 1970.
-    pub issued_at_s: u64,
-    /// `exp`: the time from which it is expired, in seconds since 1970.
-    pub expires_at_s: u64,
-    /// `sub`: the public id of the user.
-    pub subject: PublicId,
-    /// `admin`: whether the user was an administrator at issue. Clients may read it; the server never does (I8).
-    pub admin: bool,
-    /// `jti`: the id of the token.
-    pub token_id: TokenId,
-    /// `epoch`: how often the user's tokens had been invalidated all at once, at issue.
-    pub epoch: u64,
-    /// `iss`: the URL of the server that issued it, if it had one.
-    pub issuer: Option<String>,
-    /// `aud`: the services that it is for, or none if it does not say.
-    pub audience: Vec<String>,
-}
-
-impl Claims {
-    /// Returns what the blacklist stores of the token.
-    #[must_use]
-    pub fn to_blacklisted(&self) -> BlacklistedToken {
-        BlacklistedToken { expires_at_s: self.expires_at_s, token_id: self.token_id }
-    }
-}
-
-/// The claims as JSON in the JWT (RFC 7519 §4.1). A token with any other claim is refused, because our own have none.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Payload<'a> {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    iss: Option<Cow<'a, str>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    aud: Option<Audience>,
-    iat: u64,
-    exp: u64,
-    sub: &'a str,
-    admin: bool,
-    jti: &'a str,
-    epoch: u64,
-}
-
-/// `aud`: one text, or a list of them (RFC 7519 §4.1.3).
-#[derive(Serialize, Deserialize)]
-#[serde(untagged)]
-enum Audience {
-    One(String),
-    Several(Vec<String>),
-}
-
-impl Audience {
-    fn of(names: &[String]) -> Option<Self> {
-        match names {
-            [] => None,
-            [name] => Some(Self::One(name.clone())),
-            several => Some(Self::Several(several.to_vec())),
-        }
-    }
-
-    fn into_names(self) -> Vec<String> {
-        match self {
-            Self::One(name) => vec![name],
-            Self::Several(names) => names,
-        }
-    }
 }
 
 /// A key of the ring, prepared for use.
@@ -268,28 +191,19 @@ impl Tokens {
         self.last_issued_at_s.load(Ordering::Acquire)
     }
 
-    /// Returns the JWT with these claims, signed with the current key.
+    /// Returns a JWT with these claims, signed with the current key.
     ///
     /// # Panics
     /// Never: plain claims serialize.
     #[must_use]
-    pub fn sign(&self, claims: &Claims) -> String {
-        self.last_issued_at_s.fetch_max(claims.issued_at_s, Ordering::AcqRel);
-        let payload = serde_json::to_vec(&Payload {
-            iss: claims.issuer.as_deref().map(Cow::Borrowed),
-            aud: Audience::of(&claims.audience),
-            iat: claims.issued_at_s,
-            exp: claims.expires_at_s,
-            sub: &claims.subject.to_string(),
-            admin: claims.admin,
-            jti: &claims.token_id.to_string(),
-            epoch: claims.epoch,
-        })
-        .expect("BUG: plain claims serialize");
+    pub fn sign(&self, token: &NewToken) -> String {
+        self.last_issued_at_s.fetch_max(token.issued_at_s, Ordering::AcqRel);
         let ring = self.ring();
         let current = &ring.keys[0];
+        let token_id = current.key.token_id(token, random::bytes());
+        let payload = claims::encode(token, token_id, self.settings.issuer.as_deref(), &self.settings.audience);
         let mut token = current.prefix.clone();
-        BASE64_URL_SAFE_NO_PAD.encode_string(payload, &mut token);
+        token.push_str(&payload);
         let signature = current.key.sign(token.as_bytes());
         token.push('.');
         BASE64_URL_SAFE_NO_PAD.encode_string(signature, &mut token);
@@ -310,26 +224,15 @@ impl Tokens {
             let mut room = [0; SIGNATURE_BYTES_MAX + 4]; // the decoder needs more than the signature
             decoded(signature, &mut room).is_some_and(|signature| key.key.verifies(signed.as_bytes(), signature))
         };
-        let good = if key.key.is_slow_to_verify() { self.signatures.is_good(token, verify) } else { verify() };
-        if !good || payload.len() > PAYLOAD_BYTES_MAX / 3 * 4 {
-            return None;
-        }
-        let json = BASE64_URL_SAFE_NO_PAD.decode(payload).ok()?;
-        let payload: Payload<'_> = serde_json::from_slice(&json).ok()?;
-        if payload.exp <= payload.iat || payload.exp > EXPIRES_AT_S_MAX {
-            return None;
-        }
+        let claims = if key.key.is_slow_to_verify() {
+            let claims = claims::decode(payload)?;
+            let is_good = || key.key.has_made_id(&claims) && verify();
+            self.signatures.is_good(token, is_good).then_some(claims)?
+        } else {
+            verify().then(|| claims::decode(payload)).flatten()?
+        };
         METRICS.count_token_of(key.state);
-        Some(Claims {
-            issued_at_s: payload.iat,
-            expires_at_s: payload.exp,
-            subject: PublicId::parse(payload.sub)?,
-            admin: payload.admin,
-            token_id: TokenId::parse(payload.jti)?,
-            epoch: payload.epoch,
-            issuer: payload.iss.map(Cow::into_owned),
-            audience: payload.aud.map(Audience::into_names).unwrap_or_default(),
-        })
+        Some(claims)
     }
 }
 

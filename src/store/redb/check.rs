@@ -19,7 +19,7 @@ use crate::{
             email_index::{self, MailboxDuplicate},
             known_devices,
             record::{self, WidgetRow},
-            revocations, schema, service_table, tables, user_index, user_row, users, widgets,
+            revocations, schema, service_table, signing_keys, tables, user_index, user_row, users, widgets,
         },
     },
 };
@@ -84,9 +84,7 @@ pub fn check_on(
     let mut checker = Checker { txn: &txn, path, done: 0, rows: backup::count(&txn)?.1, progress };
     let (users, administrators) = checker.users(check_hash).map_err(damaged)?;
     let widgets = checker.widgets().map_err(damaged)?;
-    checker.known_devices().map_err(damaged)?;
-    checker.revocations().map_err(damaged)?;
-    checker.services().map_err(damaged)?;
+    checker.other_tables().map_err(damaged)?;
     let blacklisted = txn.open_table(tables::BLACKLIST)?.len()?;
     let mailbox_duplicates = email_index::duplicates(&txn).map_err(damaged)?;
     Ok(DatabaseContents { schema, users, administrators, widgets, blacklisted, mailbox_duplicates })
@@ -158,29 +156,22 @@ impl Checker<'_> {
         Ok((all, administrators))
     }
 
-    fn known_devices(&self) -> Result<(), StoreError> {
-        let sound = known_devices::are_sound(self.txn)?;
-        if sound {
-            Ok(())
-        } else {
-            Err(self.wrong("a known device belongs to no user, or is not in the order of logins"))
+    /// Verifies the tables that need no count.
+    fn other_tables(&self) -> Result<(), StoreError> {
+        for (sound, wrong) in [
+            (
+                known_devices::are_sound(self.txn)?,
+                "a known device belongs to no user, or is not in the order of logins",
+            ),
+            (revocations::are_sound(self.txn)?, "the revocation feed and its order of expiry differ"),
+            (service_table::are_sound(self.txn)?, "two services have the same name, or there are too many"),
+            (signing_keys::are_sound(self.txn)?, "not exactly one signing key is the current one"),
+        ] {
+            if !sound {
+                return Err(self.wrong(wrong));
+            }
         }
-    }
-
-    fn revocations(&self) -> Result<(), StoreError> {
-        if revocations::are_sound(self.txn)? {
-            Ok(())
-        } else {
-            Err(self.wrong("the revocation feed and its order of expiry differ"))
-        }
-    }
-
-    fn services(&self) -> Result<(), StoreError> {
-        if service_table::are_sound(self.txn)? {
-            Ok(())
-        } else {
-            Err(self.wrong("two services have the same name, or there are too many"))
-        }
+        Ok(())
     }
 
     fn widgets(&mut self) -> Result<u64, StoreError> {

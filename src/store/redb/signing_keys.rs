@@ -32,6 +32,12 @@ pub(in crate::store) fn all(txn: &redb::ReadTransaction) -> Result<Vec<StoredKey
         .collect()
 }
 
+/// Whether each row can be read, and one key is current, or there are no keys yet.
+pub(in crate::store) fn are_sound(txn: &redb::ReadTransaction) -> Result<bool, StoreError> {
+    let keys = all(txn)?;
+    Ok(keys.is_empty() || keys.iter().filter(|key| matches!(key.state, KeyState::Current { .. })).count() == 1)
+}
+
 /// Returns the algorithm that the first key of the key ring must have, or `None` if there never was one.
 pub(in crate::store) fn first_algorithm(snapshot: &Snapshot) -> Result<Option<SigningAlgorithm>, StoreError> {
     let number = snapshot.open_table(META)?.get(FIRST_ALGORITHM)?.map(|number| number.value());
