@@ -23,7 +23,7 @@ pub fn bytes<const N: usize>() -> [u8; N] {
 
 /// Returns the operating system's random numbers in the form that aws-lc asks for.
 #[must_use]
-pub fn source() -> impl SecureRandom {
+pub fn system() -> impl SecureRandom {
     SystemRandom::new()
 }
 

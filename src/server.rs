@@ -151,7 +151,7 @@ pub async fn reset_key_ring(config: &Config, clock: Arc<dyn Clock>) -> anyhow::R
     config.secret_key()?; // an unusable one is reported before anything is changed
     let dir = DataDir::take(&config.data_dir)?;
     let store = Store::open(&dir, config.cache_bytes())?;
-    store.begin_data_generation().await?;
+    store.invalidate_all_tokens().await?;
     store.close()?;
     drop(dir);
     ApplicationState::open(config, clock).await?.close()

@@ -37,7 +37,7 @@ pub use error::AuthError;
 pub use tokens::AccessToken;
 
 /// More than the longest time in seconds from when a login reads its user until it issues a token.
-const LOGIN_S_MAX: u64 = 300;
+const LOGIN_DURATION_MAX_S: u64 = 300;
 
 /// The user of an authenticated request.
 ///
@@ -364,7 +364,7 @@ impl Auth {
     /// user before a change, is included.
     fn last_token_expires_at_s(&self) -> u64 {
         let now_s = self.clock.unix_s().max(self.store.purged_through_s()).max(self.tokens.last_issued_at_s());
-        now_s + self.tokens.ring().token_lifetime_max_s() + LOGIN_S_MAX
+        now_s + self.tokens.ring().token_lifetime_max_s() + LOGIN_DURATION_MAX_S
     }
 
     /// Returns the current time in seconds since 1970.

@@ -114,7 +114,7 @@ impl Auth {
         }
         // After the verification, so that a program with a good secret is let in whatever another one at its address sends. Nobody guesses
         // 256 random bits; the limit keeps a program with a wrong secret from filling the log.
-        self.throttle.wrong_secret(from)?;
+        self.throttle.count_wrong_secret(from)?;
         Err(AuthError::ServiceRefused)
     }
 

@@ -92,7 +92,7 @@ impl Throttle {
     ///
     /// # Errors
     /// [`AuthError::Throttled`].
-    pub fn wrong_secret(&self, from: Option<IpAddr>) -> Result<(), AuthError> {
+    pub fn count_wrong_secret(&self, from: Option<IpAddr>) -> Result<(), AuthError> {
         count(self.logins.as_ref(), from)
     }
 

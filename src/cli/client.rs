@@ -109,7 +109,7 @@ impl Client {
 
     /// Like [`Client::call`], but calls what the operator alone may do, with a body that is not JSON.
     pub(super) fn call_as_operator(&mut self, path: &str, body: Vec<u8>) -> anyhow::Result<Value> {
-        self.exchange("POST", &format!("{OPERATOR_PATH_PREFIX}{path}"), None, Some(body))
+        self.send("POST", &format!("{OPERATOR_PATH_PREFIX}{path}"), None, Some(body))
     }
 
     /// Like [`Client::call`], with a token in the header.
@@ -121,16 +121,10 @@ impl Client {
         body: Option<&Value>,
     ) -> anyhow::Result<Value> {
         let body = body.map(|body| body.to_string().into_bytes());
-        self.exchange(method, &format!("{}{path}", http::BASE_PATH), bearer, body)
+        self.send(method, &format!("{}{path}", http::BASE_PATH), bearer, body)
     }
 
-    fn exchange(
-        &mut self,
-        method: &str,
-        path: &str,
-        bearer: Option<&str>,
-        body: Option<Vec<u8>>,
-    ) -> anyhow::Result<Value> {
+    fn send(&mut self, method: &str, path: &str, bearer: Option<&str>, body: Option<Vec<u8>>) -> anyhow::Result<Value> {
         let (status, bytes) = match &mut self.connection {
             Connection::InProcess(_, routes) => {
                 self.runtime.block_on(operator::call(&**routes, method, path, bearer, body))

@@ -46,7 +46,7 @@ pub use address::ListenAddress;
 pub use backups::{BackupSchedule, BackupSettings};
 pub use environment::{SECRET_VARIABLE, check_environment, without_empty_variables};
 pub use guessing::Guessing;
-pub use tokens::{KeyRotation, TokenArgs};
+pub use tokens::{KeyAgeMax, TokenArgs};
 pub use values::{ConfigError, trim_value};
 
 /// The shortest secret, in bytes: as long as the output of SHA-256 (RFC 7518 §3.2).

@@ -48,7 +48,7 @@ pub struct TokenArgs {
     /// by `latchkey key rotate`.
     #[arg(long, global = true, env = "LATCHKEY_KEY_ROTATION", help_heading = "Tokens", value_name = "DURATION", default_value = "90d",
           value_parser = trimmed(key_rotation))]
-    pub key_rotation: KeyRotation,
+    pub key_rotation: KeyAgeMax,
 
     /// File with the secret that the signing keys are encrypted with, at least 32 bytes; one line end behind it is not part of it. In a
     /// new data directory it is the first signing key too, of HS256. By default a secret is made at the first start and kept in the data
@@ -59,7 +59,7 @@ pub struct TokenArgs {
 
 /// The age at which a signing key is replaced, or `None` for never.
 #[derive(Debug, Clone, Copy)]
-pub struct KeyRotation(pub Option<Duration>);
+pub struct KeyAgeMax(pub Option<Duration>);
 
 impl TokenArgs {
     /// Returns what new tokens say.
@@ -82,12 +82,12 @@ impl TokenArgs {
     }
 }
 
-fn key_rotation(text: &str) -> Result<KeyRotation, String> {
+fn key_rotation(text: &str) -> Result<KeyAgeMax, String> {
     if text == "off" {
-        return Ok(KeyRotation(None));
+        return Ok(KeyAgeMax(None));
     }
     let (min, max) = (Duration::from_hours(1), Duration::from_hours(3650 * 24));
-    duration(text, min, max, "must be off or from 1h to 3650d").map(|age| KeyRotation(Some(age)))
+    duration(text, min, max, "must be off or from 1h to 3650d").map(|age| KeyAgeMax(Some(age)))
 }
 
 /// Parses the public URL, and returns it without a slash at its end: the issuer is compared byte for byte (RFC 8414 §3.3).

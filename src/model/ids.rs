@@ -104,7 +104,8 @@ impl fmt::Display for ServiceId {
     }
 }
 
-/// The id of one token: its `jti` claim (RFC 7519 §4.1.7), with 122 random bits.
+/// The id of one token: its `jti` claim (RFC 7519 §4.1.7), a UUID of version 4. Half of its bits are random, the others a MAC over the claims
+/// (`auth::tokens::key`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TokenId(Uuid);
 

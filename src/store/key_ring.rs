@@ -17,8 +17,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] if the disk fails.
-    pub fn first_signing_algorithm(&self) -> Result<Option<SigningAlgorithm>, StoreError> {
-        self.engine.read(signing_keys::first_algorithm)
+    pub fn next_ring_algorithm(&self) -> Result<Option<SigningAlgorithm>, StoreError> {
+        self.engine.read(signing_keys::next_ring_algorithm)
     }
 
     /// Lets `change` change the signing keys in one transaction, and returns its result and all keys after it. `change` may run more than
@@ -37,7 +37,7 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError`] if the disk fails.
-    pub async fn begin_data_generation(&self) -> Result<(), StoreError> {
-        self.engine.write(schema::set_new_generation).await
+    pub async fn invalidate_all_tokens(&self) -> Result<(), StoreError> {
+        self.engine.write(schema::invalidate_all_tokens).await
     }
 }

@@ -61,8 +61,8 @@ impl Store {
 
     /// Returns a receiver that changes when a [`Store::revocation_page`] that begins afterwards may find more at the end of the feed.
     #[must_use]
-    pub fn revocations_to_come(&self) -> watch::Receiver<()> {
-        self.engine.revocations_to_come()
+    pub fn subscribe_revocations(&self) -> watch::Receiver<()> {
+        self.engine.subscribe_revocations()
     }
 
     /// Removes up to `limit` rows of the revocation feed whose tokens all have expired at `now_s` or before, or fewer if they are large.

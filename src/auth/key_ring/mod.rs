@@ -5,7 +5,7 @@
 //! token. Of two changes at once the second sees the first. A change is durable before a token is signed or refused by it (I1). Private parts
 //! are stored encrypted. Deliberately absent: HS256 keys in an automatic rotation, because the operator has given them to others by hand.
 
-mod rules;
+mod lifecycle;
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,8 +22,8 @@ use crate::{
     model::{KeyState, SigningAlgorithm, StoredKey},
     store::{Store, StoreError},
 };
-pub use rules::JWKS_CACHED_S;
-use rules::{PUBLISHED_BEFORE_S, advance, log, log_changes, retire_current};
+pub use lifecycle::JWKS_CACHED_S;
+use lifecycle::{PREPUBLICATION_S, apply_due_transitions, log, log_changes, retire_current};
 
 /// The maximum number of keys. Each token is compared with the headers of all of them.
 const KEYS_MAX: usize = 64;
@@ -163,7 +163,7 @@ impl KeyRing {
         let state = if now {
             KeyState::Current { since_s: now_s }
         } else {
-            KeyState::Next { signs_from_s: now_s + PUBLISHED_BEFORE_S }
+            KeyState::Next { signs_from_s: now_s + PREPUBLICATION_S }
         };
         let stored = StoredKey {
             kid: key.kid.clone(),
@@ -173,7 +173,7 @@ impl KeyRing {
             token_lifetime_max_s: self.tokens.settings().lifetime_s,
             sealed: secret.sealing.seal(&key.kid, algorithm, private),
         };
-        let (inserted, issued_s) = (stored.clone(), self.issued_s());
+        let (inserted, latest_issue_s) = (stored.clone(), self.latest_issue_s());
         self.change(&secret, move |keys| {
             if keys.iter().any(|key| key.kid == inserted.kid) {
                 return Err(KeyRingError::Exists);
@@ -183,7 +183,7 @@ impl KeyRing {
             }
             if now {
                 keys.retain(|key| !matches!(key.state, KeyState::Next { .. })); // it may have leaked too, and signed nothing
-                retire_current(keys, now_s, issued_s);
+                retire_current(keys, now_s, latest_issue_s);
             } else if keys.iter().any(|key| matches!(key.state, KeyState::Next { .. })) {
                 return Err(KeyRingError::RotationUnderWay);
             }
@@ -198,8 +198,8 @@ impl KeyRing {
     ///
     /// # Errors
     /// [`KeyRingError::NotFound`], [`KeyRingError::IsCurrent`], [`KeyRingError::Store`].
-    pub async fn retire(&self, kid: &str) -> Result<StoredKey, KeyRingError> {
-        self.take_out(kid, |state| matches!(state, KeyState::Next { .. })).await
+    pub async fn cancel_next(&self, kid: &str) -> Result<StoredKey, KeyRingError> {
+        self.remove_if(kid, |state| matches!(state, KeyState::Next { .. })).await
     }
 
     /// Removes a key that does not sign. Every token that it signed is invalid at the next request. Returns the key as it was.
@@ -207,11 +207,11 @@ impl KeyRing {
     /// # Errors
     /// [`KeyRingError::NotFound`], [`KeyRingError::IsCurrent`], [`KeyRingError::Store`].
     pub async fn remove(&self, kid: &str) -> Result<StoredKey, KeyRingError> {
-        self.take_out(kid, |_| true).await
+        self.remove_if(kid, |_| true).await
     }
 
     /// Removes the key if `is_removed` says so of its state.
-    async fn take_out(&self, kid: &str, is_removed: fn(KeyState) -> bool) -> Result<StoredKey, KeyRingError> {
+    async fn remove_if(&self, kid: &str, is_removed: fn(KeyState) -> bool) -> Result<StoredKey, KeyRingError> {
         let (secret, kid) = (self.secret.lock().await, kid.to_owned());
         self.change(&secret, move |keys| {
             let place = keys.iter().position(|key| key.kid == kid).ok_or(KeyRingError::NotFound)?;
@@ -249,7 +249,7 @@ impl KeyRing {
     /// [`KeyRingError::Store`].
     pub async fn reset(&self) -> Result<(), KeyRingError> {
         let secret = self.secret.lock().await;
-        self.store.begin_data_generation().await?;
+        self.store.invalidate_all_tokens().await?;
         let lifetime_s = self.tokens.settings().lifetime_s;
         let keys = load_or_begin(&self.store, &*self.clock, &secret, &self.settings, lifetime_s).await?;
         self.tokens.replace_ring(ring(&keys, &secret.sealing)?);
@@ -262,13 +262,13 @@ impl KeyRing {
     /// [`KeyRingError::Store`], [`KeyRingError::Damaged`].
     pub async fn maintain(&self) -> Result<(), KeyRingError> {
         let secret = self.secret.lock().await;
-        let (now_s, issued_s) = (self.clock.unix_s(), self.issued_s());
+        let (now_s, latest_issue_s) = (self.clock.unix_s(), self.latest_issue_s());
         let stored = self.store.signing_keys()?;
         let mut planned = stored.clone();
-        advance(&mut planned, now_s, issued_s);
+        apply_due_transitions(&mut planned, now_s, latest_issue_s);
         if planned != stored {
             self.change(&secret, move |keys| {
-                advance(keys, now_s, issued_s);
+                apply_due_transitions(keys, now_s, latest_issue_s);
                 Ok(())
             })
             .await?;
@@ -314,7 +314,7 @@ impl KeyRing {
     }
 
     /// Returns the latest time at which a token may have been issued, in seconds since 1970. It is later than now where the clock was set back.
-    fn issued_s(&self) -> u64 {
+    fn latest_issue_s(&self) -> u64 {
         self.clock.unix_s().max(self.tokens.last_issued_at_s()).max(self.store.purged_through_s())
     }
 }
@@ -333,7 +333,7 @@ async fn load_or_begin(
     if !stored.is_empty() && !stored.iter().any(signs_shorter) {
         return Ok(stored);
     }
-    let algorithm = match store.first_signing_algorithm()? {
+    let algorithm = match store.next_ring_algorithm()? {
         Some(algorithm) => algorithm,
         None if settings.secret_is_given => SigningAlgorithm::Hs256,
         None => settings.algorithm,

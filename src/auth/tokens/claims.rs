@@ -51,7 +51,7 @@ pub struct Claims {
 
 impl Claims {
     /// Returns what was to be signed.
-    pub(super) fn as_new(&self) -> NewToken {
+    pub(super) fn to_new_token(&self) -> NewToken {
         let Self { issued_at_s, expires_at_s, subject, admin, epoch, .. } = *self;
         NewToken { issued_at_s, expires_at_s, subject, admin, epoch }
     }

@@ -76,7 +76,7 @@ pub struct Key {
 pub struct PublicKey {
     parsed: ParsedPublicKey,
     /// Whether of the two signatures that ECDSA verifies only the one with the lesser `s` is taken.
-    has_two_forms: bool,
+    requires_lower_s: bool,
 }
 
 impl PublicKey {
@@ -84,19 +84,19 @@ impl PublicKey {
     /// is none, or for HS256, which has no public key.
     #[must_use]
     pub fn new(algorithm: SigningAlgorithm, bytes: &[u8]) -> Option<Self> {
-        let (parsed, has_two_forms) = match algorithm {
+        let (parsed, requires_lower_s) = match algorithm {
             SigningAlgorithm::Es256 => (ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, bytes), true),
             SigningAlgorithm::EdDsa => (ParsedPublicKey::new(&ED25519, bytes), false),
             SigningAlgorithm::Rs256 => (ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, bytes), false),
             SigningAlgorithm::Hs256 => return None,
         };
-        Some(Self { parsed: parsed.ok()?, has_two_forms })
+        Some(Self { parsed: parsed.ok()?, requires_lower_s })
     }
 
     /// Whether `signature`, as the bytes of JWS, is one of `message`.
     #[must_use]
     pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        let is_form = !self.has_two_forms || signature.get(32..).is_some_and(|s| s <= P256_HALF_ORDER.as_slice());
+        let is_form = !self.requires_lower_s || signature.get(32..).is_some_and(|s| s <= P256_HALF_ORDER.as_slice());
         is_form && self.parsed.verify_sig(message, signature).is_ok()
     }
 }
@@ -216,7 +216,7 @@ impl Key {
     /// If there is no memory.
     #[must_use]
     pub fn sign(&self, message: &[u8]) -> Vec<u8> {
-        let random = random::source();
+        let random = random::system();
         match &self.pair {
             KeyPair::Es256(pair, _) => {
                 let signature = pair.sign(&random, message).expect("BUG: ECDSA signs any message");
@@ -264,10 +264,10 @@ impl Key {
     }
 
     /// Whether [`Key::token_id`] made the id of a token with these claims.
-    pub(super) fn has_made_id(&self, claims: &Claims) -> bool {
+    pub(super) fn has_valid_token_id(&self, claims: &Claims) -> bool {
         let id = claims.token_id.to_bytes();
         let (random, _) = id.split_first_chunk().expect("BUG: an id has 16 bytes");
-        self.token_id(&claims.as_new(), *random).to_bytes().ct_eq(&id).into()
+        self.token_id(&claims.to_new_token(), *random).to_bytes().ct_eq(&id).into()
     }
 
     /// Whether a check of a signature takes so long that its outcome is worth keeping: microseconds, and not nanoseconds.

@@ -226,8 +226,8 @@ impl Tokens {
         };
         let claims = if key.key.is_slow_to_verify() {
             let claims = claims::decode(payload)?;
-            let is_good = || key.key.has_made_id(&claims) && verify();
-            self.signatures.is_good(token, is_good).then_some(claims)?
+            let is_good = || key.key.has_valid_token_id(&claims) && verify();
+            self.signatures.verify_cached(token, is_good).then_some(claims)?
         } else {
             verify().then(|| claims::decode(payload)).flatten()?
         };

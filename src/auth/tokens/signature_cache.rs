@@ -43,7 +43,7 @@ impl SignatureCache {
     }
 
     /// Returns whether `token` has a good signature: as is known, or else as `verify` finds.
-    pub(super) fn is_good(&self, token: &str, verify: impl FnOnce() -> bool) -> bool {
+    pub(super) fn verify_cached(&self, token: &str, verify: impl FnOnce() -> bool) -> bool {
         let hash = self.hash(token);
         if self.shard(&hash).contains(&hash) {
             return true;

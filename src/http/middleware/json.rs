@@ -64,12 +64,12 @@ pub struct JsonLater<T>(Response, PhantomData<fn() -> T>);
 
 impl<T: Serialize + Send> JsonLater<T> {
     /// Returns a body that is there.
-    pub fn now(value: &T) -> Self {
+    pub fn ready(value: &T) -> Self {
         Self(response(to_bytes(value)), PhantomData)
     }
 
     /// Returns a body that is there when `value` resolves.
-    pub fn later(value: impl Future<Output = T> + Send + 'static) -> Self {
+    pub fn deferred(value: impl Future<Output = T> + Send + 'static) -> Self {
         let bytes = value.map(|value| Ok::<_, io::Error>(to_bytes(&value)));
         Self(response(Body::from_bytes_stream(stream::once(bytes))), PhantomData)
     }

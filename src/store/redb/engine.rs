@@ -153,8 +153,8 @@ impl RedbEngine {
     }
 
     /// Returns a receiver that changes when a read that begins afterwards may find more in the revocation feed.
-    pub(in crate::store) fn revocations_to_come(&self) -> watch::Receiver<()> {
-        self.handle.revocations_to_come()
+    pub(in crate::store) fn subscribe_revocations(&self) -> watch::Receiver<()> {
+        self.handle.subscribe_revocations()
     }
 
     /// The size of the database in bytes.

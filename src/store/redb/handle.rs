@@ -132,7 +132,7 @@ impl DatabaseHandle {
     }
 
     /// Returns a receiver that changes when a snapshot that is taken afterwards may have more of the revocation feed.
-    pub(in crate::store) fn revocations_to_come(&self) -> watch::Receiver<()> {
+    pub(in crate::store) fn subscribe_revocations(&self) -> watch::Receiver<()> {
         self.revoked.subscribe()
     }
 

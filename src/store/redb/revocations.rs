@@ -17,7 +17,7 @@ use crate::{
         redb::{
             record,
             tables::{
-                BLACKLIST, BytesTable, META, REVOCATION_FEED, REVOCATIONS, REVOCATIONS_BY_EXPIRY, REVOCATIONS_FROM,
+                BLACKLIST, BytesTable, META, REVOCATION_FEED, REVOCATIONS, REVOCATIONS_BY_EXPIRY, REVOCATIONS_NEXT_MIN,
             },
         },
     },
@@ -34,9 +34,9 @@ const PURGED_BYTES_MAX: usize = 1024 * 1024;
 const MIGRATED_ROW_ENTRIES: usize = 1000;
 
 /// The first byte of an entry: what it is about.
-const TOKEN: u8 = 0;
-const USER: u8 = 1;
-const ADMIN: u8 = 2;
+const TAG_TOKEN: u8 = 0;
+const TAG_USER: u8 = 1;
+const TAG_ADMIN: u8 = 2;
 
 /// A place in the revocation feed: everything before it was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,12 +79,12 @@ impl Entry {
     fn write(&self, bytes: &mut Vec<u8>) {
         match self {
             Self::Token(token) => {
-                bytes.push(TOKEN);
+                bytes.push(TAG_TOKEN);
                 bytes.extend(token.expires_at_s.to_be_bytes());
                 bytes.extend(token.token_id.to_bytes());
             }
             Self::User(user) => {
-                bytes.push(if user.admin { ADMIN } else { USER });
+                bytes.push(if user.admin { TAG_ADMIN } else { TAG_USER });
                 bytes.extend(user.expires_at_s.to_be_bytes());
                 bytes.extend(user.user.to_bytes());
                 bytes.extend(user.min_epoch.to_be_bytes());
@@ -98,12 +98,12 @@ impl Entry {
         let (expires_at_s, bytes) = bytes.split_first_chunk()?;
         let (id, bytes) = bytes.split_first_chunk()?;
         let expires_at_s = u64::from_be_bytes(*expires_at_s);
-        if *kind == TOKEN {
+        if *kind == TAG_TOKEN {
             return Some((Self::Token(BlacklistedToken { expires_at_s, token_id: TokenId::from_bytes(*id) }), bytes));
         }
         let admin = match *kind {
-            USER => false,
-            ADMIN => true,
+            TAG_USER => false,
+            TAG_ADMIN => true,
             _ => return None,
         };
         let (min_epoch, bytes) = bytes.split_first_chunk()?;
@@ -160,7 +160,7 @@ fn next_number(
     rows: &impl ReadableTable<&'static [u8], &'static [u8]>,
     meta: &impl ReadableTable<&'static str, u64>,
 ) -> Result<u64, StoreError> {
-    let from = meta.get(REVOCATIONS_FROM)?.map_or(1, |from| from.value());
+    let from = meta.get(REVOCATIONS_NEXT_MIN)?.map_or(1, |from| from.value());
     let last = rows.last()?.map(|(last, _)| record::number(ROWS, last.value())).transpose()?;
     Ok(last.map_or(from, |last| from.max(last + 1)))
 }
@@ -237,7 +237,7 @@ pub(in crate::store) fn have_expired(txn: &ReadTransaction, now_s: u64) -> Resul
 pub(in crate::store) fn purge(txn: &WriteTransaction, now_s: u64, limit: usize) -> Result<bool, StoreError> {
     let (mut tables, mut meta) = (Tables::open(txn)?, txn.open_table(META)?);
     let from = next_number(&tables.rows, &meta)?;
-    meta.insert(REVOCATIONS_FROM, from)?;
+    meta.insert(REVOCATIONS_NEXT_MIN, from)?;
     let expired: Vec<[u8; 16]> = tables
         .by_expiry
         .range(..first_live(now_s).as_slice())?

@@ -93,7 +93,7 @@ fn create_keys_services_and_revocations(txn: &WriteTransaction) -> Result<(), St
     let mut meta = txn.open_table(META)?;
     // A new file gets its schema version after all steps.
     if meta.get(SCHEMA_VERSION)?.is_some() {
-        meta.insert(tables::FIRST_ALGORITHM, signing_keys::HS256)?;
+        meta.insert(tables::NEXT_RING_ALGORITHM, signing_keys::HS256)?;
     }
     Ok(())
 }
@@ -246,12 +246,12 @@ pub(in crate::store) fn data_generation(txn: &ReadTransaction) -> Result<Option<
 /// Sets a new random data generation in the verified file at `path`, and begins another revocation feed.
 pub(in crate::store) fn begin_data_generation(path: &Path) -> Result<(), StoreError> {
     let database = Database::open(path).map_err(|error| refusal(path, error))?;
-    transact(&database, set_new_generation)?;
+    transact(&database, invalidate_all_tokens)?;
     Ok(database.close()?)
 }
 
 /// Sets a new random data generation, empties the key ring, which invalidates all tokens, and begins another revocation feed.
-pub(in crate::store) fn set_new_generation(txn: &Transaction) -> Result<(), StoreError> {
+pub(in crate::store) fn invalidate_all_tokens(txn: &Transaction) -> Result<(), StoreError> {
     signing_keys::remove_all(txn)?;
     txn.open_table(META)?.insert(GENERATION, u64::from_be_bytes(random::bytes()))?;
     revocations::begin_feed(txn)

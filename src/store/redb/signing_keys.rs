@@ -12,7 +12,7 @@ use crate::{
         redb::{
             handle::Snapshot,
             record::{self, SigningKeyRow},
-            tables::{FIRST_ALGORITHM, META, SIGNING_KEYS},
+            tables::{META, NEXT_RING_ALGORITHM, SIGNING_KEYS},
             transaction::Transaction,
         },
     },
@@ -20,7 +20,7 @@ use crate::{
 
 /// The name of the table in errors.
 const TABLE: &str = "signing_keys";
-/// The number of HS256 in rows and in [`FIRST_ALGORITHM`].
+/// The number of HS256 in rows and in [`NEXT_RING_ALGORITHM`].
 pub(in crate::store) const HS256: u64 = 4;
 
 /// Returns all keys, in the order of their ids.
@@ -39,8 +39,8 @@ pub(in crate::store) fn are_sound(txn: &redb::ReadTransaction) -> Result<bool, S
 }
 
 /// Returns the algorithm that the first key of the key ring must have, or `None` if there never was one.
-pub(in crate::store) fn first_algorithm(snapshot: &Snapshot) -> Result<Option<SigningAlgorithm>, StoreError> {
-    let number = snapshot.open_table(META)?.get(FIRST_ALGORITHM)?.map(|number| number.value());
+pub(in crate::store) fn next_ring_algorithm(snapshot: &Snapshot) -> Result<Option<SigningAlgorithm>, StoreError> {
+    let number = snapshot.open_table(META)?.get(NEXT_RING_ALGORITHM)?.map(|number| number.value());
     number.map(algorithm).transpose()
 }
 
@@ -67,7 +67,7 @@ pub(in crate::store) fn remove_all(txn: &WriteTransaction) -> Result<(), StoreEr
     let keys = read_to_write(txn)?;
     let current = keys.iter().find(|key| matches!(key.state, KeyState::Current { .. }));
     if let Some(key) = current {
-        txn.open_table(META)?.insert(FIRST_ALGORITHM, number(key.algorithm))?;
+        txn.open_table(META)?.insert(NEXT_RING_ALGORITHM, number(key.algorithm))?;
     }
     let mut table = txn.open_table(SIGNING_KEYS)?;
     for key in &keys {

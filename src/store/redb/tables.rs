@@ -83,8 +83,8 @@ pub(in crate::store) const FOREIGN_HASH_COUNT: &str = "foreign_password_hashes";
 pub(in crate::store) const PURGED_THROUGH_S: &str = "blacklist_purged_through_s";
 /// Key in [`META`]: the algorithm of the first key of a key ring, where there was a signing key before: in a file from before schema 8, and
 /// after a restore. See `signing_keys`.
-pub(in crate::store) const FIRST_ALGORITHM: &str = "first_signing_algorithm";
+pub(in crate::store) const NEXT_RING_ALGORITHM: &str = "next_ring_algorithm";
 /// Key in [`META`]: a random number that names the revocation feed. A cursor of another feed is refused.
 pub(in crate::store) const REVOCATION_FEED: &str = "revocation_feed";
 /// Key in [`META`]: no row of [`REVOCATIONS`] that is written from now on has a lower number. Absent until the first purge.
-pub(in crate::store) const REVOCATIONS_FROM: &str = "revocations_from";
+pub(in crate::store) const REVOCATIONS_NEXT_MIN: &str = "revocations_from";

@@ -21,7 +21,7 @@ use crate::{
             json::Json,
         },
     },
-    model::{SigningAlgorithm, StoredKey},
+    model::{KeyState, SigningAlgorithm, StoredKey},
 };
 use wire::{KeyList, KeyRemoved, KidParam, Rotated, Rotation};
 
@@ -93,8 +93,10 @@ impl KeysApi {
         kid: Path<KidParam>,
     ) -> Result<Json<KeyJson>, Documented<404, 409>> {
         let before = self.guard.auth.tokens().ring(); // it still has the public part
-        let key = self.keys().retire(&kid.text.unwrap_or_default()).await?;
-        manager.audit_key("key_retired", &key, client);
+        let key = self.keys().cancel_next(&kid.text.unwrap_or_default()).await?;
+        if matches!(key.state, KeyState::Next { .. }) {
+            manager.audit_key("key_cancelled", &key, client);
+        }
         Ok(Json(KeyJson::new(&key, &before)))
     }
 

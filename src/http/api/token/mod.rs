@@ -47,7 +47,7 @@ impl TokenApi {
         body: Body<GivenToken>,
     ) -> Result<Json<Introspection>, ApiError> {
         let token = given_token(body.fields)?;
-        Ok(Json(self.authenticate(&token)?.map_or_else(Introspection::inactive, |caller| Introspection::new(&caller))))
+        Ok(Json(self.caller_of(&token)?.map_or_else(Introspection::inactive, |caller| Introspection::new(&caller))))
     }
 
     /// Revoke a token
@@ -62,7 +62,7 @@ impl TokenApi {
         body: Body<GivenToken>,
     ) -> Result<Json<SuccessBody>, ApiError> {
         let token = given_token(body.fields)?;
-        if let Some(caller) = self.authenticate(&token)? {
+        if let Some(caller) = self.caller_of(&token)? {
             match self.guard.auth.log_out(&caller).await {
                 Ok(()) => audit::record_revocation(&service, caller.user(), client),
                 Err(AuthError::TokenBlacklisted) => {} // it was revoked or logged out at the same time
@@ -75,7 +75,7 @@ impl TokenApi {
 
 impl TokenApi {
     /// Returns the caller whose token it is, or `None` if the token would be refused.
-    fn authenticate(&self, token: &str) -> Result<Option<Caller>, ApiError> {
+    fn caller_of(&self, token: &str) -> Result<Option<Caller>, ApiError> {
         match self.guard.auth.authenticate(token) {
             Ok(caller) => Ok(Some(caller)),
             Err(AuthError::TokenInvalid | AuthError::TokenExpired | AuthError::TokenBlacklisted) => Ok(None),

@@ -83,12 +83,12 @@ impl RevocationsApi {
         let wait = wait.unwrap_or_default().min(self.0.wait_max);
         let until = Instant::now() + wait;
         // This comes before the first read, so that nothing is missed between the two.
-        let to_come = self.0.store.revocations_to_come();
+        let to_come = self.0.store.subscribe_revocations();
         let page = self.0.page(after).await.map_err(ApiError::from)?.ok_or(ApiError::CursorGone)?;
         if !page.is_last_and_empty() || after.is_none() || wait.is_zero() {
-            return Ok(JsonLater::now(&RevocationsBody::new(&page)));
+            return Ok(JsonLater::ready(&RevocationsBody::new(&page)));
         }
-        Ok(JsonLater::later(Arc::clone(&self.0).wait(page.next, until, to_come)))
+        Ok(JsonLater::deferred(Arc::clone(&self.0).wait(page.next, until, to_come)))
     }
 }
 

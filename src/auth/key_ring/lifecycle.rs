@@ -5,30 +5,30 @@ use crate::model::{KeyState, StoredKey};
 /// How long a verifier may cache the public keys, in seconds.
 pub const JWKS_CACHED_S: u64 = 300;
 /// How long a key is published before it signs, in seconds.
-pub(super) const PUBLISHED_BEFORE_S: u64 = 2 * JWKS_CACHED_S;
+pub(super) const PREPUBLICATION_S: u64 = 2 * JWKS_CACHED_S;
 /// How long a retired key is kept after the last token that it is known to have signed has expired, in seconds. While the retirement is
 /// written to the disk, the key still signs.
 const RETIREMENT_MARGIN_S: u64 = 60;
 
 /// Retires the current key.
-pub(super) fn retire_current(keys: &mut [StoredKey], now_s: u64, issued_s: u64) {
+pub(super) fn retire_current(keys: &mut [StoredKey], now_s: u64, latest_issue_s: u64) {
     for key in keys.iter_mut().filter(|key| matches!(key.state, KeyState::Current { .. })) {
-        let until_s = issued_s.saturating_add(key.token_lifetime_max_s).saturating_add(RETIREMENT_MARGIN_S);
+        let until_s = latest_issue_s.saturating_add(key.token_lifetime_max_s).saturating_add(RETIREMENT_MARGIN_S);
         key.state = KeyState::Retired { since_s: now_s, until_s };
     }
 }
 
 /// Makes a next key the current one when it is time, and removes retired keys whose tokens have expired.
-pub(super) fn advance(keys: &mut Vec<StoredKey>, now_s: u64, issued_s: u64) {
+pub(super) fn apply_due_transitions(keys: &mut Vec<StoredKey>, now_s: u64, latest_issue_s: u64) {
     for key in keys.iter_mut() {
         // Where the clock was set back, the key need not wait longer than if it were new.
         if let KeyState::Next { signs_from_s } = &mut key.state {
-            *signs_from_s = (*signs_from_s).min(now_s + PUBLISHED_BEFORE_S);
+            *signs_from_s = (*signs_from_s).min(now_s + PREPUBLICATION_S);
         }
     }
     let is_due = |key: &StoredKey| matches!(key.state, KeyState::Next { signs_from_s } if signs_from_s <= now_s);
     if let Some(due) = keys.iter().position(is_due) {
-        retire_current(keys, now_s, issued_s);
+        retire_current(keys, now_s, latest_issue_s);
         keys[due].state = KeyState::Current { since_s: now_s };
     }
     keys.retain(|key| !matches!(key.state, KeyState::Retired { until_s, .. } if until_s <= now_s));
