@@ -22,7 +22,7 @@ pub struct TokenArgs {
           value_parser = trimmed(values::domain))]
     pub domain: String,
 
-    /// URL under which others reach this server, such as https://login.example.com: the issuer (`iss`) that tokens name. By default
+    /// URL under which others reach this server, such as `https://login.example.com`: the issuer (`iss`) that tokens name. By default
     /// they name none.
     #[arg(long, global = true, env = "LATCHKEY_PUBLIC_URL", help_heading = "Tokens", value_name = "URL", value_parser = trimmed(public_url))]
     pub public_url: Option<String>,

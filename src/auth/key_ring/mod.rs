@@ -43,7 +43,7 @@ pub enum KeyRingError {
     /// The key is in the ring already.
     #[error("This key is in the key ring already.")]
     Exists,
-    /// The ring has [`KEYS_MAX`] keys.
+    /// The ring has as many keys as it may have.
     #[error("The key ring is full; remove retired keys first.")]
     Full,
     /// A key cannot be used.
