@@ -9,7 +9,8 @@ static KNOWN: LazyLock<RwLock<Known>> = LazyLock::new(RwLock::default);
 
 #[derive(Default)]
 struct Known {
-    keys: Option<(JwkSet, Instant)>, // with the time they were read; `None` until everything that is dead has been read
+    keys: Option<(JwkSet, Instant)>, // with the time they were read
+    is_complete: bool,               // whether everything that is dead has been read
     entries: HashMap<String, Value>, // of the feed: dead tokens by jti, changed users by sub
     cursor: Option<String>,
 }
@@ -17,7 +18,7 @@ struct Known {
 /// Returns the claims of a valid token. Answer 503 to errors that say so, and 401 to all others.
 pub fn verify(token: &str) -> Result<Value, Failure> {
     let (header, known) = (decode_header(token)?, KNOWN.read()?);
-    let keys = known.keys.as_ref().filter(|(_, read_at)| read_at.elapsed().as_secs() < 300);
+    let keys = known.keys.as_ref().filter(|(_, read_at)| known.is_complete && read_at.elapsed().as_secs() < 300);
     let key =
         keys.ok_or("503: latchkey cannot be reached")?.0.find(&header.kid.ok_or("no kid")?).ok_or("no such key")?;
     let mut checks = Validation::new(*ALGORITHMS.iter().find(|allowed| **allowed == header.alg).ok_or("wrong alg")?);
@@ -38,7 +39,8 @@ pub fn verify(token: &str) -> Result<Value, Failure> {
 /// grows old is not noticed. What is known stays known after an error, until the keys are five minutes old.
 pub fn follow(http: &ureq::Agent) -> Result<(), Failure> {
     let (issuer, cursor) = (var("ISSUER")?, KNOWN.read()?.cursor.clone());
-    let keys = (http.get(format!("{issuer}/.well-known/jwks.json")).call()?.body_mut().read_json()?, Instant::now());
+    let keys = http.get(format!("{issuer}/.well-known/jwks.json")).call()?.body_mut().read_json()?;
+    KNOWN.write()?.keys = Some((keys, Instant::now()));
     let query = cursor.map(|cursor| format!("?after={cursor}&wait=20")).unwrap_or_default();
     let feed = http.get(format!("{issuer}/api/v1/token/revocations{query}"));
     let answer = feed.header("Authorization", format!("Bearer {}", var("SECRET")?)).call();
@@ -51,10 +53,8 @@ pub fn follow(http: &ureq::Agent) -> Result<(), Failure> {
         let id = entry["jti"].as_str().or(entry["sub"].as_str()).ok_or("no id")?;
         known.entries.insert(id.to_owned(), entry.clone());
     }
-    known.entries.retain(|_, entry| entry["exp"].as_u64() > Some(get_current_timestamp())); // expired: refused anyway
+    known.entries.retain(|_, entry| entry["exp"].as_u64() >= Some(get_current_timestamp())); // expired: refused anyway
     known.cursor = Some(page["cursor"].as_str().ok_or("no cursor")?.to_owned());
-    if page["more"] == false {
-        known.keys = Some(keys);
-    }
+    known.is_complete |= page["more"] == false;
     Ok(())
 }
