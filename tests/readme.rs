@@ -8,7 +8,7 @@ fn file(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
 }
 
-const PAGES: [&str; 8] = [
+const PAGES: [&str; 9] = [
     "docs/api.md",
     "docs/deployment.md",
     "docs/moving-users.md",
@@ -17,6 +17,7 @@ const PAGES: [&str; 8] = [
     "docs/performance.md",
     "docs/settings.md",
     "docs/using.md",
+    "docs/trusting.md",
 ];
 
 /// Returns every setting with its default, or with `-` if it has none.
