@@ -8,7 +8,7 @@ fn file(name: &str) -> String {
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
 }
 
-const PAGES: [&str; 8] = [
+const PAGES: [&str; 9] = [
     "docs/api.md",
     "docs/deployment.md",
     "docs/moving-users.md",
@@ -16,6 +16,7 @@ const PAGES: [&str; 8] = [
     "docs/operations.md",
     "docs/performance.md",
     "docs/settings.md",
+    "docs/trusting.md",
     "docs/using.md",
 ];
 
