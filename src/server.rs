@@ -42,6 +42,15 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// How long scrapes of the metrics in flight may take to finish when the server stops.
 const METRICS_DRAIN: Duration = Duration::from_secs(1);
 
+/// Whether the signing keys are needed. A command that only manages users leaves them alone, because it may not have the server's secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SigningKeys {
+    /// Tokens are made or read, or the keys themselves are managed.
+    Needed,
+    /// Neither.
+    NotNeeded,
+}
+
 /// Application state over an open data directory: what the HTTP server and the command line share.
 pub struct ApplicationState {
     /// Registration, login, tokens, and the rights of users.
@@ -59,7 +68,7 @@ impl ApplicationState {
     ///
     /// # Errors
     /// [`config::ConfigError`] if a setting is unusable; another error if the data directory, its key or its database is.
-    pub async fn open(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
+    pub async fn open(config: &Config, clock: Arc<dyn Clock>, keys: SigningKeys) -> anyhow::Result<Self> {
         config.check()?;
         let given = config.secret_key()?;
         let settings = config.key_ring(given.is_some());
@@ -72,7 +81,8 @@ impl ApplicationState {
             key
         } else {
             // Another secret than that of the key ring would be of no use, and would hide that the right one is missing.
-            if !dir.has_signing_key()? && !store.signing_keys()?.is_empty() {
+            let is_missing = !dir.has_signing_key()? && !store.signing_keys()?.is_empty();
+            if is_missing && keys == SigningKeys::Needed {
                 let path = dir.path().join("signing.key");
                 bail!(
                     "{} is missing, and the signing keys are encrypted with it; put it back, or begin a new key ring with `latchkey key \
@@ -80,17 +90,27 @@ impl ApplicationState {
                     path.display()
                 );
             }
-            let key = dir.signing_key(|| {
-                let bytes = Zeroizing::new(random::bytes::<SECRET_BYTES_MIN>());
-                Zeroizing::new(BASE64_STANDARD.encode(bytes.as_slice()))
-            })?;
+            let key = if is_missing {
+                Zeroizing::new(random::bytes::<SECRET_BYTES_MIN>().to_vec())
+            } else {
+                dir.signing_key(|| {
+                    let bytes = Zeroizing::new(random::bytes::<SECRET_BYTES_MIN>());
+                    Zeroizing::new(BASE64_STANDARD.encode(bytes.as_slice()))
+                })?
+            };
             config::check_key_length(&key, &dir.path().join("signing.key").display().to_string())?;
             key
         };
         let hasher = Hasher::start(config.scrypt, config.hash_threads());
         let (policy, devices) = (config.password_policy(), KnownDevices::new(&key));
-        let key_ring = KeyRing::open(Arc::clone(&store), Arc::clone(&clock), key, settings, config.tokens.settings());
-        let key_ring = key_ring.await.with_context(|| format!("cannot use {}", dir.path().display()))?;
+        let (ring_store, ring_clock, says) = (Arc::clone(&store), Arc::clone(&clock), config.tokens.settings());
+        let key_ring = match keys {
+            SigningKeys::NotNeeded => KeyRing::detached(ring_store, ring_clock, settings, says),
+            SigningKeys::Needed => {
+                let opened = KeyRing::open(ring_store, ring_clock, key, settings, says).await;
+                opened.with_context(|| format!("cannot use {}", dir.path().display()))?
+            }
+        };
         let throttle = Throttle::new(config.guessing.limits());
         let auth = Auth::new(Arc::clone(&store), Arc::clone(&clock), hasher, policy, key_ring, throttle, devices);
         Ok(Self { auth: Arc::new(auth), store, clock, stopping: watch::Sender::new(false), dir })
@@ -154,7 +174,7 @@ pub async fn reset_key_ring(config: &Config, clock: Arc<dyn Clock>) -> anyhow::R
     store.invalidate_all_tokens().await?;
     store.close()?;
     drop(dir);
-    ApplicationState::open(config, clock).await?.close()
+    ApplicationState::open(config, clock, SigningKeys::Needed).await?.close()
 }
 
 /// Resolves when the sender of `stopping` is dropped.
@@ -181,7 +201,7 @@ impl Server {
         // This comes first, while there are few threads, because it removes variables from the environment.
         let given = supervisor::listener().context("cannot use the passed socket (LISTEN_FDS)")?;
         let tls = config.tls()?;
-        let state = ApplicationState::open(&config, clock).await?;
+        let state = ApplicationState::open(&config, clock, SigningKeys::Needed).await?;
         if !config.scrypt.is_strong() {
             tracing::warn!(cost = %config.scrypt, "password hashes are cheap to guess; this is for tests");
         }

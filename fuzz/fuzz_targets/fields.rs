@@ -4,7 +4,7 @@
 use std::sync::{Arc, LazyLock};
 
 use clap::Parser;
-use latchkey::{clock::SystemClock, config::Config, http::Routes, server::ApplicationState};
+use latchkey::{clock::SystemClock, config::Config, http::Routes, server::{ApplicationState, SigningKeys}};
 use libfuzzer_sys::fuzz_target;
 use poem::{Endpoint, Request, http::Method};
 use tokio::runtime::Runtime;
@@ -29,7 +29,7 @@ static SERVED: LazyLock<Served> = LazyLock::new(|| {
         ["latchkey", "--data-dir", data, "--scrypt", "ln=1,r=8,p=1", "--login-limit", "off", "--failure-limit", "off"];
     let config = Settings::parse_from(args).config;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let state = runtime.block_on(ApplicationState::open(&config, Arc::new(SystemClock))).unwrap();
+    let state = runtime.block_on(ApplicationState::open(&config, Arc::new(SystemClock), SigningKeys::Needed)).unwrap();
     Served { routes: state.routes(&config), runtime, _state: state, _dir: dir }
 });
 

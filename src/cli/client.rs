@@ -26,7 +26,7 @@ use crate::{
         },
     },
     model::UserFilter,
-    server::ApplicationState,
+    server::{ApplicationState, SigningKeys},
     store::DataDir,
 };
 
@@ -77,15 +77,15 @@ impl Client {
     /// Connects to the server that runs on the data directory, or opens the data if none runs, or creates them if `make` allows it.
     pub(super) fn connect_or_make(make: &InitFlag, config: &Config) -> anyhow::Result<Self> {
         make.check(config)?;
-        Self::connect(config)
+        Self::connect(config, SigningKeys::NotNeeded)
     }
 
-    fn connect(config: &Config) -> anyhow::Result<Self> {
+    fn connect(config: &Config, keys: SigningKeys) -> anyhow::Result<Self> {
         let runtime = runtime()?;
         let connection = if let Some(server) = runtime.block_on(AdminSocketClient::connect(config))? {
             Connection::Socket(server)
         } else {
-            let state = runtime.block_on(ApplicationState::open(config, Arc::new(SystemClock)))?;
+            let state = runtime.block_on(ApplicationState::open(config, Arc::new(SystemClock), keys))?;
             let routes = state.routes(config);
             let routes = state.operator_routes(routes, String::new());
             Connection::InProcess(Box::new(state), Box::new(routes))
@@ -96,7 +96,13 @@ impl Client {
     /// Like [`Client::connect_or_make`], but fails if there is no database.
     pub(super) fn connect_existing(config: &Config) -> anyhow::Result<Self> {
         must_exist(config)?;
-        Self::connect(config)
+        Self::connect(config, SigningKeys::NotNeeded)
+    }
+
+    /// Like [`Client::connect_existing`], for a command that needs the signing keys. Without a running server it needs the server's secret.
+    pub(super) fn connect_with_keys(config: &Config) -> anyhow::Result<Self> {
+        must_exist(config)?;
+        Self::connect(config, SigningKeys::Needed)
     }
 
     /// Calls the API and returns the JSON of the response, `null` if it has none.

@@ -100,14 +100,14 @@ pub(super) fn run(command: KeyCommand, config: &Config) -> anyhow::Result<()> {
         KeyCommand::Show(one) => one.act(config, "GET", "", |key, _| describe(key)),
         KeyCommand::Add { file, json } => {
             let pem = read_secret(&file).with_context(|| format!("cannot read {}", file.display()))?;
-            let mut client = Client::connect_existing(config)?;
+            let mut client = Client::connect_with_keys(config)?;
             let added = client.call_as_operator("/keys/add", pem.to_vec());
             let key = added.with_context(|| format!("cannot use {}", file.display()))?;
             client.close()?;
             if json { print_line(key) } else { print_line(format_args!("added {}", summary(&key))) }
         }
         KeyCommand::Rotate { algorithm, now, json } => {
-            let mut client = Client::connect_existing(config)?;
+            let mut client = Client::connect_with_keys(config)?;
             let body = json!({ "algorithm": algorithm.map(SigningAlgorithm::name), "now": now });
             let key = client.call("POST", "/keys/rotate", Some(&body))?;
             client.close()?;
@@ -135,7 +135,7 @@ impl KeyArgument {
         let is_id =
             !self.kid.is_empty() && self.kid.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
         ensure!(is_id, "There is no such key.");
-        let mut client = Client::connect_existing(config)?;
+        let mut client = Client::connect_with_keys(config)?;
         let key = client.call(method, &format!("/keys/{}{path}", self.kid), None)?;
         client.close()?;
         if !self.json {
@@ -154,7 +154,7 @@ const COLUMNS: [Column; 5] = [
 ];
 
 fn list(config: &Config, json: bool) -> anyhow::Result<()> {
-    let mut client = Client::connect_existing(config)?;
+    let mut client = Client::connect_with_keys(config)?;
     let answer = client.call("GET", "/keys", None)?;
     client.close()?;
     let keys = answer["items"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -197,7 +197,7 @@ fn describe(key: &Value) -> String {
 fn reseal(config: &Config, file: &std::path::Path) -> anyhow::Result<()> {
     let secret = read_secret(file).with_context(|| format!("cannot read {}", file.display()))?;
     config::check_key_length(&secret, &file.display().to_string())?;
-    let mut client = Client::connect_existing(config)?;
+    let mut client = Client::connect_with_keys(config)?;
     client.call_as_operator("/keys/reseal", secret.to_vec())?;
     client.close()?;
     let file = config::absolute(file);
@@ -224,7 +224,7 @@ fn reset(config: &Config, yes: bool) -> anyhow::Result<()> {
     let runtime = runtime()?;
     let running = runtime.block_on(AdminSocketClient::connect(config))?.is_some();
     if running {
-        let mut client = Client::connect_existing(config)?;
+        let mut client = Client::connect_with_keys(config)?;
         client.call_as_operator("/keys/reset", Vec::new())?;
         client.close()?;
     } else {

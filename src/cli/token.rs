@@ -48,7 +48,7 @@ pub(super) fn run(command: &TokenCommand, config: &Config) -> anyhow::Result<()>
         _ => line.trim(),
     };
     ensure!(!token.is_empty(), "no token was given");
-    let mut client = Client::connect_existing(config)?;
+    let mut client = Client::connect_with_keys(config)?;
     let revoked = client.call_with("POST", "/auth/logout", Some(token), None);
     client.close()?;
     let answer = match revoked {

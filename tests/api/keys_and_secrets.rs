@@ -240,3 +240,20 @@ async fn what_happens_to_keys_is_in_the_audit_stream_and_in_the_metrics() {
         assert!(metrics.contains(part), "{part}: {metrics}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_about_users_needs_no_secret_and_leaves_the_keys_alone() {
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(secret.path(), "the secret of the server, of more than 32 bytes").unwrap();
+    let dir = Arc::new(TempDir::new().unwrap());
+    let data = dir.path().join("data");
+    add_user(&data, "first@example.com", false); // before the first start, without the secret
+    let args = ["--secret-key-file", secret.path().to_str().unwrap()];
+    let mut server = TestServer::on(Arc::clone(&dir), &args);
+    let token = server.log_in("first@example.com").await;
+    server.stop();
+    add_user(&data, "second@example.com", false); // while it is stopped, without the secret
+    server.start_again();
+    assert_eq!(server.status_of(&token).await, 200);
+    server.log_in("second@example.com").await;
+}

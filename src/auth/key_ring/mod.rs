@@ -116,6 +116,20 @@ impl KeyRing {
         Ok(Self { store, clock, tokens, settings, secret: Mutex::new(secret) })
     }
 
+    /// Returns a key ring of one new key that is not stored, for work that neither makes nor reads tokens. The stored keys stay as they are.
+    #[must_use]
+    pub fn detached(
+        store: Arc<Store>,
+        clock: Arc<dyn Clock>,
+        settings: KeyRingSettings,
+        token_settings: TokenSettings,
+    ) -> Self {
+        let (key, secret) = Key::generate(SigningAlgorithm::Hs256);
+        let ring = Ring::of_key(key, token_settings.lifetime_s);
+        let tokens = Arc::new(Tokens::new(token_settings, ring));
+        Self { store, clock, tokens, settings, secret: Mutex::new(Secret::new(secret)) }
+    }
+
     /// Returns what signs and verifies with the keys of this ring.
     #[must_use]
     pub fn tokens(&self) -> Arc<Tokens> {
