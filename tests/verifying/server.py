@@ -3,8 +3,10 @@
 import http.client
 import json
 import os
+import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 import urllib.parse
@@ -13,6 +15,9 @@ LATCHKEY = os.environ["LATCHKEY"]
 PASSWORD = "correct horse battery staple"
 SETTINGS = ("--scrypt ln=1,r=8,p=1 --allow-common-passwords --login-limit off --register-limit off --failure-limit off "
             "--header-timeout 1h --body-timeout 1h --request-timeout 1h --idle-timeout 1h").split()
+
+# So that `finally` ends what was started.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 def free_port():
