@@ -105,7 +105,7 @@ impl ApplicationState {
         let (policy, devices) = (config.password_policy(), KnownDevices::new(&key));
         let (ring_store, ring_clock, says) = (Arc::clone(&store), Arc::clone(&clock), config.tokens.settings());
         let key_ring = match keys {
-            SigningKeys::NotNeeded => KeyRing::detached(ring_store, ring_clock, settings, says),
+            SigningKeys::NotNeeded => KeyRing::detached(ring_store, ring_clock, settings, says)?,
             SigningKeys::Needed => {
                 let opened = KeyRing::open(ring_store, ring_clock, key, settings, says).await;
                 opened.with_context(|| format!("cannot use {}", dir.path().display()))?

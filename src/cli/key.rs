@@ -3,7 +3,7 @@
 //! Guarantees: no output has a private part or a secret. The result is one line or a table, or JSON with `--json`.
 
 use std::{
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, IsTerminal as _},
     path::PathBuf,
     str::FromStr as _,
     sync::Arc,
@@ -217,8 +217,7 @@ fn reset(config: &Config, yes: bool) -> anyhow::Result<()> {
         if !io::stdin().is_terminal() {
             return Err(UsageError("give --yes to do this without being asked".to_owned()).into());
         }
-        eprint!("Type yes to go on: ");
-        let _ = io::stderr().flush();
+        remark("Type yes and press Enter to go on.");
         ensure!(first_line("the answer")?.trim() == "yes", "nothing was changed");
     }
     let runtime = runtime()?;

@@ -1,6 +1,8 @@
-//! What becomes of keys in time, as plain functions on stored keys, and the audit events about it.
+//! How keys are chosen and what becomes of them in time, as plain functions on stored keys, and the audit events about it.
 
-use crate::model::{KeyState, StoredKey};
+use std::time::Duration;
+
+use crate::model::{KeyState, SigningAlgorithm, StoredKey};
 
 /// How long a verifier may cache the public keys, in seconds.
 pub const JWKS_CACHED_S: u64 = 300;
@@ -9,6 +11,17 @@ pub(super) const PREPUBLICATION_S: u64 = 2 * JWKS_CACHED_S;
 /// How long a retired key is kept after the last token that it is known to have signed has expired, in seconds. While the retirement is
 /// written to the disk, the key still signs.
 const RETIREMENT_MARGIN_S: u64 = 60;
+
+/// How the keys are chosen.
+#[derive(Debug, Clone)]
+pub struct KeyRingSettings {
+    /// The algorithm of the first key, if there was no key before and the operator gives no secret, and of the keys of later rotations.
+    pub algorithm: SigningAlgorithm,
+    /// Whether the operator gives the secret. The first key is then the secret itself.
+    pub secret_is_given: bool,
+    /// The age at which the current key is replaced, or `None` for never.
+    pub rotation: Option<Duration>,
+}
 
 /// Retires the current key.
 pub(super) fn retire_current(keys: &mut [StoredKey], now_s: u64, latest_issue_s: u64) {

@@ -7,7 +7,7 @@
 
 mod lifecycle;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use tokio::{sync::Mutex, task::spawn_blocking};
 use zeroize::Zeroizing;
@@ -22,7 +22,7 @@ use crate::{
     model::{KeyState, SigningAlgorithm, StoredKey},
     store::{Store, StoreError},
 };
-pub use lifecycle::JWKS_CACHED_S;
+pub use lifecycle::{JWKS_CACHED_S, KeyRingSettings};
 use lifecycle::{PREPUBLICATION_S, apply_due_transitions, log, log_changes, retire_current};
 
 /// The maximum number of keys. Each token is compared with the headers of all of them.
@@ -65,17 +65,6 @@ pub enum KeyRingError {
     Store(#[from] StoreError),
 }
 
-/// How the keys are chosen.
-#[derive(Debug, Clone)]
-pub struct KeyRingSettings {
-    /// The algorithm of the first key, if there was no key before and the operator gives no secret, and of the keys of later rotations.
-    pub algorithm: SigningAlgorithm,
-    /// Whether the operator gives the secret. The first key is then the secret itself.
-    pub secret_is_given: bool,
-    /// The age at which the current key is replaced, or `None` for never.
-    pub rotation: Option<Duration>,
-}
-
 /// The secret, and the key derived from it.
 struct Secret {
     secret: Zeroizing<Vec<u8>>,
@@ -116,18 +105,22 @@ impl KeyRing {
         Ok(Self { store, clock, tokens, settings, secret: Mutex::new(secret) })
     }
 
-    /// Returns a key ring of one new key that is not stored, for work that neither makes nor reads tokens. The stored keys stay as they are.
-    #[must_use]
+    /// Returns a key ring of one new key that is not stored, for work that neither makes nor reads tokens. Of the stored keys it has the
+    /// longest lifetime of their tokens alone.
+    ///
+    /// # Errors
+    /// [`KeyRingError::Store`].
     pub fn detached(
         store: Arc<Store>,
         clock: Arc<dyn Clock>,
         settings: KeyRingSettings,
-        token_settings: TokenSettings,
-    ) -> Self {
+        says: TokenSettings,
+    ) -> Result<Self, KeyRingError> {
         let (key, secret) = Key::generate(SigningAlgorithm::Hs256);
-        let ring = Ring::of_key(key, token_settings.lifetime_s);
-        let tokens = Arc::new(Tokens::new(token_settings, ring));
-        Self { store, clock, tokens, settings, secret: Mutex::new(Secret::new(secret)) }
+        let lifetime_s =
+            store.signing_keys()?.iter().map(|key| key.token_lifetime_max_s).fold(says.lifetime_s, u64::max);
+        let tokens = Arc::new(Tokens::new(says, Ring::of_key(key, lifetime_s)));
+        Ok(Self { store, clock, tokens, settings, secret: Mutex::new(Secret::new(secret)) })
     }
 
     /// Returns what signs and verifies with the keys of this ring.
